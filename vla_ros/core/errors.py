@@ -1,0 +1,45 @@
+"""The errors of the package. Each message is one sentence: what is wrong, where, what to do."""
+
+
+class VlaError(Exception):
+    """Base of every error that a user of this package can cause or cure."""
+
+
+class ContractError(VlaError):
+    """Data, a checkpoint or a node does not fit the declared observation and action fields."""
+
+
+class KinematicsError(VlaError):
+    """A tool pose has no joint solution inside the limits."""
+
+
+class SafetyError(VlaError):
+    """A command or a measurement is not safe to act on."""
+
+
+class StaleDataError(VlaError):
+    """A stream has no sample recent enough for the asked time."""
+
+
+class BagError(VlaError):
+    """A recording cannot be written or read."""
+
+
+class DatasetError(VlaError):
+    """A dataset folder is missing, incomplete or of another layout."""
+
+
+class CheckpointError(VlaError):
+    """A checkpoint folder is missing, damaged or of another contract."""
+
+
+class SceneError(VlaError):
+    """The simulated scene cannot be built or rendered."""
+
+
+class CameraError(VlaError):
+    """A camera is absent, stalled or gives images of the wrong kind."""
+
+
+class EpisodeError(VlaError):
+    """An episode event or a recorder answer is malformed or out of order."""
