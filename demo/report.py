@@ -1,0 +1,117 @@
+"""What the demo shows a person: a table, a loss plot, a film strip and a video.
+
+Everything here is read from files that the loop itself wrote: bags, metrics.json of the two
+training stages, and the policy node's results.
+"""
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+
+VIDEO_SIDE_PX = 384
+VIDEO_FPS = 10
+HOLD_LAST_FRAME = 8
+
+
+def format_table(rows: list[tuple[str, str]]) -> str:
+    """Return rows of (what, value) as an aligned two-column table."""
+    width = max(len(what) for what, _ in rows)
+    return "\n".join(f"  {what:<{width}}  {value}" for what, value in rows)
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a success rate, both ends in [0, 1].
+
+    Raises:
+        ValueError: no trials.
+    """
+    if trials <= 0:
+        raise ValueError("a success rate needs at least one trial")
+    rate = successes / trials
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def plot_losses(metrics: dict[str, dict], path: Path) -> None:
+    """Draw each stage's training and held-out loss beside its constant-prediction baseline.
+
+    Args:
+        metrics: title to the content of a stage's metrics.json.
+        path: PNG to write.
+    """
+    figure, axes = plt.subplots(1, len(metrics), figsize=(5.5 * len(metrics), 3.6), squeeze=False)
+    for axis, (title, stage) in zip(axes[0], metrics.items(), strict=True):
+        train = np.array([[point["step"], point["loss"]] for point in stage["train_curve"]])
+        held_out = np.array([[point["step"], point["loss"]] for point in stage["val_curve"]])
+        axis.plot(train[:, 0], train[:, 1], color="0.7", linewidth=1, label="training")
+        axis.plot(held_out[:, 0], held_out[:, 1], color="tab:blue", label="held-out episodes")
+        axis.axhline(
+            stage["val_constant_loss"], color="tab:red", linestyle="--", label="constant prediction"
+        )
+        axis.set(title=title, xlabel="step", ylabel="mean squared error, normalised action")
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def film_strip(rollouts: list[dict], path: Path, num_frames: int = 8) -> None:
+    """Draw one row of frames a roll-out, evenly spaced in time.
+
+    Args:
+        rollouts: dicts with `frames` (T, H, W, 3) uint8 RGB and `label`.
+        path: PNG to write.
+    """
+    rows = len(rollouts)
+    figure, axes = plt.subplots(
+        rows, num_frames, figsize=(1.35 * num_frames, 1.5 * rows), squeeze=False
+    )
+    for row, rollout in zip(axes, rollouts, strict=True):
+        frames = rollout["frames"]
+        picks = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)
+        for axis, index in zip(row, picks, strict=True):
+            axis.imshow(frames[index])
+            axis.set_axis_off()
+        row[0].set_title(rollout["label"], fontsize=8, loc="left")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.01, wspace=0.03, hspace=0.16)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write_video(rollouts: list[dict], path: Path) -> None:
+    """Write the roll-outs one after the other as an H.264 video, labels drawn into the frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=VIDEO_FPS)
+        stream.width = stream.height = VIDEO_SIDE_PX
+        stream.pix_fmt = "yuv420p"
+        for rollout in rollouts:
+            frames = list(rollout["frames"])
+            for frame in [*frames, *frames[-1:] * HOLD_LAST_FRAME]:
+                picture = cv2.resize(
+                    frame, (VIDEO_SIDE_PX, VIDEO_SIDE_PX), interpolation=cv2.INTER_CUBIC
+                )
+                _draw_label(picture, rollout["label"])
+                for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                    container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def _draw_label(picture: np.ndarray, label: str) -> None:
+    origin, font = (8, VIDEO_SIDE_PX - 12), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, label, origin, font, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, label, origin, font, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def write_summary(summary: dict, path: Path) -> None:
+    """Write the run's figures as indented JSON."""
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

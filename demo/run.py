@@ -1,0 +1,362 @@
+"""The whole loop on this machine: play, demonstrate, convert, train both stages, act.
+
+    make demo                                  # sets up what is missing, then runs this
+    python demo/run.py --rollouts 20           # in a shell where activate.sh was sourced
+
+Every step goes through the same commands that a person would type; the commands are printed and
+their full output is in demo/logs/. The simulated arm runs faster than real time. A small budget
+may well fail the task: the table at the end says what was measured, nothing else.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from report import (
+    film_strip,
+    format_table,
+    plot_losses,
+    wilson_interval,
+    write_summary,
+    write_video,
+)
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from training.bags import Bag  # noqa: E402  (the repository's root is on the path only now)
+
+TASK = "put the carrot on the plate"
+CAMERA = ["camera_width:=128", "camera_height:=128", "camera_rate:=10"]
+SEGMENT_S = 60
+POLL_S = 0.5
+# When the first memory sample of a launch is taken, from its start: imports are done by then.
+SETTLED_S = 12.0
+STAGE_TITLES = {
+    "stage1": "TAP Stage 1: inverse dynamics on play",
+    "stage2": "TAP Stage 2: demonstrations with language",
+}
+
+
+class DemoError(Exception):
+    """A step of the demo ended badly; the message is one sentence."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "demo", help="folder for all results")
+    parser.add_argument("--play-minutes", type=int, default=10, help="simulated minutes of play")
+    parser.add_argument("--demos", type=int, default=40, help="demonstrations to record")
+    parser.add_argument("--stage1-steps", type=int, default=900, help="training steps of Stage 1")
+    parser.add_argument("--stage2-steps", type=int, default=900, help="training steps of Stage 2")
+    parser.add_argument("--rollouts", type=int, default=10, help="fresh scenes for the policy")
+    parser.add_argument("--speed", type=float, default=6.0, help="simulated seconds a second")
+    parser.add_argument("--policy-speed", type=float, default=3.0, help="the same for roll-outs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of scenes, motion and training")
+    return parser.parse_args()
+
+
+def graph_memory_mb(pid: int) -> float:
+    """Return the proportional memory [MB] of a process and all its descendants (Linux)."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    total_kb, queue = 0, [pid]
+    while queue:
+        current = queue.pop()
+        queue += children.get(current, [])
+        try:
+            rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total_kb += next(int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:"))
+    return total_kb / 1024
+
+
+def run_launch(title: str, command: list[str], log: Path, bags: Path, total: int) -> dict:
+    """Run one launch with a progress bar over the bags it finishes.
+
+    Returns:
+        wall_s, and memory_start_mb and memory_end_mb of the whole graph.
+
+    Raises:
+        DemoError: the launch ended with another code than 0.
+    """
+    print(f"$ {' '.join(command)}")
+    start = time.monotonic()
+    memory: list[float] = []
+    with log.open("w") as output, tqdm(total=total, desc=title, unit="episode") as bar:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                bar.update(min(total, len(finished_bags(bags))) - bar.n)
+                if time.monotonic() - start > SETTLED_S and process.poll() is None:
+                    memory.append(graph_memory_mb(process.pid))
+        except BaseException:
+            process.send_signal(subprocess.signal.SIGINT)
+            process.wait()
+            raise
+        bar.update(min(total, len(finished_bags(bags))) - bar.n)
+    if process.returncode:
+        raise step_failed(title, process.returncode, log)
+    return {
+        "wall_s": round(time.monotonic() - start, 1),
+        # The last sample may fall into the shutdown, when processes are already gone.
+        "memory_start_mb": round(memory[0]) if memory else None,
+        "memory_end_mb": round(memory[-3]) if len(memory) > 3 else None,
+    }
+
+
+def step_failed(title: str, code: int, log: Path) -> DemoError:
+    """Return the error of a step that ended with `code`, quoting the end of its log."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+    return DemoError(f"{title} ended with exit code {code}; its output is in {log}:\n{tail}")
+
+
+def run_script(title: str, command: list[str], log: Path) -> float:
+    """Run an offline step, its progress bar on the terminal, and return its wall time [s].
+
+    Raises:
+        DemoError: it ended with another code than 0.
+    """
+    print(f"$ {' '.join(command)}")
+    start = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command[1:]], stdout=output, stderr=subprocess.PIPE, cwd=ROOT
+        )
+        # Progress bars are written to stderr without line ends: pass bytes on as they come.
+        while chunk := process.stderr.read1(4096):
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.buffer.flush()
+            output.write(chunk.decode(errors="replace"))
+        process.wait()
+    if process.returncode:
+        raise step_failed(title, process.returncode, log)
+    return round(time.monotonic() - start, 1)
+
+
+def finished_bags(folder: Path) -> list[Path]:
+    """Return the bags below `folder` that the recorder has closed, in order of their names."""
+    return sorted(
+        path.parent
+        for path in folder.glob("**/metadata.yaml")
+        if not any(part.endswith(".part") for part in path.parts)
+    )
+
+
+def record(args: argparse.Namespace, bags: Path, logs: Path) -> dict:
+    """Run play and demonstrations through the ROS graph and return what each took."""
+    common = [f"speed:={args.speed:g}", f"seed:={args.seed}", *CAMERA]
+    play = run_launch(
+        "play",
+        ["ros2", "launch", "vla_ros", "play.launch.py", f"segments:={args.play_minutes}",
+         f"segment_s:={SEGMENT_S}", f"out:={bags / 'play'}", *common],
+        logs / "play.log", bags / "play", args.play_minutes,
+    )  # fmt: skip
+    demos = run_launch(
+        "demonstrations",
+        ["ros2", "launch", "vla_ros", "demos.launch.py", f"task:={TASK}",
+         f"episodes:={args.demos}", f"out:={bags / 'demos'}", *common],
+        logs / "demos.log", bags / "demos", args.demos,
+    )  # fmt: skip
+    return {"play": play, "demos": demos}
+
+
+def learn(args: argparse.Namespace, out: Path, logs: Path) -> dict:
+    """Convert the bags, train both stages, and return wall times and metrics."""
+    bags, data, checkpoints = out / "bags", out / "data", out / "checkpoints"
+    wall = {}
+    for kind in ("play", "demos"):
+        wall[f"convert_{kind}"] = run_script(
+            f"conversion of {kind}",
+            ["python", "-m", "training.convert", str(bags / kind), "--out", str(data / kind)],
+            logs / f"convert_{kind}.log",
+        )
+    wall["stage1"] = run_script(
+        "Stage 1",
+        ["python", "-m", "training.stage1_tap", "--data", str(data / "play"),
+         "--out", str(checkpoints / "stage1"), "--steps", str(args.stage1_steps),
+         "--seed", str(args.seed)],
+        logs / "stage1.log",
+    )  # fmt: skip
+    wall["stage2"] = run_script(
+        "Stage 2",
+        ["python", "-m", "training.stage2_tap", "--data", str(data / "demos"),
+         "--init", str(checkpoints / "stage1"), "--out", str(checkpoints / "stage2"),
+         "--steps", str(args.stage2_steps), "--seed", str(args.seed)],
+        logs / "stage2.log",
+    )  # fmt: skip
+    metrics = {
+        stage: json.loads((checkpoints / stage / "metrics.json").read_text())
+        for stage in STAGE_TITLES
+    }
+    info = {
+        kind: json.loads((data / kind / "meta" / "info.json").read_text())
+        for kind in ("play", "demos")
+    }
+    return {"wall": wall, "metrics": metrics, "info": info}
+
+
+def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
+    """Run the policy node on fresh scenes and return its results and what the launch took."""
+    results = out / "results.json"
+    # Scenes that neither play nor the demonstrations used: another range of layout seeds.
+    fresh_seed = args.seed + 100_000
+    launch = run_launch(
+        "policy",
+        ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}",
+         f"checkpoint:={out / 'checkpoints' / 'stage2'}", f"episodes:={args.rollouts}",
+         f"results:={results}", f"out:={out / 'bags' / 'policy'}",
+         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", *CAMERA],
+        logs / "policy.log", out / "bags" / "policy", args.rollouts,
+    )  # fmt: skip
+    return {"launch": launch, "results": json.loads(results.read_text())}
+
+
+def rollout_films(out: Path, episodes: list[dict]) -> list[dict]:
+    """Return each roll-out's frames (T, H, W, 3) and its label, read from the recorded bags."""
+    films = []
+    for path, episode in zip(finished_bags(out / "bags" / "policy"), episodes, strict=True):
+        with Bag(path) as bag:
+            frames = [image for _, image in bag.images("front")]
+        outcome = "success" if episode["success"] else "partial" if episode["partial"] else "failed"
+        films.append({"frames": frames, "label": f"{path.name}: {outcome}"})
+    return films
+
+
+def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: dict) -> dict:
+    """Return every measured figure of the run as plain JSON types."""
+    episodes = acted["results"]["episodes"]
+    successes = sum(bool(e["success"]) for e in episodes)
+    stages = {
+        name: {
+            key: stage[key]
+            for key in ("steps", "step_ms", "num_parameters", "val_loss", "val_constant_loss")
+        }
+        for name, stage in learned["metrics"].items()
+    }
+    return {
+        "task": TASK,
+        "seed": args.seed,
+        "play": recorded["play"]
+        | {
+            "episodes": learned["info"]["play"]["total_episodes"],
+            "frames": learned["info"]["play"]["total_frames"],
+            "simulated_s": args.play_minutes * SEGMENT_S,
+        },
+        "demos": recorded["demos"]
+        | {
+            "episodes": learned["info"]["demos"]["total_episodes"],
+            "frames": learned["info"]["demos"]["total_frames"],
+        },
+        "stages": stages,
+        "policy": acted["launch"]
+        | {
+            "trials": len(episodes),
+            "successes": successes,
+            "partial": sum(bool(e["partial"]) for e in episodes),
+            "success_interval_95": wilson_interval(successes, len(episodes)),
+            "inference_ms_p50": acted["results"]["inference_ms_p50"],
+        },
+        "wall_s": {
+            "play": recorded["play"]["wall_s"],
+            "demos": recorded["demos"]["wall_s"],
+            **learned["wall"],
+            "policy": acted["launch"]["wall_s"],
+        },
+    }
+
+
+def table_rows(summary: dict) -> list[tuple[str, str]]:
+    """Return the closing table's rows of (what, value)."""
+    play, demos, policy = summary["play"], summary["demos"], summary["policy"]
+    factor = play["simulated_s"] / play["wall_s"]
+    rows = [
+        ("play", f"{play['episodes']} episodes, {play['frames']} frames at 5 Hz, "
+                 f"{factor:.1f}x real time"),
+        ("memory of the play graph", f"{play['memory_start_mb']} MB at the start, "
+                                     f"{play['memory_end_mb']} MB at the end"),
+        ("demonstrations", f"{demos['episodes']} episodes, {demos['frames']} frames"),
+    ]  # fmt: skip
+    for name, stage in summary["stages"].items():
+        rows.append(
+            (STAGE_TITLES[name].split(":")[0],
+             f"held-out loss {stage['val_loss']:.4f}, constant prediction "
+             f"{stage['val_constant_loss']:.4f} ({stage['steps']} steps of "
+             f"{stage['step_ms']:.0f} ms, {stage['num_parameters'] / 1e6:.1f} M parameters)")
+        )  # fmt: skip
+    low, high = policy["success_interval_95"]
+    rows += [
+        (f"policy, '{summary['task']}'",
+         f"{policy['successes']} of {policy['trials']} fresh scenes solved "
+         f"(95 % interval {low:.0%} to {high:.0%}), {policy['partial']} grasped the object"),
+        ("one policy action", f"{policy['inference_ms_p50']:.0f} ms (median)"),
+        ("wall time", ", ".join(f"{k} {v:.0f} s" for k, v in summary["wall_s"].items())),
+        ("all steps", f"{sum(summary['wall_s'].values()) / 60:.1f} min"),
+    ]  # fmt: skip
+    return rows
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the loop and write its results into `args.out`."""
+    out: Path = args.out.resolve()
+    for stale in ("bags", "data", "checkpoints", "logs"):
+        shutil.rmtree(out / stale, ignore_errors=True)
+    logs = out / "logs"
+    logs.mkdir(parents=True)
+    recorded = record(args, out / "bags", logs)
+    learned = learn(args, out, logs)
+    acted = act(args, out, logs)
+    summary = summarise(args, recorded, learned, acted)
+    films = rollout_films(out, acted["results"]["episodes"])
+    write_summary(summary, out / "summary.json")
+    plot_losses({STAGE_TITLES[k]: v for k, v in learned["metrics"].items()}, out / "loss.png")
+    film_strip(films, out / "film_strip.png")
+    write_video(films, out / "rollouts.mp4")
+    print("\n" + format_table(table_rows(summary)))
+    if not summary["policy"]["successes"]:
+        print(
+            f"\nThe policy did not solve the task in any of {summary['policy']['trials']} scenes: "
+            "this budget is too small for it; raise --demos, --play-minutes and the steps."
+        )
+    names = ("summary.json", "loss.png", "film_strip.png", "rollouts.mp4")
+    print(f"\nwritten to {out}: {', '.join(names)}")
+
+
+def main() -> int:
+    """Run the demo; 0 when every step ran, 1 with one sentence otherwise."""
+    args = parse_arguments()
+    # Own traffic only: this machine, and a domain that no other graph here is likely to use.
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    if shutil.which("ros2") is None:
+        print("demo: ros2 is not on the PATH; run `make demo`, or source activate.sh first",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    try:
+        run(args)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
