@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.core.errors import KinematicsError
-from vla_ros.core.rotations import rotvec_from_matrix
+from vla_ros.core.rotations import rotvec_from_matrix, skew
 
 # One radian of rotation error weighs as much as this many metres in the solver's norm; 0.3 is
 # about the arm's own length, which balances the two.
@@ -19,18 +19,33 @@ _MAX_ITERATIONS = 60
 _POSITION_TOLERANCE_M = 1e-4
 _ROTATION_TOLERANCE_RAD = 1e-3
 
-# Points that a collision check must keep above the table, each on the frame of one joint: the
-# elbow's crank, the wrist, the ends of the finger bar and the finger tips (bounding boxes of the
-# URDF meshes).
-_CHECKED_POINTS = (
-    (2, (0.0, 0.0, 0.0)),
-    (4, (0.0, 0.0, 0.0)),
-    (5, (0.0, 0.0, 0.0)),
-    (5, (0.043, 0.052, 0.0)),
-    (5, (0.043, -0.052, 0.0)),
-    (5, (0.109, 0.037, 0.0)),
-    (5, (0.109, -0.037, 0.0)),
+# What a collision check must keep above the table (bounding boxes of the URDF meshes). Arm: points
+# on the frame of one joint, the elbow's crank, the forearm's end and the wrist. Gripper: points in
+# the tool frame, the ends of the finger bar and the corners of the finger tips at full opening.
+_ARM_POINT_JOINTS = (2, 4, 5)
+_BAR_X_M, _BAR_Y_M = 0.043, 0.052
+_TIP_X_M, _TIP_Y_M, _TIP_Z_M = 0.109, 0.037, 0.0145
+GRIPPER_POINTS_M = (
+    np.array(
+        [
+            [_BAR_X_M, _BAR_Y_M, 0.0],
+            [_BAR_X_M, -_BAR_Y_M, 0.0],
+            [_TIP_X_M, _TIP_Y_M, _TIP_Z_M],
+            [_TIP_X_M, _TIP_Y_M, -_TIP_Z_M],
+            [_TIP_X_M, -_TIP_Y_M, _TIP_Z_M],
+            [_TIP_X_M, -_TIP_Y_M, -_TIP_Z_M],
+        ]
+    )
+    - arm.TOOL_OFFSET_M
 )
+GRIPPER_POINTS_M.setflags(write=False)
+
+# A turn by `angle` about a unit axis is C + cos(angle) A + sin(angle) B with constant matrices
+# (Rodrigues); one triple (C, A, B) a joint.
+_TURN_PARTS = []
+for _name in arm.JOINT_AXES:
+    _k = skew(np.eye(3)["xyz".index(_name)])
+    _TURN_PARTS.append((np.eye(3) + _k @ _k, -_k @ _k, _k))
 
 
 def _turn(axis: str, angle: float) -> np.ndarray:
@@ -130,11 +145,34 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
 
 
 def link_points(q: np.ndarray) -> np.ndarray:
-    """Return points (7, 3) [m] in base_link on elbow, wrist, finger bar and finger tips.
+    """Return points (9, 3) [m] in base_link on elbow, wrist, finger bar and finger tips.
 
     For the table and workspace check; the tips are taken at full opening.
     """
-    origins, _, rotations = _chain(q)
-    return np.array(
-        [origins[joint] + rotations[joint] @ np.array(point) for joint, point in _CHECKED_POINTS]
-    )
+    return tool_and_link_points(np.asarray(q, dtype=np.float64)[None])[1][0]
+
+
+def gripper_points(T_base_tool: np.ndarray) -> np.ndarray:
+    """Return the gripper's part of `link_points` (6, 3) [m] in base_link for a tool pose."""
+    return GRIPPER_POINTS_M @ T_base_tool[:3, :3].T + T_base_tool[:3, 3]
+
+
+def tool_and_link_points(q_n6: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return tool positions (N, 3) and link points (N, 9, 3) [m] of N joint vectors (N, 6)."""
+    cosines, sines = np.cos(q_n6), np.sin(q_n6)
+    rotation = np.broadcast_to(np.eye(3), (len(q_n6), 3, 3))
+    origin = np.zeros((len(q_n6), 3))
+    points = []
+    for joint, (constant, along_cos, along_sin) in enumerate(_TURN_PARTS):
+        origin = origin + rotation @ arm.JOINT_OFFSETS_M[joint]
+        if joint in _ARM_POINT_JOINTS:
+            points.append(origin[:, None])
+        turn = (
+            constant
+            + cosines[:, joint, None, None] * along_cos
+            + sines[:, joint, None, None] * along_sin
+        )
+        rotation = rotation @ turn
+    tool = origin + rotation @ arm.TOOL_OFFSET_M
+    points.append(tool[:, None] + GRIPPER_POINTS_M @ rotation.transpose(0, 2, 1))
+    return tool, np.concatenate(points, axis=1)
