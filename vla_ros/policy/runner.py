@@ -1,0 +1,60 @@
+"""What the robot runs: a picture and a sentence in, one action out."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vla_ros.core.contract import Contract
+from vla_ros.core.errors import CheckpointError
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
+from vla_ros.policy.preprocess import check_rgb, images_to_tensor, resize_for_model
+
+
+class PolicyRunner:
+    """One TAP Stage 2 checkpoint, ready to act. One caller at a time."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        self._policy = checkpoint.policy
+        self._normalizer = checkpoint.normalizer
+        self.contract = checkpoint.contract
+        self.run = checkpoint.run
+
+    @classmethod
+    def load(cls, path: str | Path, expected_contract: Contract | None = None) -> "PolicyRunner":
+        """Return the runner of the checkpoint folder `path`.
+
+        Raises:
+            CheckpointError: missing, damaged, or of Stage 1, which has never seen an instruction.
+            ContractError: the checkpoint's contract is not `expected_contract`.
+        """
+        checkpoint = load_checkpoint(Path(path), expected_contract)
+        if checkpoint.run.get("stage") != 2:
+            raise CheckpointError(
+                f"checkpoint {path} is of stage {checkpoint.run.get('stage')}, which follows no "
+                "instruction; give one that training.stage2_tap wrote"
+            )
+        return cls(checkpoint)
+
+    def warm_up(self) -> None:
+        """Act once on a grey picture, so that the first real action is not the slow one."""
+        height, width, _ = self.contract.image.shape
+        self.act(np.full((height, width, 3), 128, np.uint8), "warm up")
+
+    @torch.inference_mode()
+    def act(self, image: np.ndarray, task: str) -> np.ndarray:
+        """Return the action (7,) float32 of the contract's action space.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of the contract's camera, any size; not changed.
+            task: the instruction, any text.
+
+        Raises:
+            ContractError: the image is of another kind, or the network's output is not a legal
+                action (not finite, out of bounds).
+        """
+        check_rgb(image, f"camera {self.contract.camera}")
+        model_size = self._policy.config.backbone.image_size
+        picture = resize_for_model(image, self.contract.image.shape[0], model_size)
+        output = self._policy(images_to_tensor(picture[None, None]), [task])[0].numpy()
+        return self.contract.action.validate(self._normalizer.invert(output))
