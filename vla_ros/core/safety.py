@@ -1,0 +1,254 @@
+"""The last step before the wire: which measurements to believe and which commands to send.
+
+The Interbotix driver clamps nothing, rejects no NaN and reports a failed read as -pi on every
+joint. `JointStateFilter` therefore judges what comes in and `CommandGuard` what goes out.
+Neither reads a clock: a guard's step is one command period, a filter's time is the stamps'.
+"""
+
+import numpy as np
+
+from vla_ros.core import arm
+from vla_ros.core.errors import SafetyError
+from vla_ros.core.limits import SafetyLimits, finite_joints, require_range, wx250s_limits
+
+__all__ = ["CommandGuard", "JointStateFilter", "SafetyLimits", "wx250s_limits"]
+
+# Inverse kinematics may end on a URDF limit, and hand-typed poses are rounded: up to this far
+# outside, a target is clipped; further out it is refused.
+_TARGET_TOLERANCE_RAD = 0.02
+# A measured joint may stand this far outside its limits (zero offset, or resting
+# without torque against its stop).
+_MEASURED_TOLERANCE_RAD = 0.1
+# A failed read gives every joint about -pi (xs_sdk's default behaviour).
+_FAILED_READ_TOLERANCE_RAD = 1e-2
+_ROUNDING_M = 1e-9
+
+
+class CommandGuard:
+    """Turns targets into commands that stay inside `SafetyLimits`, one period at a time.
+
+    Position, velocity and acceleration of every joint hold by construction: a joint never goes
+    faster than it can stop before its target. The workspace holds by induction: a step is taken
+    only if the way to a full stop from it stays inside, otherwise the arm brakes along the way
+    that an earlier step has already checked. Outside (a pose measured there), motion may not
+    go further out in any direction. The arm does not check against its own links.
+
+    Args:
+        limits: what the arm may do.
+        period_s: time between two commands [s], above 0.
+    """
+
+    def __init__(self, limits: SafetyLimits, period_s: float = 0.02):
+        if not 0 < period_s < np.inf:
+            raise SafetyError(f"period_s must be above 0, got {period_s}")
+        self.limits = limits
+        self.period_s = period_s
+        # Speeds are kept as radians a period, accelerations as radians a period squared.
+        self._step_max = limits.velocity_rad_s * period_s
+        self._step_change = limits.acceleration_rad_s2 * period_s**2
+        self._q: np.ndarray | None = None
+        self._u = np.zeros(6)
+        self._opening = 0.0
+        self._target = np.zeros(6)
+        self._target_opening = 0.0
+        self._blocked = False
+
+    @property
+    def commanded(self) -> tuple[np.ndarray, float]:
+        """The last command: joints (6,) [rad] and opening; SafetyError before `reset`."""
+        return self._require_seed().copy(), self._opening
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the last step braked because the way to the target leaves the workspace."""
+        return self._blocked
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the last command moved no joint."""
+        return bool(np.all(self._u == 0.0))
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the last command is the target, at rest and with the gripper there."""
+        reached = self._opening == self._target_opening and np.all(self._q == self._target)
+        return bool(reached and self.at_rest)
+
+    def reset(self, q_measured: np.ndarray, opening: float) -> None:
+        """Start from the measured pose (6,) [rad] at rest; the first target is the pose itself.
+
+        Raises:
+            SafetyError: not finite, wrong shape, or far outside the joint limits.
+        """
+        q = finite_joints(q_measured, opening, "measured pose")
+        require_range(q, self.limits, _MEASURED_TOLERANCE_RAD, "measured pose")
+        self._q = np.clip(q, self.limits.low_rad, self.limits.high_rad)
+        self._u = np.zeros(6)
+        self._target = self._q.copy()
+        self._opening = self._target_opening = float(np.clip(opening, 0.0, 1.0))
+        self._blocked = False
+
+    def step(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
+        """Return the next command (6,) [rad] and opening, one period further towards a target.
+
+        The opening is clipped to [0, 1].
+
+        Raises:
+            SafetyError: no seed, or the target is not finite, of another shape, outside the
+                joint limits or outside the workspace. Nothing has changed then: the last good
+                target stays, and `advance` or `hold` gives this period's command.
+        """
+        q = self._require_seed()
+        target = finite_joints(target_q, target_opening, "target")
+        require_range(target, self.limits, _TARGET_TOLERANCE_RAD, "target")
+        target = np.clip(target, self.limits.low_rad, self.limits.high_rad)
+        if not np.array_equal(target, self._target):
+            excess_now, excess_target = self.limits.excess(np.stack([q, target]))
+            if np.any(excess_target > excess_now + _ROUNDING_M):
+                raise SafetyError(
+                    f"target {np.round(target, 3).tolist()} rad puts the arm "
+                    f"{excess_target.max() * 1000:.0f} mm outside the workspace or under the "
+                    "table clearance; command a pose inside, or widen the limits"
+                )
+        self._target, self._target_opening = target, float(np.clip(target_opening, 0.0, 1.0))
+        return self.advance()
+
+    def advance(self) -> tuple[np.ndarray, float]:
+        """Return the next command towards the last good target; SafetyError before `reset`."""
+        q = self._require_seed()
+        u = self._towards(self._target - q)
+        self._blocked = not self._stop_is_inside(q, u)
+        if self._blocked:
+            u = self._braked(self._u)
+        self._move(u)
+        change = self.limits.opening_rate_s * self.period_s
+        self._opening += float(np.clip(self._target_opening - self._opening, -change, change))
+        return self.commanded
+
+    def hold(self) -> tuple[np.ndarray, float]:
+        """Return the next command of braking to rest; the gripper stays where it is.
+
+        Raises:
+            SafetyError: before `reset`.
+        """
+        self._require_seed()
+        self._move(self._braked(self._u))
+        return self.commanded
+
+    def _require_seed(self) -> np.ndarray:
+        if self._q is None:
+            raise SafetyError(
+                "command guard has no measured pose to start from; wait for a valid joint state"
+            )
+        return self._q
+
+    def _move(self, u: np.ndarray) -> None:
+        # Clipping only removes rounding: no step is taken that cannot stop inside.
+        self._q = np.clip(self._require_seed() + u, self.limits.low_rad, self.limits.high_rad)
+        self._u = u
+
+    def _towards(self, error: np.ndarray) -> np.ndarray:
+        """Return the next step (6,) [rad] for the distance left (6,) [rad].
+
+        With change d a period, a joint that steps u, u - d, u - 2d ... travels
+        (n + 1) u - d n (n + 1) / 2 with n = floor(u / d). Solved for u, that is the fastest
+        step that still stops at the target.
+        """
+        distance, d = np.abs(error), self._step_change
+        n = np.floor((np.sqrt(1.0 + 8.0 * distance / d) - 1.0) / 2.0)
+        u = np.minimum((distance + d * n * (n + 1.0) / 2.0) / (n + 1.0), self._step_max)
+        # One time to go for all joints: near a straight line, all arrive together.
+        moving = distance > 0.0
+        if moving.any():
+            u = distance * np.min(u[moving] / distance[moving])
+        return np.clip(np.copysign(u, error), self._u - d, self._u + d)
+
+    def _braked(self, u: np.ndarray) -> np.ndarray:
+        return np.copysign(np.maximum(np.abs(u) - self._step_change, 0.0), u)
+
+    def _braking(self, u: np.ndarray) -> np.ndarray:
+        """Return how far each joint travels (N, 6) [rad] in the first 0 ... N - 1 periods of
+        braking from u (6,); the last row is the whole way to rest."""
+        speed, d = np.abs(u), self._step_change
+        periods = np.floor(speed / d)
+        n = np.minimum(np.arange(periods.max() + 1.0)[:, None], periods)
+        return np.copysign(n * speed - d * n * (n + 1.0) / 2.0, u)
+
+    def _stop_is_inside(self, q: np.ndarray, u: np.ndarray) -> bool:
+        """Return whether stepping u from q and then braking to rest goes no further out."""
+        excess = self.limits.excess(np.vstack([q, q + u + self._braking(u)]))
+        return not np.any(excess[1:] > excess[0] + _ROUNDING_M)
+
+
+class JointStateFilter:
+    """Passes joint states that a working arm can have, refuses the rest.
+
+    Args:
+        limits: joint range; a measurement far outside it is a failed read.
+        jump_margin: how much faster than pi rad/s a joint may seem to move, for stamp jitter.
+        jump_slack_rad: movement [rad] allowed at any time, for encoder counts and jitter.
+    """
+
+    def __init__(
+        self, limits: SafetyLimits, jump_margin: float = 1.5, jump_slack_rad: float = 0.05
+    ):
+        self.limits = limits
+        self.jump_margin = jump_margin
+        self.jump_slack_rad = jump_slack_rad
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def reset(self) -> None:
+        """Forget the last joint state, as after a jump of the clock."""
+        self._last = None
+
+    def accept(
+        self, stamp_ns: int, names: list[str], position: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Return arm joints (6,) [rad] and gripper opening (clipped to [0, 1]).
+
+        Args:
+            stamp_ns: the message's stamp [ns].
+            names: joint names; the six of the arm and "left_finger", in any order.
+            position: positions (len(names),) [rad], fingers in metres.
+
+        Raises:
+            SafetyError: a joint is missing, a value is not finite, every arm joint reads -pi,
+                a joint is far outside its limits, moved faster than a servo can, or the stamp
+                is not later than the last accepted one.
+        """
+        position = np.asarray(position, dtype=np.float64)
+        index = {name: i for i, name in enumerate(names)}
+        missing = [name for name in (*arm.ARM_JOINTS, "left_finger") if name not in index]
+        if missing or position.shape != (len(names),):
+            raise SafetyError(
+                f"joint state must have a position for each of {len(names)} names and lacks "
+                f"{', '.join(missing) or 'positions'}; check the driver's motor configuration"
+            )
+        q = position[[index[name] for name in arm.ARM_JOINTS]]
+        opening = arm.opening_from_finger(position[index["left_finger"]])
+        if np.all(np.abs(q + np.pi) < _FAILED_READ_TOLERANCE_RAD):
+            raise SafetyError("every joint reads -pi: the driver's bus read failed; check cabling")
+        q = finite_joints(q, opening, "joint state")
+        require_range(q, self.limits, _MEASURED_TOLERANCE_RAD, "joint state")
+        self._require_continuous(stamp_ns, q)
+        self._last = (stamp_ns, q)
+        return q, float(np.clip(opening, 0.0, 1.0))
+
+    def _require_continuous(self, stamp_ns: int, q: np.ndarray) -> None:
+        if self._last is None:
+            return
+        last_ns, last_q = self._last
+        if stamp_ns <= last_ns:
+            raise SafetyError(
+                f"joint state stamped {stamp_ns} ns is not later than the last at {last_ns} ns; "
+                "check for a second publisher or a clock that was set back"
+            )
+        elapsed_s = (stamp_ns - last_ns) / 1e9
+        allowed = self.jump_slack_rad + self.jump_margin * np.pi * elapsed_s
+        joint = int(np.argmax(np.abs(q - last_q)))
+        jump = abs(float(q[joint] - last_q[joint]))
+        if jump > allowed:
+            raise SafetyError(
+                f"{arm.ARM_JOINTS[joint]} jumped {jump:.2f} rad in {elapsed_s:.3f} s, more than a "
+                "servo can turn; check for a second publisher or a failed read"
+            )
