@@ -167,8 +167,10 @@ class CommandGuard:
         return np.copysign(np.maximum(np.abs(u) - self._step_change, 0.0), u)
 
     def _braking(self, u: np.ndarray) -> np.ndarray:
-        """Return how far each joint travels (N, 6) [rad] in the first 0 ... N - 1 periods of
-        braking from u (6,); the last row is the whole way to rest."""
+        """Return each joint's way (N, 6) [rad] in 0 ... N - 1 periods of braking from u (6,).
+
+        The last row is the whole way to rest.
+        """
         speed, d = np.abs(u), self._step_change
         periods = np.floor(speed / d)
         n = np.minimum(np.arange(periods.max() + 1.0)[:, None], periods)
