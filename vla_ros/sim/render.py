@@ -1,0 +1,161 @@
+"""Pictures of the simulated scene, without a display and on the CPU if need be."""
+
+import ctypes
+import importlib
+import os
+
+import mujoco
+import numpy as np
+
+from vla_ros.core.errors import SceneError
+from vla_ros.sim import scene
+
+# The libraries behind each backend, tried in this order.
+_LIBRARIES = {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)}
+_OSMESA_NAMES = ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")
+_REMEDY = "install one with `apt-get install --no-install-recommends libegl1 libgl1`"
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _available(backend: str) -> bool:
+    if backend == "osmesa":
+        return any(_loads(name) for name in _OSMESA_NAMES)
+    return _loads("libEGL.so.1") and (_loads("libGL.so.1") or _loads("libOpenGL.so.0"))
+
+
+def choose_gl_backend() -> str:
+    """Return "egl" or "osmesa", whichever loads first, or the one MUJOCO_GL asks for.
+
+    Raises:
+        SceneError: neither loads, or MUJOCO_GL asks for one that does not or that needs a display.
+    """
+    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if asked not in ("", "egl", "osmesa"):
+        raise SceneError(
+            f"MUJOCO_GL is {asked!r}, but the simulated camera draws with egl or osmesa; unset it"
+        )
+    for backend in (asked,) if asked else ("egl", "osmesa"):
+        if _available(backend):
+            return backend
+    raise SceneError(
+        f"the simulated camera found no OpenGL library for {asked or 'egl or osmesa'}; {_REMEDY}"
+    )
+
+
+def _gl_context(width: int, height: int):
+    """Return a current off-screen OpenGL context."""
+    backend = choose_gl_backend()
+    # Without worker threads Mesa's software GL uses the least CPU per picture.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    try:
+        context = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        context.make_current()
+    except Exception as error:  # PyOpenGL raises whatever its platform layer meets
+        raise SceneError(
+            f"the simulated camera could not start {backend} ({error}); {_REMEDY}"
+        ) from error
+    return context
+
+
+def intrinsics(camera: str, width: int, height: int) -> np.ndarray:
+    """Return the camera matrix K (3, 3) [px]; pixel centres have integer coordinates.
+
+    Raises:
+        SceneError: there is no such camera.
+    """
+    focal = height / 2.0 / np.tan(_camera(camera).fovy_rad / 2.0)
+    return np.array(
+        [[focal, 0.0, (width - 1) / 2.0], [0.0, focal, (height - 1) / 2.0], [0.0, 0.0, 1.0]]
+    )
+
+
+def _camera(name: str) -> scene.CameraSpec:
+    if name not in scene.CAMERAS:
+        raise SceneError(
+            f"camera {name!r} is not in the simulated scene; choose from {', '.join(scene.CAMERAS)}"
+        )
+    return scene.CAMERAS[name]
+
+
+class SceneRenderer:
+    """Draws one camera's view of a qpos. Make and use it in one thread.
+
+    Args:
+        width: image width [px].
+        height: image height [px].
+        camera: a name in `scene.CAMERAS`.
+
+    Raises:
+        SceneError: no OpenGL, an unknown camera or a size out of range.
+    """
+
+    def __init__(self, width: int, height: int, camera: str = "front") -> None:
+        self._context = None
+        _camera(camera)
+        if not (0 < width <= scene.MAX_IMAGE_WIDTH and 0 < height <= scene.MAX_IMAGE_HEIGHT):
+            raise SceneError(
+                f"image size {width}x{height} is out of range; use 1x1 to "
+                f"{scene.MAX_IMAGE_WIDTH}x{scene.MAX_IMAGE_HEIGHT}"
+            )
+        self._model = scene.load_model()
+        # The off-screen buffer need not be larger than the picture.
+        self._model.vis.global_.offwidth, self._model.vis.global_.offheight = width, height
+        self._data = mujoco.MjData(self._model)
+        self._context = _gl_context(width, height)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=200)
+        for flag in ("SHADOW", "REFLECTION", "SKYBOX", "FOG", "HAZE"):
+            self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
+        self._option = mujoco.MjvOption()
+        self._view = mujoco.MjvCamera()
+        self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._view.fixedcamid = self._model.camera(camera).id
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._mjr = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+
+    def render(self, qpos: np.ndarray) -> np.ndarray:
+        """Return the picture (H, W, 3) uint8 RGB of the scene with this qpos.
+
+        Raises:
+            SceneError: qpos has another length, or the renderer is closed.
+        """
+        if self._context is None:
+            raise SceneError("the simulated camera is closed; make a new SceneRenderer")
+        if np.shape(qpos) != (self._model.nq,):
+            raise SceneError(
+                f"scene state has shape {np.shape(qpos)}, expected ({self._model.nq},); "
+                "run the same version of the simulator and of the camera"
+            )
+        self._context.make_current()
+        self._data.qpos[:] = qpos
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        mujoco.mjv_updateScene(
+            self._model,
+            self._data,
+            self._option,
+            None,
+            self._view,
+            mujoco.mjtCatBit.mjCAT_ALL.value,
+            self._scene,
+        )
+        mujoco.mjr_render(self._rect, self._scene, self._mjr)
+        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
+        # OpenGL's first row is the lowest one.
+        return self._pixels[::-1].copy()
+
+    def close(self) -> None:
+        """Free the OpenGL context; closing twice is fine."""
+        if self._context is not None:
+            self._context.make_current()
+            self._mjr.free()
+            self._context.free()
+            self._context = None

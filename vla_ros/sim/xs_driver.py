@@ -1,0 +1,315 @@
+"""A model of the Interbotix xs_sdk driver and its servos: commands in, joint references out.
+
+What is modelled: groups and single joints, operating modes, time- and velocity-based profiles,
+torque, reboots, the registers in `REGISTERS`, and what goes wrong in silence: a group command of
+the wrong length is refused with a logged sentence, a goal outside a servo's limits or not a number
+leaves that joint where it is, nothing is clamped or rate-limited, and the last goal is held for
+ever.
+
+What is not: the bus and its errors, PID gains (stored, without effect), current and pwm modes of
+the arm joints (refused with a sentence), 12-bit rounding of positions, and trajectories.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vla_ros.core import arm
+from vla_ros.sim.servo import MODES, POSITION_MODES, Servo
+
+GRIPPER = "gripper"
+JOINTS = (*arm.ARM_JOINTS, GRIPPER)
+GROUPS: dict[str, tuple[int, ...]] = {"arm": tuple(range(6)), "all": tuple(range(7))}
+# Operating_Mode register values of the X series; linear_position is the driver's own invention.
+_MODE_REGISTER = dict(zip(MODES, (3, 4, 1, 0, 5, 16, 3), strict=True))
+# Registers that can be written; the others in `get_register` are read only.
+WRITABLE_REGISTERS = ("Profile_Velocity", "Profile_Acceleration", "Goal_Current", "Velocity_Limit")
+WRITABLE_REGISTERS += ("Position_P_Gain", "Position_I_Gain", "Position_D_Gain")
+# Interbotix's modes.yaml: what the driver sets at start.
+_ARM_PROFILE_MS = (2000, 300)
+# A duty of 350 counts, xs_modules' strongest, pushes with the gripper's full 20 N; linear.
+PWM_FORCE_N = 20.0 / 350.0
+# How long each joint is without torque when its mode changes (joint after joint), or it reboots.
+MODE_CHANGE_LIMP_S = 0.05
+REBOOT_LIMP_S = 0.3
+_COUNTS_PER_RAD = 4096.0 / (2.0 * math.pi)
+
+
+class Reference(NamedTuple):
+    """What the servos follow during one control tick.
+
+    Attributes:
+        arm_rad: position references (6,) [rad].
+        finger_m: position reference of the left finger [m], None while a force is commanded.
+        finger_force_n: force on the left finger [N], positive opens, used when finger_m is None.
+        torque: whether each of the 7 servos is powered.
+    """
+
+    arm_rad: np.ndarray
+    finger_m: float | None
+    finger_force_n: float
+    torque: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class RobotInfo:
+    """The answer of get_robot_info; limits of the gripper are those of left_finger in metres."""
+
+    mode: str
+    profile_type: str
+    joint_names: tuple[str, ...]
+    joint_ids: tuple[int, ...]
+    joint_lower_limits: tuple[float, ...]
+    joint_upper_limits: tuple[float, ...]
+    joint_velocity_limits: tuple[float, ...]
+    joint_sleep_positions: tuple[float, ...]
+    joint_state_indices: tuple[int, ...]
+    num_joints: int
+    name: tuple[str, ...]
+
+
+class XsDriver:
+    """The driver's state. Call `reference` once a control tick, in simulated time.
+
+    Args:
+        read_present: returns the measured angles (7,) [rad] of the six arm joints and the
+            gripper's horn; asked when torque returns, because a servo then holds where it is.
+        log: receives each complaint that xs_sdk would log.
+    """
+
+    def __init__(
+        self, read_present: Callable[[], Sequence[float]], log: Callable[[str], None] = print
+    ) -> None:
+        self._read_present = read_present
+        self._log = log
+        self._now_s = 0.0
+        self._servos = [
+            Servo(float(low), float(high), "position", "time")
+            for low, high in zip(arm.LOWER_RAD, arm.UPPER_RAD, strict=True)
+        ]
+        # The gripper's servo has its factory limits; the fingers stop earlier.
+        self._servos.append(Servo(-math.pi, math.pi, "pwm", "velocity"))
+        self._group_modes = {"arm": ("position", "time"), "all": ("position", "time")}
+        for servo in self._servos[:6]:
+            servo.registers["Profile_Velocity"] = _ARM_PROFILE_MS[0]
+            servo.registers["Profile_Acceleration"] = _ARM_PROFILE_MS[1]
+        self.hold_present()
+
+    def hold_present(self) -> None:
+        """Make every servo hold where it is measured to be, gripper force 0."""
+        for servo, position in zip(self._servos, self._read_present(), strict=True):
+            servo.hold(float(position))
+        self._settled: Reference | None = None
+
+    # Commands -----------------------------------------------------------------------------------
+
+    def command_group(self, name: str, cmd: Sequence[float]) -> None:
+        """Take a JointGroupCommand: one value a joint, in the unit of the group's mode."""
+        indices = GROUPS.get(name)
+        if indices is None:
+            self._log(f"group {name!r} does not exist; use one of {', '.join(GROUPS)}")
+            return
+        if len(cmd) != len(indices):
+            self._log(
+                f"command for group {name!r} has {len(cmd)} values and was refused; "
+                f"send {len(indices)}"
+            )
+            return
+        for index, value in zip(indices, cmd, strict=True):
+            # The group's mode says what the numbers mean: `all` stays in "position", so a gripper
+            # in pwm mode ignores the position that it gets with the rest.
+            servo = self._servos[index]
+            if servo.mode in POSITION_MODES or name != "all":
+                servo.command(float(value), self._now_s)
+        self._settled = None
+
+    def command_single(self, name: str, cmd: float) -> None:
+        """Take a JointSingleCommand for one of the 7 joints, in the unit of the joint's mode."""
+        indices = self._indices("single", name)
+        if indices:
+            self._servos[indices[0]].command(float(cmd), self._now_s)
+            self._settled = None
+
+    # Services -----------------------------------------------------------------------------------
+
+    def set_operating_modes(
+        self,
+        cmd_type: str,
+        name: str,
+        mode: str,
+        profile_type: str,
+        profile_velocity: int,
+        profile_acceleration: int,
+    ) -> None:
+        """Change mode and profile, joint after joint; each goes limp for MODE_CHANGE_LIMP_S."""
+        indices = self._indices(cmd_type, name)
+        if mode not in MODES or profile_type not in ("time", "velocity"):
+            self._log(
+                f"mode {mode!r} with profile {profile_type!r} does not exist; use one of "
+                f"{', '.join(MODES)} with time or velocity"
+            )
+            return
+        arm_joints = [JOINTS[i] for i in indices if i < 6]
+        if arm_joints and mode in ("pwm", "current", "linear_position"):
+            self._log(
+                f"mode {mode!r} of joint {arm_joints[0]!r} is not modelled by the simulated arm; "
+                "use position, ext_position, velocity or current_based_position"
+            )
+            return
+        for place, index in enumerate(indices):
+            servo = self._servos[index]
+            servo.mode, servo.profile_type = mode, profile_type
+            servo.registers["Profile_Velocity"] = int(profile_velocity)
+            servo.registers["Profile_Acceleration"] = int(profile_acceleration)
+            self._go_limp(servo, place * MODE_CHANGE_LIMP_S, MODE_CHANGE_LIMP_S)
+        if cmd_type == "group" and indices:
+            self._group_modes[name] = (mode, profile_type)
+
+    def torque_enable(self, cmd_type: str, name: str, enable: bool) -> None:
+        """Power the joints, which then hold where they are, or let them go limp."""
+        present = self._read_present()
+        for index in self._indices(cmd_type, name):
+            servo = self._servos[index]
+            if enable and not servo.torque:
+                servo.hold(float(present[index]))
+            servo.torque = bool(enable)
+        self._settled = None
+
+    def reboot(self, cmd_type: str, name: str, enable: bool, smart_reboot: bool) -> None:
+        """Reboot the joints: limp for REBOOT_LIMP_S, then powered if `enable`.
+
+        A smart reboot touches only servos in error, and the simulated ones never are.
+        """
+        if smart_reboot:
+            return
+        for index in self._indices(cmd_type, name):
+            self._servos[index].torque = bool(enable)
+            self._go_limp(self._servos[index], 0.0, REBOOT_LIMP_S)
+
+    def set_register(self, cmd_type: str, name: str, reg: str, value: int) -> None:
+        """Write one register; Profile_* take effect at the next goal, no torque is lost."""
+        if reg not in WRITABLE_REGISTERS:
+            self._log(
+                f"register {reg!r} cannot be written on the simulated arm; use one of "
+                f"{', '.join(WRITABLE_REGISTERS)}"
+            )
+            return
+        for index in self._indices(cmd_type, name):
+            self._servos[index].registers[reg] = int(value)
+
+    def get_register(self, cmd_type: str, name: str, reg: str) -> list[int]:
+        """Return the register of each joint in order; an unknown register gives []."""
+        values = []
+        for index in self._indices(cmd_type, name):
+            servo = self._servos[index]
+            derived = {
+                "Torque_Enable": int(servo.torque),
+                "Operating_Mode": _MODE_REGISTER[servo.mode],
+                "Min_Position_Limit": _counts(servo.lower),
+                "Max_Position_Limit": _counts(servo.upper),
+            }
+            if reg == "Present_Position":
+                values.append(_counts(float(self._read_present()[index])))
+            elif reg in derived:
+                values.append(derived[reg])
+            elif reg in servo.registers:
+                values.append(servo.registers[reg])
+            else:
+                self._log(f"register {reg!r} is not modelled by the simulated arm; ask another")
+                return []
+        return values
+
+    def robot_info(self, cmd_type: str, name: str) -> RobotInfo:
+        """Return what get_robot_info answers; an unknown name gives no joints."""
+        indices = self._indices(cmd_type, name)
+        mode, profile = self._group_modes.get(name, ("", ""))
+        if cmd_type == "single" and indices:
+            mode, profile = self._servos[indices[0]].mode, self._servos[indices[0]].profile_type
+        # Shoulder and elbow have a shadow servo each, which takes the next id.
+        ids = (1, 2, 4, 6, 7, 8, 9)
+        lower = (*map(float, arm.LOWER_RAD), arm.FINGER_CLOSED_M)
+        upper = (*map(float, arm.UPPER_RAD), arm.FINGER_OPEN_M)
+        speed = (*map(float, arm.VELOCITY_LIMIT_RAD_S), 1.0)
+        sleep = (*map(float, arm.SLEEP_RAD), 0.0)
+        names = (*arm.ARM_JOINTS, "left_finger" if cmd_type == "single" else GRIPPER)
+
+        def pick(values):
+            return tuple(values[i] for i in indices)
+
+        return RobotInfo(
+            mode=mode,
+            profile_type=profile,
+            joint_names=pick(names),
+            joint_ids=pick(ids),
+            joint_lower_limits=pick(lower),
+            joint_upper_limits=pick(upper),
+            joint_velocity_limits=pick(speed),
+            joint_sleep_positions=pick(sleep),
+            joint_state_indices=indices,
+            num_joints=len(indices),
+            name=tuple(GROUPS) if name == "all" else (name,),
+        )
+
+    # The servos' clock --------------------------------------------------------------------------
+
+    def reference(self, dt_s: float) -> Reference:
+        """Advance by `dt_s` and return what the servos follow now.
+
+        The same object is returned for as long as nothing moves or changes.
+        """
+        self._now_s += dt_s
+        if self._settled is not None:
+            return self._settled
+        now_s = self._now_s
+        moving = False
+        torque = []
+        for index, servo in enumerate(self._servos):
+            if servo.limp_until_s > 0.0:
+                moving = True
+                if now_s < servo.limp_from_s:
+                    torque.append(servo.torque)
+                    continue
+                if now_s < servo.limp_until_s - 1e-9:
+                    torque.append(False)
+                    continue
+                servo.limp_until_s = -1.0
+                servo.hold(float(self._read_present()[index]))
+            torque.append(servo.torque)
+            moving = servo.advance(now_s, dt_s) or moving
+        gripper = self._servos[6]
+        finger_m, force = None, 0.0
+        if gripper.mode in POSITION_MODES:
+            half_turn = math.pi / 2.0
+            finger_m = arm.finger_from_horn(min(max(gripper.position, -half_turn), half_turn))
+        elif gripper.mode in ("pwm", "current"):
+            force = gripper.value * PWM_FORCE_N
+        arm_rad = np.array([servo.position for servo in self._servos[:6]])
+        result = Reference(arm_rad, finger_m, force, tuple(torque))
+        self._settled = None if moving else result
+        return result
+
+    def _go_limp(self, servo: Servo, delay_s: float, duration_s: float) -> None:
+        servo.limp_from_s = self._now_s + delay_s
+        servo.limp_until_s = servo.limp_from_s + duration_s
+        servo.motion, servo.velocity, servo.value = None, 0.0, 0.0
+        self._settled = None
+
+    def _indices(self, cmd_type: str, name: str) -> tuple[int, ...]:
+        """Return the joints' places in JOINTS; logs and returns () for an unknown name."""
+        if cmd_type == "group" and name in GROUPS:
+            return GROUPS[name]
+        if cmd_type == "single" and name in JOINTS:
+            return (JOINTS.index(name),)
+        self._log(
+            f"{cmd_type} {name!r} does not exist; use group {' or '.join(GROUPS)}, "
+            f"or single {', '.join(JOINTS)}"
+        )
+        return ()
+
+
+def _counts(angle_rad: float) -> int:
+    """Return the servo's position value, 2048 at 0 rad, 4096 a turn."""
+    return round(angle_rad * _COUNTS_PER_RAD) + 2048
