@@ -1,0 +1,184 @@
+"""Recorded bags, opened and decoded without ROS.
+
+Only message stamps leave this module, never the time of arrival. A message that cannot be read
+raises `BagError` naming bag and topic; a joint message that is no measurement is counted instead.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from vla_ros.core import arm
+from vla_ros.core.episode import EpisodeEvent
+from vla_ros.core.errors import BagError, ContractError, EpisodeError
+from vla_ros.core.resample import NS_PER_S
+from vla_ros.policy.preprocess import decode_jpeg
+
+EPISODE_TOPIC = "/vla/episode"
+COMMANDED_TOPIC = "/vla/commanded"
+# Field names and types of the Interbotix driver's command messages, for bags that carry no
+# definitions of their own.
+INTERBOTIX_MESSAGES = {
+    "interbotix_xs_msgs/msg/JointGroupCommand": "string name\nfloat32[] cmd\n",
+    "interbotix_xs_msgs/msg/JointSingleCommand": "string name\nfloat32 cmd\n",
+}
+
+
+def make_typestore():
+    """Return the Jazzy message types and the Interbotix command messages."""
+    typestore = get_typestore(Stores.ROS2_JAZZY)
+    for name, definition in INTERBOTIX_MESSAGES.items():
+        typestore.register(get_types_from_msg(definition, name))
+    return typestore
+
+
+def find_bags(paths: list[Path]) -> list[Path]:
+    """Return the bag folders at and below `paths`, sorted; `*.part` are unfinished and left out.
+
+    Raises:
+        BagError: a path does not exist or holds no bag.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise BagError(f"{path} does not exist; give a bag folder or a folder of bags")
+        below = [
+            metadata.parent
+            for metadata in sorted(path.glob("**/metadata.yaml"))
+            if not any(part.endswith(".part") for part in metadata.parts)
+        ]
+        if not below:
+            raise BagError(
+                f"{path} holds no bag (no metadata.yaml); give a bag folder or a folder of bags"
+            )
+        found += below
+    return list(dict.fromkeys(found))
+
+
+class Bag:
+    """One bag folder, open for reading; use it in a `with` statement."""
+
+    def __init__(self, path: Path, robot_name: str = "wx250s"):
+        self.path = Path(path)
+        self.joint_topic = f"/{robot_name}/joint_states"
+        self._reader: AnyReader
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Bag":
+        """Open the bag; raises BagError if that fails."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._reader = AnyReader([self.path], default_typestore=make_typestore())
+                self._stack.enter_context(self._reader)
+        except Exception as error:  # the reader, its YAML parser and the OS each raise their own
+            raise BagError(
+                f"bag {self.path} cannot be opened ({_first_line(error)}); "
+                "it may be cut off: leave it out, or record it again"
+            ) from None
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    @property
+    def topics(self) -> set[str]:
+        """Names of the topics that have messages."""
+        return {c.topic for c in self._reader.connections if c.msgcount}
+
+    def require_topics(self, *names: str) -> None:
+        """Raise BagError unless each named topic has messages; lists those that have."""
+        missing = [name for name in names if name not in self.topics]
+        if missing:
+            raise BagError(
+                f"bag {self.path} has no message on {', '.join(missing)}; it has "
+                f"{', '.join(sorted(self.topics)) or 'none at all'}: leave it out, or record with "
+                "these topics running"
+            )
+
+    def images(self, camera: str) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (stamp [ns], picture (H, W, 3) uint8 RGB); raises BagError on a broken picture."""
+        for stamp_ns, data in self.jpegs(camera):
+            try:
+                yield stamp_ns, decode_jpeg(data, f"{camera} at {stamp_ns} ns in bag {self.path}")
+            except ContractError as error:
+                raise BagError(str(error)) from None
+
+    def jpegs(self, camera: str) -> Iterator[tuple[int, bytes]]:
+        """Yield (stamp [ns], compressed bytes) of the camera's pictures."""
+        topic = image_topic(camera)
+        for message in self._messages(topic, "sensor_msgs/msg/CompressedImage"):
+            yield _stamp_ns(message), bytes(message.data)
+
+    def joint_states(self) -> Iterator[tuple[int, list[str], np.ndarray]]:
+        """Yield (stamp [ns], joint names, positions float64) as the driver published them."""
+        for message in self._messages(self.joint_topic, "sensor_msgs/msg/JointState"):
+            yield _stamp_ns(message), list(message.name), np.array(message.position, np.float64)
+
+    def commanded(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (stamp [ns], commanded (7,) float64: 6 arm joints [rad], opening [0, 1]).
+
+        Raises:
+            BagError: a message names other joints, or holds a number that is not finite.
+        """
+        wanted = (*arm.ARM_JOINTS, "gripper")
+        for message in self._messages(COMMANDED_TOPIC, "sensor_msgs/msg/JointState"):
+            by_name = dict(zip(message.name, message.position, strict=False))
+            values = np.array([by_name.get(name, np.nan) for name in wanted])
+            if not np.all(np.isfinite(values)):
+                raise BagError(
+                    f"{COMMANDED_TOPIC} in bag {self.path} must give finite {', '.join(wanted)}, "
+                    f"got {by_name}; leave this bag out"
+                )
+            values[6] = arm.opening_from_horn(values[6])
+            yield _stamp_ns(message), values
+
+    def episode_events(self) -> list[EpisodeEvent]:
+        """Return the episode's events in order; raises BagError if one is malformed."""
+        try:
+            return [
+                EpisodeEvent.from_json(message.data)
+                for message in self._messages(EPISODE_TOPIC, "std_msgs/msg/String")
+            ]
+        except EpisodeError as error:
+            raise BagError(f"{EPISODE_TOPIC} in bag {self.path}: {error}") from None
+
+    def _messages(self, topic: str, msgtype: str) -> Iterator:
+        connections = [c for c in self._reader.connections if c.topic == topic]
+        for connection in connections:
+            if connection.msgtype != msgtype:
+                raise BagError(
+                    f"{topic} in bag {self.path} must be {msgtype}, got {connection.msgtype}; "
+                    "leave this bag out"
+                )
+        if not connections:
+            return
+        try:
+            for connection, _, raw in self._reader.messages(connections):
+                yield self._reader.deserialize(raw, connection.msgtype)
+        except BagError:
+            raise
+        except (AnyReaderError, ValueError, KeyError, OSError, AssertionError) as error:
+            raise BagError(
+                f"{topic} in bag {self.path} cannot be read ({_first_line(error)}); "
+                "the bag is damaged: leave it out, or record it again"
+            ) from None
+
+
+def image_topic(camera: str) -> str:
+    """Return the topic of the camera's compressed pictures."""
+    return f"/{camera}/image_raw/compressed"
+
+
+def _stamp_ns(message) -> int:
+    stamp = message.header.stamp
+    return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
