@@ -130,7 +130,7 @@ def _ball(name: str, radius: float, rgb, extra: tuple[Part, ...]) -> Toy:
 
 
 def _pumpkin() -> Toy:
-    body = meshes.revolved(_ellipse(0.0165, 0.0205), "z", 28, lobes=7)
+    body = meshes.revolved(_ellipse(0.0165, 0.0205), "z", 21, lobes=7)
     # A ring of capsules cannot be had cheaply; a flat cylinder is gripped and slides the same.
     return Toy(
         name="pumpkin",

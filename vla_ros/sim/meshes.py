@@ -9,7 +9,7 @@ import numpy as np
 Mesh = tuple[np.ndarray, np.ndarray]
 
 
-def tube(centres: np.ndarray, radii: np.ndarray, sides: int = 16, lobes: int = 0) -> Mesh:
+def tube(centres: np.ndarray, radii: np.ndarray, sides: int = 12, lobes: int = 0) -> Mesh:
     """Return a tube around a curve in the x-z plane, closed at both ends.
 
     Args:
@@ -44,7 +44,7 @@ def tube(centres: np.ndarray, radii: np.ndarray, sides: int = 16, lobes: int = 0
     return vertices, _outwards(vertices, np.array(faces))
 
 
-def revolved(profile: np.ndarray, axis: str, sides: int = 20, lobes: int = 0) -> Mesh:
+def revolved(profile: np.ndarray, axis: str, sides: int = 14, lobes: int = 0) -> Mesh:
     """Return the body that the profile (R, 2) of (along, radius) [m] makes around `axis`.
 
     `axis` is "x" or "z"; `along` grows in its direction.
@@ -55,7 +55,7 @@ def revolved(profile: np.ndarray, axis: str, sides: int = 20, lobes: int = 0) ->
     return tube(centres, profile[:, 1], sides, lobes)
 
 
-def plate(radius_m: float, height_m: float, rim_width_m: float, sides: int = 32) -> Mesh:
+def plate(radius_m: float, height_m: float, rim_width_m: float, sides: int = 28) -> Mesh:
     """Return a plate lying on z = 0: a flat floor of half the height, a rim that rises outwards.
 
     Its profile runs back inwards, so it is built ring by ring and not as a tube.

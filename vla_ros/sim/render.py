@@ -8,12 +8,12 @@ import mujoco
 import numpy as np
 
 from vla_ros.core.errors import SceneError
-from vla_ros.sim import scene
+from vla_ros.sim import food, scene
 
-# The libraries behind each backend, tried in this order.
-_LIBRARIES = {"egl": ("libEGL.so.1", "libGL.so.1"), "osmesa": ("libOSMesa.so.8",)}
 _OSMESA_NAMES = ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")
 _REMEDY = "install one with `apt-get install --no-install-recommends libegl1 libgl1`"
+# MuJoCo draws geom groups 0 to 2; scene.py puts what is seen into group 1.
+_DRAWN_GROUP, _HIDDEN_GROUP = 1, 5
 
 
 def _loads(name: str) -> bool:
@@ -119,6 +119,8 @@ class SceneRenderer:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._mjr = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
+        self._looks = [self._look_of(name) for name in food.OBJECT_NAMES]
+        self._hidden: tuple[bool, ...] = ()
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
     def render(self, qpos: np.ndarray) -> np.ndarray:
@@ -136,6 +138,7 @@ class SceneRenderer:
             )
         self._context.make_current()
         self._data.qpos[:] = qpos
+        self._hide_parked()
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         mujoco.mjv_updateScene(
@@ -151,6 +154,23 @@ class SceneRenderer:
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
         # OpenGL's first row is the lowest one.
         return self._pixels[::-1].copy()
+
+    def _look_of(self, name: str) -> tuple[int, np.ndarray]:
+        """Return where an object's x is in qpos, and its drawn geoms."""
+        body = self._model.body(name)
+        geoms = np.arange(body.geomadr[0], body.geomadr[0] + body.geomnum[0])
+        drawn = geoms[self._model.geom_group[geoms] == _DRAWN_GROUP]
+        return int(self._model.jnt_qposadr[body.jntadr[0]]), drawn
+
+    def _hide_parked(self) -> None:
+        """Leave parked objects out: nobody could see them, but their corners cost time."""
+        hidden = tuple(
+            bool(self._data.qpos[x_index] > scene.PARKING_X_M / 2) for x_index, _ in self._looks
+        )
+        if hidden != self._hidden:
+            for (_, geoms), is_hidden in zip(self._looks, hidden, strict=True):
+                self._model.geom_group[geoms] = _HIDDEN_GROUP if is_hidden else _DRAWN_GROUP
+            self._hidden = hidden
 
     def close(self) -> None:
         """Free the OpenGL context; closing twice is fine."""

@@ -32,7 +32,7 @@ ARM_ACTUATORS = arm.ARM_JOINTS
 GRIPPER_POSITION_ACTUATOR = "gripper_position"
 GRIPPER_FORCE_ACTUATOR = "gripper_force"
 
-_DARK, _LINK, _RUBBER, _STEEL = "0.10 0.10 0.11", "0.17 0.17 0.19", "0.30 0.30 0.32", "0.5 0.5 0.52"
+_DARK, _LINK, _RUBBER, _STEEL = "0.12 0.12 0.13", "0.25 0.25 0.28", "0.42 0.42 0.45", "0.6 0.6 0.62"
 
 # Geoms a link: (class, kind, size, pose, colour, mass). Class "look" is drawn only, "body" is
 # drawn and collides. The link's mass sits on its first geom.

@@ -20,8 +20,12 @@ CAMERA_NAMES = ("front", "wrist")
 MAX_IMAGE_WIDTH, MAX_IMAGE_HEIGHT = 1280, 960
 # Everything beyond this distance from a camera [m] is not drawn.
 _FAR_PLANE_M = 15.0
-_PARKING_X_M, _PARKING_SPACING_M = 50.0, 1.0
+PARKING_X_M, _PARKING_SPACING_M = 50.0, 1.0
+# The drawn table top; the physics has an endless one.
 TABLE_LOW_M, TABLE_HIGH_M = (-0.26, -0.48), (0.60, 0.48)
+
+_TABLE_RGB = (0.87, 0.81, 0.72)
+_PLANK_SHADES = (1.0, 0.965, 1.01, 0.98, 0.955, 0.99, 0.97, 1.005)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def _mesh_asset(name: str, mesh: Mesh) -> str:
 
 def parking_position(index: int) -> np.ndarray:
     """Return where object number `index` of OBJECT_NAMES waits while not in play (3,) [m]."""
-    return np.array([_PARKING_X_M, _PARKING_SPACING_M * index, 1.0])
+    return np.array([PARKING_X_M, _PARKING_SPACING_M * index, 1.0])
 
 
 def _object_body(index: int, name: str, damping: float, geoms: str) -> str:
@@ -112,8 +116,26 @@ def _plate_body(index: int) -> str:
         f'<geom class="solid" type="cylinder" size="{food.PLATE_RADIUS_M - 0.008:g} {half:g}" '
         f'pos="0 0 {half:g}" mass="0.25" friction="1.2 0.02 0.0001"/>'
     )
-    look = '<geom class="look" type="mesh" mesh="plate" material="plate" mass="0"/>'
+    look = (
+        '<geom class="look" type="mesh" mesh="plate" material="plate" mass="0"/>'
+        f'<geom class="look" type="cylinder" size="{food.PLATE_RADIUS_M - 0.014:g} {half:g}" '
+        f'pos="0 0 {half + 2e-4:g}" rgba="0.27 0.52 0.90 1" mass="0"/>'
+    )
     return _object_body(index, food.PLATE, 0.0, look + disc + ring)
+
+
+def _planks() -> str:
+    """Return the table top as boards of slightly different shades, which cost less to draw than a
+    texture (two fifths of a 640x480 picture's time)."""
+    edges = np.linspace(TABLE_LOW_M[1], TABLE_HIGH_M[1], len(_PLANK_SHADES) + 1)
+    half_length = (TABLE_HIGH_M[0] - TABLE_LOW_M[0]) / 2
+    middle = (TABLE_HIGH_M[0] + TABLE_LOW_M[0]) / 2
+    return "".join(
+        f'<geom class="look" type="box" size="{_numbers((half_length, (high - low) / 2, 0.02))}" '
+        f'pos="{_numbers((middle, (high + low) / 2, -0.02))}" '
+        f'rgba="{_numbers(shade * np.array(_TABLE_RGB))} 1"/>'
+        for low, high, shade in zip(edges[:-1], edges[1:], _PLANK_SHADES, strict=True)
+    )
 
 
 def build_mjcf() -> str:
@@ -127,9 +149,6 @@ def build_mjcf() -> str:
         toy = food.FOOD_BY_NAME[name]
         assets += [_mesh_asset(f"{name}_{k}", part.mesh) for k, part in enumerate(toy.parts)]
         bodies.append(_food_body(index, toy))
-    size = np.subtract(TABLE_HIGH_M, TABLE_LOW_M) / 2
-    middle = np.add(TABLE_HIGH_M, TABLE_LOW_M) / 2
-    # The base is drawn a hair above z = 0 so that it does not flicker against the table top.
     return f"""
 <mujoco model="wx250s_table">
   <compiler angle="radian" autolimits="true"/>
@@ -138,7 +157,7 @@ def build_mjcf() -> str:
   <statistic extent="1" center="0.2 0 0.1"/>
   <visual>
     <map znear="0.02" zfar="{_FAR_PLANE_M:g}"/>
-    <quality shadowsize="0" offsamples="0"/>
+    <quality numslices="14" numstacks="6" numquads="1" shadowsize="0" offsamples="0"/>
     <global offwidth="{MAX_IMAGE_WIDTH}" offheight="{MAX_IMAGE_HEIGHT}"/>
     <headlight ambient="0.42 0.42 0.42" diffuse="0.22 0.22 0.22" specular="0 0 0"/>
   </visual>
@@ -152,9 +171,6 @@ def build_mjcf() -> str:
       friction="0.8 0.01 0.0001" density="{food.FOOD_DENSITY_KG_M3:g}"/></default>
   </default>
   <asset>
-    <texture name="wood" type="2d" builtin="flat" width="256" height="256" mark="random"
-      random="0.06" rgb1="0.86 0.81 0.73" markrgb="0.78 0.72 0.63"/>
-    <material name="table" texture="wood" texrepeat="3 3" texuniform="false" specular="0"/>
     <material name="floor" rgba="0.36 0.37 0.40 1" specular="0"/>
     <material name="toy" specular="0.35" shininess="0.5"/>
     <material name="plate" rgba="0.16 0.40 0.80 1" specular="0.4" shininess="0.6"/>
@@ -164,9 +180,8 @@ def build_mjcf() -> str:
     <light directional="true" pos="0.5 0.6 1.5" dir="-0.35 -0.45 -1" diffuse="0.55 0.55 0.52"
       specular="0.3 0.3 0.3" castshadow="false"/>
     <geom name="table" class="solid" type="plane" size="2 2 0.1"/>
-    <geom class="look" type="box" size="{_numbers(size)} 0.02" pos="{_numbers(middle)} -0.02"
-      material="table"/>
-    <geom class="look" type="plane" size="14 14 0.1" pos="0 0 -0.7" material="floor"/>
+    {_planks()}
+    <geom class="look" type="box" size="4 6 0.01" pos="-3.6 0 -0.5" material="floor"/>
     {_camera(CAMERAS["front"])}
     {robot.robot_body(_camera(CAMERAS["wrist"]))}
     {"".join(bodies)}
