@@ -1,0 +1,193 @@
+"""camera_node: images of the sim, a USB camera or a video file, stamped at capture."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+
+from vla_ros.core.errors import CameraError
+from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.lifetime import ShellNode, run
+from vla_ros.nodes.params import declare, parameter
+from vla_ros.nodes.video import VideoReader, is_video_file, open_video
+
+
+@dataclass(frozen=True)
+class CameraParameters:
+    """Parameters of camera_node."""
+
+    name: str = parameter("front", "The camera's name: its namespace and its view in the sim.")
+    source: str = parameter(
+        "sim", "'sim', a V4L2 index or path (0, /dev/video0), or a video file's path."
+    )
+    width: int = parameter(640, "Image width.", "px", 16, 4096)
+    height: int = parameter(480, "Image height.", "px", 16, 4096)
+    rate_hz: float = parameter(30.0, "Images a second.", "Hz", 0.1, 240.0)
+    jpeg_quality: int = parameter(90, "JPEG quality.", "", 1, 100)
+    calibration: str = parameter(
+        "", "YAML file of camera_calibration; empty: a real camera counts as uncalibrated."
+    )
+    wait_s: float = parameter(5.0, "How long the camera may be absent at start.", "s", 0.0, 3600.0)
+    stall_s: float = parameter(2.0, "Without an image this long it counts as stalled.", "s", 0.1)
+    loop: bool = parameter(True, "Whether a video file starts again at its end.")
+
+
+class CameraNode(ShellNode):
+    """Publishes <name>/image_raw (when asked for), its JPEG form, and camera_info."""
+
+    def __init__(self):
+        super().__init__("camera")
+        self._parameters = parameters = declare(self, CameraParameters)
+        self._frame_id = f"{parameters.name}_optical_frame"
+        topic = f"/{parameters.name}/image_raw"
+        self._raw = self.create_publisher(Image, topic, qos.CAMERA)
+        self._jpeg = self.create_publisher(CompressedImage, f"{topic}/compressed", qos.CAMERA)
+        self._info = self.create_publisher(
+            CameraInfo, f"/{parameters.name}/camera_info", qos.CAMERA
+        )
+        self._info_message: CameraInfo | None = None
+        self._calibration = load_calibration(parameters.calibration)
+        self._reader: VideoReader | None = None
+        self._renderer = None
+        self._next_ns = 0
+        self._last_image_s = time.monotonic()
+        self._seen = False
+        self._stalled = False
+        if parameters.source == "sim":
+            self._start_sim()
+        else:
+            self._start_video()
+        self.create_timer(0.5, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _start_sim(self) -> None:
+        # MuJoCo is needed, and installed, only where the sim is.
+        from vla_ros.sim.render import SceneRenderer, intrinsics
+
+        size = self._parameters.width, self._parameters.height
+        self._renderer = SceneRenderer(*size, self._parameters.name)
+        K = intrinsics(self._parameters.name, *size)
+        self._info_message = conversions.camera_info_to_msg(*size, K, None, self._frame_id)
+        self.create_subscription(JointState, qos.SIM_STATE_TOPIC, self._on_sim_state, qos.SIM_STATE)
+
+    def _start_video(self) -> None:
+        parameters = self._parameters
+        size = parameters.width, parameters.height
+        is_file = is_video_file(parameters.source)
+        self._reader = VideoReader(
+            f"camera source {parameters.source!r}",
+            lambda: open_video(parameters.source, *size, parameters.rate_hz),
+            self._on_video_frame,
+            self.get_logger().warning,
+            self._on_video_end,
+            parameters.wait_s,
+            period_s=1.0 / parameters.rate_hz if is_file else 0.0,
+            loop=parameters.loop,
+        )
+        self._reader.start()
+
+    def _on_sim_state(self, message: JointState) -> None:
+        stamp_ns, _, qpos = conversions.joint_state_from_msg(message)
+        self._last_image_s = time.monotonic()
+        period_ns = int(1e9 / self._parameters.rate_hz)
+        # A tenth of slack for the sim's own grid; farther back than a period is another clock.
+        early_ns = self._next_ns - stamp_ns
+        if period_ns // 10 < early_ns <= period_ns:
+            return
+        self._next_ns = stamp_ns + period_ns
+        self._publish(self._renderer.render(qpos), stamp_ns)
+
+    def _on_video_frame(self, bgr: np.ndarray) -> None:
+        # Runs in the reader's thread; publishing is safe from any thread.
+        stamp_ns = self.get_clock().now().nanoseconds
+        self._last_image_s = time.monotonic()
+        if self._info_message is None:
+            self._info_message = self._video_info(bgr.shape[1], bgr.shape[0])
+        self._publish(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), stamp_ns)
+
+    def _on_video_end(self, sentence: str) -> None:
+        if sentence:
+            self.fail(sentence)
+        else:
+            self.get_logger().info(f"the video {self._parameters.source} is over")
+            self.finish(0)
+
+    def _video_info(self, width: int, height: int) -> CameraInfo:
+        if (width, height) != (self._parameters.width, self._parameters.height):
+            self.get_logger().warning(
+                f"camera {self._parameters.name} gives {width}x{height}, not the "
+                f"{self._parameters.width}x{self._parameters.height} asked for"
+            )
+        if self._calibration is None:
+            return conversions.camera_info_to_msg(width, height, None, None, self._frame_id)
+        size, K, distortion = self._calibration
+        if size != (width, height):
+            self.fail(
+                f"calibration {self._parameters.calibration} is for {size[0]}x{size[1]}, the "
+                f"camera gives {width}x{height}; calibrate at this size or ask for that one"
+            )
+        return conversions.camera_info_to_msg(width, height, K, distortion, self._frame_id)
+
+    def _publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
+        self._seen = True
+        jpeg = conversions.jpeg_from_rgb(rgb, self._parameters.jpeg_quality)
+        self._jpeg.publish(conversions.compressed_to_msg(jpeg, stamp_ns, self._frame_id))
+        if self._raw.get_subscription_count():
+            self._raw.publish(conversions.image_to_msg(rgb, "rgb8", stamp_ns, self._frame_id))
+        self._info_message.header.stamp = conversions.stamp_from_ns(stamp_ns)
+        self._info.publish(self._info_message)
+
+    def _watch(self) -> None:
+        silent_s = time.monotonic() - self._last_image_s
+        if not self._seen:
+            if self._parameters.source == "sim" and silent_s > self._parameters.wait_s:
+                raise CameraError(
+                    f"no simulated camera: nothing on {qos.SIM_STATE_TOPIC} for "
+                    f"{self._parameters.wait_s:g} s; start sim_node, or set source to a camera"
+                )
+        elif (silent_s > self._parameters.stall_s) != self._stalled:
+            self._stalled = not self._stalled
+            what = f"camera {self._parameters.name}"
+            if self._stalled:
+                self.get_logger().warning(f"{what} has given no image for {silent_s:.1f} s")
+            else:
+                self.get_logger().info(f"{what} gives images again")
+
+    def close(self) -> None:
+        """Stop the reader's thread and free the renderer."""
+        if self._reader is not None:
+            self._reader.stop()
+        if self._renderer is not None:
+            self._renderer.close()
+
+
+def load_calibration(path: str) -> tuple[tuple[int, int], np.ndarray, np.ndarray] | None:
+    """Return ((width, height), K (3, 3), distortion (5,)) of a camera_calibration YAML file.
+
+    None for an empty path.
+
+    Raises:
+        CameraError: the file is missing or not such a calibration.
+    """
+    if not path:
+        return None
+    try:
+        data = yaml.safe_load(Path(path).expanduser().read_text())
+        size = int(data["image_width"]), int(data["image_height"])
+        K = np.array(data["camera_matrix"]["data"], dtype=np.float64).reshape(3, 3)
+        distortion = np.array(data["distortion_coefficients"]["data"], dtype=np.float64)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise CameraError(
+            f"calibration file {path} cannot be used ({error!r}); give the YAML file that "
+            "camera_calibration writes"
+        ) from None
+    return size, K, distortion
+
+
+def main() -> int:
+    """Run camera_node; the entry of scripts/camera_node."""
+    return run(CameraNode, "camera_node")

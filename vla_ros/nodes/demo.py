@@ -1,0 +1,194 @@
+"""demo_node: language-labelled demonstrations, by the sim's scripted teacher or by a person.
+
+A person moves the arm by hand (`~/torque` switches it) or by another node, and calls `~/start`
+and `~/stop` around each demonstration.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool, Trigger
+
+from vla_ros.core import arm, kinematics
+from vla_ros.core.errors import EpisodeError, KinematicsError
+from vla_ros.core.rotations import matrix_from_quat, transform
+from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.commander import CommanderNode, CommanderParameters
+from vla_ros.nodes.episodes import Steps
+from vla_ros.nodes.lifetime import run
+from vla_ros.nodes.params import ParameterError, parameter
+
+_TEACHER_RATE_HZ = 5.0
+
+
+@dataclass(frozen=True)
+class DemoParameters(CommanderParameters):
+    """Parameters of demo_node."""
+
+    task: str = parameter("", "The instruction that the demonstrations carry out.")
+    teacher: str = parameter("scripted", "Who demonstrates.", choices=("scripted", "person"))
+    episodes: int = parameter(10, "Successful demonstrations wanted.", "", 1, 1_000_000)
+    episode_s: float = parameter(30.0, "Time limit of one demonstration.", "s", 1.0, 3600.0)
+    tries_per_episode: int = parameter(
+        3, "Give up after this many tries for each one wanted.", "", 1, 1000
+    )
+    seed: int = parameter(0, "Seed of the teacher's noise.", "", 0, 2**31 - 1)
+
+
+class DemoNode(CommanderNode):
+    """Records demonstrations until enough of them succeeded."""
+
+    def __init__(self):
+        self._teaching = False
+        self._teacher_done = False
+        self._state: tuple[tuple[str, ...], np.ndarray] | None = None
+        self._started = False
+        super().__init__("demo", "demo", DemoParameters)
+        if not self.parameters.task.strip():
+            raise ParameterError("parameter task of node demo is empty: say what to do, task:=…")
+        self._teacher = None
+        if self.parameters.teacher == "scripted":
+            self._teacher = scripted_teacher(self.parameters.task, self.parameters.seed)
+            self.create_subscription(
+                JointState, qos.SIM_STATE_TOPIC, self._on_sim_state, qos.SIM_STATE
+            )
+            self.create_timer(1.0 / _TEACHER_RATE_HZ, self._teach)
+        else:
+            self.create_service(Trigger, "~/start", self._on_start)
+            self.create_service(Trigger, "~/stop", self._on_stop)
+            self.create_service(SetBool, "~/torque", self._on_torque)
+        self.episodes.say_task(self.parameters.task)
+
+    def mission(self) -> Steps:
+        """Demonstrate until `episodes` succeeded."""
+        yield from self.until_active()
+        if self._teacher is None:
+            yield from self._person()
+        else:
+            yield from self._scripted()
+
+    def _person(self) -> Steps:
+        for index in range(self.parameters.episodes):
+            while not self._started:
+                yield
+            yield from self.episodes.begin(f"demo-{index:05d}", self.parameters.task)
+            while self._started:
+                yield
+            yield from self.episodes.end(True, "stopped by the person")
+
+    def _scripted(self) -> Steps:
+        wanted, tries, done = self.parameters.episodes, 0, 0
+        while done < wanted:
+            if tries >= wanted * self.parameters.tries_per_episode:
+                raise EpisodeError(
+                    f"the teacher solved {done} of {tries} scenes, {wanted} were wanted; simplify "
+                    "the task or raise tries_per_episode"
+                )
+            yield from self.go_to(arm.READY_RAD, 1.0)
+            yield from self._fresh_scene()
+            done += bool((yield from self._attempt(f"demo-{tries:05d}")))
+            tries += 1
+        yield from self.park_arm()
+        print(f"demo: {done} demonstrations in {tries} tries", flush=True)
+
+    def _fresh_scene(self) -> Steps:
+        while not self.scene_can_reset:
+            yield
+        yield from self.reset_scene()
+        # A state from before the reset would send the teacher to where things were.
+        self._state = None
+        while self._state is None:
+            yield
+
+    def _attempt(self, episode_id: str) -> Steps:
+        yield from self.episodes.begin(episode_id, self.parameters.task)
+        self._teacher.reset()
+        self._teacher_done = False
+        end_ns = self.now_ns + int(self.parameters.episode_s * 1e9)
+        self._teaching = True
+        while self.now_ns < end_ns and not self._teacher_done:
+            yield
+        self._teaching = False
+        yield from self.settle()
+        # The sim judges every 0.2 s.
+        yield from self.wait(0.5)
+        success = bool(self.task_state["success"])
+        reason = "teacher done" if self._teacher_done else "time limit"
+        yield from self.episodes.end(success, reason)
+        return success
+
+    def _teach(self) -> None:
+        if not self._teaching:
+            return
+        q_now, opening_now = self.arm.measured
+        T_target, opening, self._teacher_done = self._teacher.action(
+            kinematics.forward(q_now), opening_now, object_poses(*self._state)
+        )
+        try:
+            self.arm.set_target(kinematics.inverse(T_target, self.arm.commanded[0]), opening)
+        except KinematicsError as error:
+            self.get_logger().warning(f"holding: {error}", throttle_duration_sec=2.0)
+
+    def _on_sim_state(self, message: JointState) -> None:
+        _, names, qpos = conversions.joint_state_from_msg(message)
+        self._state = names, qpos
+
+    # --- the person's services ---
+
+    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = not self._started and not self.episodes.running
+        response.message = "started" if response.success else "a demonstration is running"
+        self._started = True
+        return response
+
+    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._started
+        response.message = "stopped" if self._started else "no demonstration is running"
+        self._started = False
+        return response
+
+    def _on_torque(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self.arm.set_torque(request.data)
+        response.success = True
+        response.message = "the arm holds" if request.data else "hold the arm: it is limp now"
+        return response
+
+    def stop(self) -> None:
+        """End the demonstration where it is."""
+        self._teaching = False
+        super().stop()
+
+
+def scripted_teacher(task: str, seed: int):
+    """Return the sim's teacher for a task.
+
+    Raises:
+        EpisodeError: the sim does not know the task.
+    """
+    # MuJoCo is needed only with this teacher.
+    from vla_ros.sim.tasks import parse_task
+    from vla_ros.sim.teacher import ScriptedTeacher
+
+    parsed = parse_task(task)
+    if parsed is None:
+        raise EpisodeError(
+            f"the scripted teacher does not know the task {task!r}; say, for instance, 'put the "
+            "carrot on the plate', or use teacher:=person"
+        )
+    return ScriptedTeacher(parsed, np.random.default_rng(seed))
+
+
+def object_poses(names: tuple[str, ...], qpos: np.ndarray) -> dict[str, np.ndarray]:
+    """Return T_base_object (4, 4) of every free body in /sim/state's numbers."""
+    poses = {}
+    for index, name in enumerate(names):
+        if name.endswith(".x"):
+            rotation = matrix_from_quat(qpos[index + 3 : index + 7])
+            poses[name.removesuffix(".x")] = transform(rotation, qpos[index : index + 3])
+    return poses
+
+
+def main() -> int:
+    """Run demo_node; the entry of scripts/demo_node."""
+    return run(DemoNode, "demo_node")

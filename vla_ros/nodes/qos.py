@@ -1,0 +1,39 @@
+"""The quality of service of every topic, and the topics' names."""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _profile(depth: int, *, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+# As xs_sdk publishes them.
+JOINT_STATES = _profile(10)
+# Depth 1: a queue of old commands is a hazard.
+COMMANDS = _profile(1)
+# Reliable, because the package's DDS profile has room for whole images; best effort lost 70 %.
+CAMERA = _profile(2)
+COMMANDED = _profile(10)
+SIM_STATE = _profile(2)
+EPISODE = _profile(10)
+# What a late joiner must still see.
+LATCHED = _profile(1, latched=True)
+# The recorder's own subscriptions: nothing may be lost while a chunk is compressed.
+RECORD = _profile(200)
+RECORD_LATCHED = _profile(10, latched=True)
+
+COMMANDED_TOPIC = "/vla/commanded"
+EPISODE_TOPIC = "/vla/episode"
+TASK_TOPIC = "/vla/task"
+RECORDING_TOPIC = "/vla/recording"
+SIM_STATE_TOPIC = "/sim/state"
+SIM_TASK_STATE_TOPIC = "/sim/task_state"
+SIM_RESET_SERVICE = "/sim/reset"
+
+# Publishers that a late subscriber must still hear.
+LATCHED_TOPICS = (TASK_TOPIC, RECORDING_TOPIC, SIM_TASK_STATE_TOPIC)

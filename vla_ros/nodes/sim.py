@@ -1,0 +1,259 @@
+"""sim_node: the simulated arm with the topics, services and units of Interbotix's xs_sdk.
+
+Time advances by absolute deadlines, `speed` times as fast as the wall's. Where the machine cannot
+keep up, simulated time simply runs slower; nothing is skipped. At speed 1 stamps are ROS time; at
+any other speed they are simulated time since the start, and /clock tells everybody.
+"""
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, fields
+
+from interbotix_xs_msgs import srv
+from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
+from rclpy.clock import Clock, ClockType
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_ros.core.arm import ROBOT_MODELS
+from vla_ros.core.errors import VlaError
+from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.lifetime import ShellNode, run
+from vla_ros.nodes.params import declare, parameter
+from vla_ros.sim.tasks import parse_task
+from vla_ros.sim.world import CONTROL_PERIOD_NS, DEFAULT_OBJECTS, SimWorld
+
+# /clock at 50 Hz of simulated time: the command timers' rate, and no more callbacks than needed.
+_TICKS_PER_CLOCK = 2
+_TICKS_PER_TASK_CHECK = 20
+# After a hiccup this many ticks are caught up at once; the rest of the time is given up.
+_MAX_CATCH_UP = 5
+_CLASH_CHECK_S = 1.0
+_REPORT_S = 60.0
+# Episodes of one seed draw layouts from here on; other seeds never meet them.
+_LAYOUTS_PER_SEED = 100_000
+
+
+@dataclass(frozen=True)
+class SimParameters:
+    """Parameters of sim_node."""
+
+    robot_model: str = parameter("wx250s", "The arm.", choices=ROBOT_MODELS)
+    robot_name: str = parameter("wx250s", "Namespace of its topics and services.")
+    speed: float = parameter(1.0, "Simulated seconds in a second.", "1", 0.01, 1000.0)
+    seed: int = parameter(0, "Seed of the layouts.", "", 0, 2**31 - 1)
+    objects: list = parameter(list(DEFAULT_OBJECTS), "Names of the objects on the table.")
+    state_rate_hz: float = parameter(
+        30.0, "Rate of /sim/state, from which the cameras render.", "Hz", 0.1, 100.0
+    )
+
+
+class DomainClashError(VlaError):
+    """Another arm driver speaks on the same topics."""
+
+
+class SimNode(ShellNode):
+    """Shell over SimWorld: paces it, publishes what it measures, hands it what arrives."""
+
+    def __init__(self):
+        super().__init__("sim")
+        self._parameters = parameters = declare(self, SimParameters)
+        self._prefix = f"/{parameters.robot_name}"
+        self._episode = 0
+        self._world = SimWorld(
+            self._layout_seed, tuple(parameters.objects), self.get_logger().warning
+        )
+        self._task_text = ""
+        self._task = None
+        self._told: dict = {}
+        self._state_ticks = max(1, round(1e9 / parameters.state_rate_hz / CONTROL_PERIOD_NS))
+        self._real_time = parameters.speed == 1.0
+        self._epoch_ns = 0
+        self._start_ns = 0
+        self._ticks = 0
+        self._progress: deque[tuple[float, int]] = deque(maxlen=2)
+        self._create_topics()
+        self._create_services()
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._check_end_s = time.monotonic() + _CLASH_CHECK_S
+        self._check_timer = self.create_timer(0.1, self._check_clash, clock=self._steady)
+
+    @property
+    def _layout_seed(self) -> int:
+        return self._parameters.seed * _LAYOUTS_PER_SEED + self._episode
+
+    def _create_topics(self) -> None:
+        prefix = self._prefix
+        self._joint_states = self.create_publisher(
+            JointState, f"{prefix}/joint_states", qos.JOINT_STATES
+        )
+        # One message for all ticks: only its numbers change.
+        self._joint_message = conversions.joint_state_to_msg(0, *self._world.joint_state())
+        self._states = self.create_publisher(JointState, qos.SIM_STATE_TOPIC, qos.SIM_STATE)
+        self._qpos_names = tuple(self._world.qpos_names())
+        self._task_states = self.create_publisher(String, qos.SIM_TASK_STATE_TOPIC, qos.LATCHED)
+        if not self._real_time:
+            self._clock = self.create_publisher(ClockMessage, "/clock", qos.COMMANDS)
+        driver = self._world.driver
+        # xs_sdk's own subscriptions keep 10.
+        self.create_subscription(
+            JointGroupCommand,
+            f"{prefix}/commands/joint_group",
+            lambda message: driver.command_group(message.name, message.cmd),
+            qos.JOINT_STATES,
+        )
+        self.create_subscription(
+            JointSingleCommand,
+            f"{prefix}/commands/joint_single",
+            lambda message: driver.command_single(message.name, message.cmd),
+            qos.JOINT_STATES,
+        )
+        self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
+
+    def _create_services(self) -> None:
+        driver, prefix = self._world.driver, self._prefix
+
+        def serve(service_type, name, method, answer=None):
+            """Call `method` with the request's fields in order; `answer` fills the response."""
+
+            def handle(request, response):
+                slots = request.get_fields_and_field_types()
+                result = method(*(getattr(request, slot) for slot in slots))
+                if answer is not None:
+                    answer(result, response)
+                return response
+
+            self.create_service(service_type, f"{prefix}/{name}", handle)
+
+        serve(srv.TorqueEnable, "torque_enable", driver.torque_enable)
+        serve(srv.Reboot, "reboot_motors", driver.reboot)
+        serve(srv.OperatingModes, "set_operating_modes", driver.set_operating_modes)
+        serve(srv.RobotInfo, "get_robot_info", driver.robot_info, _fill_robot_info)
+        serve(srv.MotorGains, "set_motor_pid_gains", self._set_gains)
+        serve(srv.RegisterValues, "set_motor_registers", driver.set_register)
+        serve(
+            srv.RegisterValues,
+            "get_motor_registers",
+            lambda cmd_type, name, reg, _value: driver.get_register(cmd_type, name, reg),
+            lambda values, response: setattr(response, "values", values),
+        )
+        self.create_service(Trigger, qos.SIM_RESET_SERVICE, self._on_reset)
+
+    def _set_gains(self, cmd_type: str, name: str, *gains: int) -> None:
+        registers = ("Position_P_Gain", "Position_I_Gain", "Position_D_Gain")
+        for register, value in zip(registers, gains, strict=False):
+            self._world.driver.set_register(cmd_type, name, register, value)
+
+    # --- time ---
+
+    def _check_clash(self) -> None:
+        """Look for another arm for a second; then let time run."""
+        topic = f"{self._prefix}/joint_states"
+        others = self.count_publishers(topic) - 1
+        if others > 0:
+            raise DomainClashError(
+                f"{others} other publisher(s) of {topic} in this ROS domain: another arm or sim "
+                "runs here; stop it, or set another ROS_DOMAIN_ID"
+            )
+        if time.monotonic() < self._check_end_s:
+            return
+        self._check_timer.cancel()
+        self._start_ns = time.monotonic_ns()
+        if self._real_time:
+            self._epoch_ns = self.get_clock().now().nanoseconds - self._world.time_ns
+        self._tell_task_state()
+        period_s = CONTROL_PERIOD_NS * 1e-9 / self._parameters.speed
+        self.create_timer(period_s, self._advance, clock=self._steady)
+        self.create_timer(_REPORT_S, self._report_pace, clock=self._steady)
+        self._progress.append((time.monotonic(), 0))
+
+    def _advance(self) -> None:
+        elapsed_ns = (time.monotonic_ns() - self._start_ns) * self._parameters.speed
+        # Rounded, so that a timer that is a little early or late still means one tick.
+        due = round(elapsed_ns / CONTROL_PERIOD_NS) - self._ticks
+        for _ in range(min(due, _MAX_CATCH_UP)):
+            self._tick()
+        lost_ns = max(0, due - _MAX_CATCH_UP) * CONTROL_PERIOD_NS
+        if lost_ns:
+            self._start_ns += int(lost_ns / self._parameters.speed)
+            if self._real_time:
+                self._epoch_ns += lost_ns
+
+    def _tick(self) -> None:
+        self._world.step()
+        self._ticks += 1
+        stamp_ns = self._epoch_ns + self._world.time_ns
+        stamp = conversions.stamp_from_ns(stamp_ns)
+        if not self._real_time and self._ticks % _TICKS_PER_CLOCK == 0:
+            self._clock.publish(ClockMessage(clock=stamp))
+        message = self._joint_message
+        message.header.stamp = stamp
+        _, position, velocity, effort = self._world.joint_state()
+        message.position = conversions.doubles(position)
+        message.velocity = conversions.doubles(velocity)
+        message.effort = conversions.doubles(effort)
+        self._joint_states.publish(message)
+        if self._ticks % self._state_ticks == 0:
+            self._states.publish(
+                conversions.joint_state_to_msg(stamp_ns, self._qpos_names, self._world.qpos())
+            )
+        if self._ticks % _TICKS_PER_TASK_CHECK == 0:
+            self._tell_task_state()
+
+    def _report_pace(self) -> None:
+        self._progress.append((time.monotonic(), self._ticks))
+        (start_s, start_ticks), (end_s, end_ticks) = self._progress
+        pace = (end_ticks - start_ticks) * CONTROL_PERIOD_NS * 1e-9 / (end_s - start_s)
+        if pace < 0.95 * self._parameters.speed:
+            self.get_logger().warning(
+                f"simulated time ran at {pace:.2f} times real time in the last minute, not "
+                f"{self._parameters.speed:g}: this machine is busy, or choose a lower speed"
+            )
+
+    # --- scene and task ---
+
+    def _on_task(self, message: String) -> None:
+        self._task_text = message.data
+        self._task = parse_task(message.data)
+        self._tell_task_state()
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Lay the objects out anew; arm and time go on, so that no joint ever jumps."""
+        self._episode += 1
+        layout = self._world.reset(self._layout_seed, keep_arm=True)
+        self._task = parse_task(self._task_text)
+        self._tell_task_state()
+        response.success = True
+        response.message = json.dumps(
+            {"episode": self._episode, "layout_seed": self._layout_seed, "layout": layout}
+        )
+        return response
+
+    def _tell_task_state(self) -> None:
+        """Publish how far the task is, when that changed; null where nobody can judge."""
+        state = self._task.evaluate(self._world) if self._task is not None else None
+        told = {
+            "task": self._task_text,
+            "episode": self._episode,
+            "partial": None if state is None else state.partial,
+            "success": None if state is None else state.success,
+            "layout_seed": self._layout_seed,
+        }
+        if told != self._told:
+            self._told = told
+            self._task_states.publish(String(data=json.dumps(told, ensure_ascii=False)))
+
+
+def _fill_robot_info(info, response: srv.RobotInfo.Response) -> None:
+    values = asdict(info)
+    for field in fields(info):
+        value = values[field.name]
+        setattr(response, field.name, list(value) if isinstance(value, tuple) else value)
+
+
+def main() -> int:
+    """Run sim_node; the entry of scripts/sim_node."""
+    return run(SimNode, "sim_node")
