@@ -65,7 +65,8 @@ class Field:
     def generate(self, rng: np.random.Generator) -> np.ndarray:
         """Return a legal array, uniform between the bounds."""
         if np.dtype(self.dtype).kind in "iu":
-            return rng.integers(self.low, self.high, self.shape, dtype=self.dtype, endpoint=True)
+            low, high = np.asarray(self.low, np.int64), np.asarray(self.high, np.int64)
+            return rng.integers(low, high, self.shape, dtype=self.dtype, endpoint=True)
         value = rng.uniform(self.low, self.high, self.shape).astype(self.dtype)
         # Rounding to float32 may step over a bound that float32 cannot hold.
         return np.clip(value, np.asarray(self.low), np.asarray(self.high)).astype(self.dtype)

@@ -110,8 +110,14 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
         q_start: joints (6,) [rad] to start from, clipped to the limits.
 
     Raises:
-        KinematicsError: no solution inside the joint limits was reached.
+        KinematicsError: no solution inside the joint limits was reached, or a number is not
+            finite.
     """
+    if not (np.all(np.isfinite(T_base_tool)) and np.all(np.isfinite(q_start))):
+        raise KinematicsError(
+            f"tool pose at {T_base_tool[:3, 3]} m and start joints {q_start} rad must be finite; "
+            "check the measurement or the policy that gave them"
+        )
     target_position = T_base_tool[:3, 3]
     target_rotation = T_base_tool[:3, :3]
     q = np.clip(np.asarray(q_start, dtype=np.float64), arm.LOWER_RAD, arm.UPPER_RAD)
