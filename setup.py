@@ -1,8 +1,9 @@
 """Install the package where ROS 2 looks for it: `colcon build` and `pip install .` both come here.
 
-Nodes are the executable files of `scripts/`, copied to `lib/vla_ros`: pip would put console scripts into `bin/`, where
-`ros2 run` does not look. `training` is not installed. rclpy and launch are not listed as requirements, because the
-first has another name outside a ROS install and the second is another project there; see package.xml for what is needed.
+Nodes are the executable files of `scripts/`, copied to `lib/vla_ros`: pip would put console scripts
+into `bin/`, where `ros2 run` does not look. `training` is not installed. rclpy and launch are not
+listed as requirements: outside a ROS install the first has another name and the second is another
+project. package.xml says what is needed.
 """
 
 from glob import glob
