@@ -1,0 +1,195 @@
+"""A scripted expert that knows where everything is: demonstrations without a person.
+
+It is asked five times a second for the next tool pose, at most 5 cm and 0.25 rad from the last, as
+BridgeData's teleoperation gives them. The tool points down; only its height, place and yaw change.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.core.errors import SceneError
+from vla_ros.core.rotations import matrix_from_rotvec, rotvec_from_matrix, transform
+from vla_ros.sim import food
+from vla_ros.sim.tasks import PUSH_DISTANCE_M, Task
+
+RATE_HZ = 5.0
+MAX_STEP_M = 0.05
+MAX_STEP_RAD = 0.25
+# Heights of the tool point above the table [m].
+_TRAVEL_M, _RETREAT_M, _PUSH_HEIGHT_M = 0.12, 0.14, 0.026
+# The tool releases this much higher above the plate's floor than it grasped above the table [m].
+_RELEASE_CLEARANCE_M = 0.008
+# Half the fingers' thickness across their travel, and the free way before they touch [m].
+_FINGER_HALF_M, _PUSH_APPROACH_M = 0.0125, 0.03
+# A pushed object shall end this far beyond the distance that counts [m].
+_PUSH_MARGIN_M = 0.03
+# The arm is there when the tool is this near [m]; it is not waited for longer than these steps.
+_ARRIVED_M, _PATIENCE_STEPS = 0.012, 5
+# When the arm lags further behind than this, steps are taken from where it really is [m].
+_LAG_LIMIT_M = 0.04
+
+
+@dataclass(frozen=True)
+class _Waypoint:
+    """Where the tool goes next: position [m], yaw or None to keep it, gripper, steps to wait."""
+
+    position: np.ndarray
+    yaw_rad: float | None
+    opening: float
+    wait_steps: int = 0
+
+
+class ScriptedTeacher:
+    """Plans way-points from the objects' poses at the first step, then follows them.
+
+    Args:
+        task: what to do.
+        rng: source of the noise and of small variations.
+        noise_m: standard deviation [m] of the noise on each target in free motion; 0 for none.
+    """
+
+    def __init__(self, task: Task, rng: np.random.Generator, noise_m: float = 0.003) -> None:
+        self.task = task
+        self._rng = rng
+        self._noise_m = noise_m
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the plan; the next `action` makes a new one."""
+        self._plan: list[_Waypoint] = []
+        self._waited = 0
+        self._target: np.ndarray | None = None
+
+    def action(
+        self, T_base_tool: np.ndarray, opening: float, objects: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, float, bool]:
+        """Return (tool target (4, 4) in base_link, gripper opening, done) for the next 0.2 s.
+
+        Args:
+            T_base_tool: measured tool pose (4, 4).
+            opening: measured gripper opening, kept as it is once done.
+            objects: T_base_object (4, 4) of each object in play.
+
+        Raises:
+            SceneError: an object of the task is missing.
+        """
+        if self._target is None:
+            for name in self.task.objects:
+                if name not in objects:
+                    raise SceneError(
+                        f"task {self.task.instruction!r} needs the {name}, which is not in play; "
+                        f"the scene has {', '.join(objects)}"
+                    )
+            self._target = T_base_tool.copy()
+            make = self._plan_put if self.task.verb == "put" else self._plan_push
+            self._plan = make(T_base_tool, objects)
+        elif np.linalg.norm(self._target[:3, 3] - T_base_tool[:3, 3]) > _LAG_LIMIT_M:
+            self._target = T_base_tool.copy()
+        if not self._plan:
+            return self._target, opening, True
+        point = self._plan[0]
+        goal_rotation = (
+            self._target[:3, :3] if point.yaw_rad is None else _pointing_down(point.yaw_rad)
+        )
+        way = point.position - self._target[:3, 3]
+        turn = rotvec_from_matrix(goal_rotation @ self._target[:3, :3].T)
+        remaining_m, remaining_rad = float(np.linalg.norm(way)), float(np.linalg.norm(turn))
+        # Way and turn arrive together.
+        share = min(
+            1.0, MAX_STEP_M / max(remaining_m, 1e-9), MAX_STEP_RAD / max(remaining_rad, 1e-9)
+        )
+        position = self._target[:3, 3] + share * way
+        rotation = matrix_from_rotvec(share * turn) @ self._target[:3, :3]
+        if share < 1.0 and self._noise_m > 0.0:
+            position = position + self._clipped_noise()
+        self._target = transform(rotation, position)
+        if share >= 1.0:
+            self._waited += 1
+            lag_m = float(np.linalg.norm(point.position - T_base_tool[:3, 3]))
+            late = lag_m > _ARRIVED_M and self._waited <= point.wait_steps + _PATIENCE_STEPS
+            # Free way-points are passed at once, the others when the arm is there.
+            if point.wait_steps == 0 or (self._waited > point.wait_steps and not late):
+                self._plan.pop(0)
+                self._waited = 0
+        return self._target, point.opening, not self._plan
+
+    def _clipped_noise(self) -> np.ndarray:
+        noise = self._rng.normal(0.0, self._noise_m, 3)
+        return np.clip(noise, -2 * self._noise_m, 2 * self._noise_m)
+
+    def _plan_put(self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]) -> list[_Waypoint]:
+        toy = food.FOOD_BY_NAME[self.task.target]
+        pose = objects[toy.name]
+        yaw = _grasp_yaw(toy, pose, T_base_tool)
+        at = pose[:3, 3]
+        plate = objects[food.PLATE][:3, 3] + np.append(self._rng.uniform(-0.012, 0.012, 2), 0.0)
+        grasp_m = toy.grasp_height_m
+        drop_m = food.PLATE_FLOOR_M + grasp_m + _RELEASE_CLEARANCE_M
+        return [
+            _Waypoint(_above(at, _TRAVEL_M), yaw, 1.0),
+            _Waypoint(_above(at, grasp_m), yaw, 1.0, 1),
+            _Waypoint(_above(at, grasp_m), yaw, 0.0, 2),
+            _Waypoint(_above(at, _TRAVEL_M), yaw, 0.0),
+            _Waypoint(_above(plate, _TRAVEL_M), None, 0.0),
+            _Waypoint(_above(plate, drop_m), None, 0.0, 1),
+            _Waypoint(_above(plate, drop_m), None, 1.0, 2),
+            _Waypoint(_above(plate, _RETREAT_M), None, 1.0),
+        ]
+
+    def _plan_push(
+        self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]
+    ) -> list[_Waypoint]:
+        toy = food.FOOD_BY_NAME[self.task.target]
+        at = objects[toy.name][:3, 3]
+        left = np.array([0.0, 1.0 if self.task.direction == "left" else -1.0, 0.0])
+        half = _half_width_along_y(toy, objects[toy.name]) + _FINGER_HALF_M
+        start = at - (half + _PUSH_APPROACH_M) * left
+        end = at + (PUSH_DISTANCE_M + _PUSH_MARGIN_M - half) * left
+        # Fingers side by side along x make the broadest face towards the object.
+        yaw = _nearest_yaw(np.pi / 2, T_base_tool, period=np.pi)
+        return [
+            _Waypoint(_above(start, _TRAVEL_M), yaw, 0.0),
+            _Waypoint(_above(start, _PUSH_HEIGHT_M), yaw, 0.0, 1),
+            _Waypoint(_above(end, _PUSH_HEIGHT_M), yaw, 0.0, 1),
+            _Waypoint(_above(end - 0.02 * left, _RETREAT_M), yaw, 0.0),
+        ]
+
+
+def _above(position: np.ndarray, height_m: float) -> np.ndarray:
+    return np.array([position[0], position[1], height_m])
+
+
+def _pointing_down(yaw_rad: float) -> np.ndarray:
+    """Return the rotation (3, 3) of a tool that looks down.
+
+    The fingers travel along (-sin yaw, cos yaw, 0).
+    """
+    c, s = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[0.0, -s, c], [0.0, c, s], [-1.0, 0.0, 0.0]])
+
+
+def _nearest_yaw(yaw_rad: float, T_base_tool: np.ndarray, period: float) -> float:
+    """Return `yaw_rad` plus a multiple of `period`, nearest to the tool's present yaw."""
+    now = float(np.arctan2(-T_base_tool[0, 1], T_base_tool[1, 1]))
+    return yaw_rad + period * round((now - yaw_rad) / period)
+
+
+def _grasp_yaw(toy: food.Toy, T_base_object: np.ndarray, T_base_tool: np.ndarray) -> float:
+    """Return the tool's yaw [rad] for a grasp, the one that needs the least turning."""
+    if toy.grasp_axis is None:
+        # Any yaw holds a ball: turn the fingers across the way from the waist, as the arm is.
+        return float(np.arctan2(T_base_object[1, 3], T_base_object[0, 3]))
+    across = T_base_object[:3, :3] @ np.array(toy.grasp_axis)
+    return _nearest_yaw(float(np.arctan2(-across[0], across[1])), T_base_tool, period=np.pi)
+
+
+def _half_width_along_y(toy: food.Toy, T_base_object: np.ndarray) -> float:
+    """Return how far [m] the object reaches from its middle along base_link's y.
+
+    Long things are strips of half width `rest_height_m`, cut off at `radius_m`.
+    """
+    if toy.grasp_axis is None:
+        return toy.radius_m
+    across = abs(float(T_base_object[0, 0]))
+    return min(toy.radius_m, toy.rest_height_m / max(across, 1e-3))
