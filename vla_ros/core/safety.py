@@ -22,6 +22,9 @@ _MEASURED_TOLERANCE_RAD = 0.1
 # A failed read gives every joint about -pi (xs_sdk's default behaviour).
 _FAILED_READ_TOLERANCE_RAD = 1e-2
 _ROUNDING_M = 1e-9
+# Columns of `SafetyLimits.excess`. A straight way in joint space from outside the box bends, so
+# it may go this much further out before it comes in; deeper into the table it may not go.
+_DETOUR_M = np.array([0.05] * 6 + [0.0])
 
 
 class CommandGuard:
@@ -30,8 +33,9 @@ class CommandGuard:
     Position, velocity and acceleration of every joint hold by construction: a joint never goes
     faster than it can stop before its target. The workspace holds by induction: a step is taken
     only if the way to a full stop from it stays inside, otherwise the arm brakes along the way
-    that an earlier step has already checked. Outside (a pose measured there), motion may not
-    go further out in any direction. The arm does not check against its own links.
+    that an earlier step has already checked. From a pose measured outside there is a way back:
+    5 cm more than there is room for on that side of the box, none more under the table
+    clearance, and closed as soon as the arm is inside. The arm is not checked against itself.
 
     Args:
         limits: what the arm may do.
@@ -52,6 +56,8 @@ class CommandGuard:
         self._target = np.zeros(6)
         self._target_opening = 0.0
         self._blocked = False
+        # What the way to rest from here may exceed the workspace by (7,) [m].
+        self._allowed = np.zeros(7)
 
     @property
     def commanded(self) -> tuple[np.ndarray, float]:
@@ -87,6 +93,8 @@ class CommandGuard:
         self._target = self._q.copy()
         self._opening = self._target_opening = float(np.clip(opening, 0.0, 1.0))
         self._blocked = False
+        excess = self.limits.excess(self._q[None])[0]
+        self._allowed = np.where(excess > 0.0, excess + _DETOUR_M, 0.0)
 
     def step(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
         """Return the next command (6,) [rad] and opening, one period further towards a target.
@@ -177,9 +185,15 @@ class CommandGuard:
         return np.copysign(n * speed - d * n * (n + 1.0) / 2.0, u)
 
     def _stop_is_inside(self, q: np.ndarray, u: np.ndarray) -> bool:
-        """Return whether stepping u from q and then braking to rest goes no further out."""
-        excess = self.limits.excess(np.vstack([q, q + u + self._braking(u)]))
-        return not np.any(excess[1:] > excess[0] + _ROUNDING_M)
+        """Return whether stepping u from q and then braking to rest stays where it may be.
+
+        If so, what it did not need of the room outside is given up.
+        """
+        worst = self.limits.excess(q + u + self._braking(u)).max(axis=0)
+        if np.any(worst > self._allowed + _ROUNDING_M):
+            return False
+        self._allowed = np.where(worst > 0.0, np.minimum(self._allowed, worst + _DETOUR_M), 0.0)
+        return True
 
 
 class JointStateFilter:
