@@ -32,7 +32,7 @@ class CameraParameters:
     calibration: str = parameter(
         "", "YAML file of camera_calibration; empty: a real camera counts as uncalibrated."
     )
-    wait_s: float = parameter(5.0, "How long the camera may be absent at start.", "s", 0.0, 3600.0)
+    wait_s: float = parameter(20.0, "How long the camera may be absent at start.", "s", 0.0, 3600.0)
     stall_s: float = parameter(2.0, "Without an image this long it counts as stalled.", "s", 0.1)
     loop: bool = parameter(True, "Whether a video file starts again at its end.")
 

@@ -43,7 +43,7 @@ class SimParameters:
 
     robot_model: str = parameter("wx250s", "The arm.", choices=ROBOT_MODELS)
     robot_name: str = parameter("wx250s", "Namespace of its topics and services.")
-    speed: float = parameter(1.0, "Simulated seconds in a second.", "1", 0.01, 1000.0)
+    speed: float = parameter(1.0, "Simulated seconds in a second.", "", 0.01, 1000.0)
     seed: int = parameter(0, "Seed of the layouts.", "", 0, 2**31 - 1)
     objects: list = parameter(list(DEFAULT_OBJECTS), "Names of the objects on the table.")
     state_rate_hz: float = parameter(
@@ -218,13 +218,19 @@ class SimNode(ShellNode):
     def _on_task(self, message: String) -> None:
         self._task_text = message.data
         self._task = parse_task(message.data)
+        missing = set(self._task.objects if self._task else ()) - set(self._world.objects)
+        if missing:
+            self.get_logger().warning(
+                f"nobody can judge the task {message.data!r}: {', '.join(sorted(missing))} not on "
+                "the table; add it to the parameter objects"
+            )
+            self._task = None
         self._tell_task_state()
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Lay the objects out anew; arm and time go on, so that no joint ever jumps."""
         self._episode += 1
         layout = self._world.reset(self._layout_seed, keep_arm=True)
-        self._task = parse_task(self._task_text)
         self._tell_task_state()
         response.success = True
         response.message = json.dumps(

@@ -1,0 +1,21 @@
+"""One camera: the sim's, a USB camera or a video file."""
+
+from launch import LaunchDescription
+
+from vla_ros.nodes.launching import camera_arguments, required_node, text, typed
+
+
+def generate_launch_description():
+    """Return the camera's launch description."""
+    camera = required_node(
+        "camera",
+        {
+            "name": text("camera_name"),
+            "source": text("camera"),
+            "width": typed("camera_width", int),
+            "height": typed("camera_height", int),
+            "rate_hz": typed("camera_rate", float),
+            "calibration": text("calibration"),
+        },
+    )
+    return LaunchDescription([*camera_arguments(), camera])

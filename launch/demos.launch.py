@@ -1,0 +1,49 @@
+"""Language-labelled demonstrations: arm, camera, teacher and recorder.
+
+ros2 launch vla_ros demos.launch.py task:="put the carrot on the plate" episodes:=20 speed:=4
+ros2 launch vla_ros demos.launch.py arm:=interbotix camera:=0 teacher:=person task:="…"
+"""
+
+from vla_ros.nodes.launching import (
+    argument,
+    arm_arguments,
+    camera_arguments,
+    description,
+    included,
+    record_arguments,
+    recorder,
+    required_node,
+    simulated_time,
+    text,
+    typed,
+)
+
+
+def generate_launch_description():
+    """Return the demonstrations' launch description."""
+    demo = required_node(
+        "demo",
+        {
+            "robot_name": text("robot_name"),
+            "task": text("task"),
+            "teacher": text("teacher"),
+            "episodes": typed("episodes", int),
+            "episode_s": typed("episode_s", float),
+            "seed": typed("seed", int),
+            "record": typed("record", bool),
+            "use_sim_time": simulated_time(),
+        },
+    )
+    return description(
+        arm_arguments(),
+        camera_arguments(),
+        record_arguments(),
+        argument("task", None, "What the demonstrations show, in plain words."),
+        argument("teacher", "scripted", "Who demonstrates.", ["scripted", "person"]),
+        argument("episodes", "10", "Successful demonstrations wanted."),
+        argument("episode_s", "30.0", "Time limit of one demonstration [s]."),
+        included("arm"),
+        included("camera"),
+        recorder(),
+        demo,
+    )

@@ -1,0 +1,165 @@
+"""What the launch files share: argument declarations, required nodes, refusal of unknown names.
+
+Uses only what both the real `launch` and the stand-in of machines without it offer.
+"""
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+PACKAGE = "vla_ros"
+ROBOT_MODELS = ["wx250s"]
+
+
+class LaunchError(Exception):
+    """Ends the launch with a non-zero exit code and one sentence."""
+
+
+def argument(
+    name: str, default: str | None, description: str, choices: list[str] | None = None
+) -> DeclareLaunchArgument:
+    """Return a launch argument; default None makes it one that must be given."""
+    options = {} if choices is None else {"choices": choices}
+    if default is not None:
+        options["default_value"] = default
+    return DeclareLaunchArgument(name, description=description, **options)
+
+
+def arm_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of arm.launch.py."""
+    return [
+        argument("arm", "sim", "The arm: simulated, or real.", ["sim", "interbotix"]),
+        argument("robot_model", "wx250s", "Interbotix name of the arm.", ROBOT_MODELS),
+        argument("robot_name", "wx250s", "Namespace of the arm driver."),
+        argument("load_configs", "false", "Real arm: write the motors' EEPROM at start."),
+        argument("speed", "1.0", "Sim: simulated seconds in a second."),
+        argument("seed", "0", "Seed of the scenes and of what moves the arm."),
+        argument(
+            "objects", "[carrot, plate, banana, apple, pumpkin]", "Sim: objects on the table."
+        ),
+        *_camera_rate(),
+        config_argument(),
+    ]
+
+
+def camera_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of camera.launch.py."""
+    return [
+        argument("camera", "sim", "Camera: sim, a V4L2 index or path, or a video file."),
+        argument("camera_name", "front", "Name of the camera."),
+        argument("camera_width", "640", "Image width [px]."),
+        argument("camera_height", "480", "Image height [px]."),
+        *_camera_rate(),
+        argument("calibration", "", "Calibration file of a real camera."),
+        config_argument(),
+    ]
+
+
+def _camera_rate() -> list[DeclareLaunchArgument]:
+    return [argument("camera_rate", "30.0", "Images a second.")]
+
+
+def config_argument() -> DeclareLaunchArgument:
+    """Return the argument for the folder of the parameter files."""
+    default = PathJoinSubstitution([FindPackageShare(PACKAGE), "config"])
+    return DeclareLaunchArgument(
+        "config", default_value=default, description="Folder of the nodes' parameter files."
+    )
+
+
+def record_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of the recorder."""
+    return [
+        argument("record", "true", "Record each episode as a bag.", ["true", "false"]),
+        argument("out", "rosbags", "Folder for the recorded sessions."),
+        argument("session", "", "Folder of this session in it; empty: date and time."),
+    ]
+
+
+def text(name: str) -> ParameterValue:
+    """Return an argument as a string parameter, whatever it looks like to YAML."""
+    return ParameterValue(LaunchConfiguration(name), value_type=str)
+
+
+def typed(name: str, value_type: type) -> ParameterValue:
+    """Return an argument as a parameter of a type."""
+    return ParameterValue(LaunchConfiguration(name), value_type=value_type)
+
+
+def simulated_time() -> ParameterValue:
+    """Return whether nodes follow /clock: only where a sim runs at another speed than the wall."""
+    arm, speed = LaunchConfiguration("arm"), LaunchConfiguration("speed")
+    expression = PythonExpression(["'", arm, "' == 'sim' and float('", speed, "') != 1.0"])
+    return ParameterValue(expression, value_type=bool)
+
+
+def required_node(name: str, parameters: dict, **options: object) -> Node:
+    """Return one of our nodes with its parameter file; its end is the launch's end."""
+    path = PathJoinSubstitution([LaunchConfiguration("config"), f"{name}.yaml"])
+    return Node(
+        package=PACKAGE,
+        executable=f"{name}_node",
+        name=name,
+        parameters=[path, parameters],
+        output="screen",
+        on_exit=end_launch,
+        **options,
+    )
+
+
+def recorder() -> Node:
+    """Return the recorder, unless nothing shall be recorded."""
+    parameters = {
+        "robot_name": text("robot_name"),
+        "cameras": [[LaunchConfiguration("camera_name")]],
+        "out": text("out"),
+        "session": text("session"),
+        "use_sim_time": simulated_time(),
+    }
+    return required_node(
+        "recorder", parameters, condition=IfCondition(LaunchConfiguration("record"))
+    )
+
+
+def end_launch(event, context) -> list:
+    """Answer the end of a required node: with success, or with the launch's failure.
+
+    `Shutdown` alone would end the real launch with exit code 0 either way.
+    """
+    if event.returncode != 0:
+        raise LaunchError(f"{event.process_name} ended with exit code {event.returncode}")
+    return [Shutdown(reason=f"{event.process_name} is done")]
+
+
+def included(name: str) -> IncludeLaunchDescription:
+    """Return another launch file of the package, which sees the same arguments."""
+    path = PathJoinSubstitution([FindPackageShare(PACKAGE), "launch", f"{name}.launch.py"])
+    return IncludeLaunchDescription(PythonLaunchDescriptionSource(path))
+
+
+def description(*entities) -> LaunchDescription:
+    """Return a launch description that refuses arguments it does not declare."""
+    flat = [part for entity in entities for part in (entity if type(entity) is list else [entity])]
+    declarations = {e.name: e for e in flat if isinstance(e, DeclareLaunchArgument)}
+    actions = [entity for entity in flat if not isinstance(entity, DeclareLaunchArgument)]
+    names = sorted(declarations)
+
+    def refuse_unknown(context):
+        unknown = sorted(set(context.launch_configurations) - set(names))
+        if unknown:
+            raise LaunchError(f"unknown launch argument {', '.join(unknown)}: use {names}")
+        return []
+
+    return LaunchDescription(
+        [OpaqueFunction(function=refuse_unknown), *declarations.values(), *actions]
+    )
