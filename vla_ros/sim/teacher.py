@@ -20,8 +20,9 @@ MAX_STEP_RAD = 0.25
 _TRAVEL_M, _RETREAT_M, _PUSH_HEIGHT_M = 0.12, 0.14, 0.026
 # The tool releases this much higher above the plate's floor than it grasped above the table [m].
 _RELEASE_CLEARANCE_M = 0.008
-# Half the fingers' thickness across their travel, and the free way before they touch [m].
-_FINGER_HALF_M, _PUSH_APPROACH_M = 0.0125, 0.03
+# From the tool to the closed fingers' faces, across and along their travel, and the free way
+# before they touch [m].
+_PAIR_HALF_M, _OUTSIDE_M, _PUSH_APPROACH_M = 0.0125, 0.020, 0.03
 # A pushed object shall end this far beyond the distance that counts [m].
 _PUSH_MARGIN_M = 0.03
 # The arm is there when the tool is this near [m]; it is not waited for longer than these steps.
@@ -143,11 +144,13 @@ class ScriptedTeacher:
         toy = food.FOOD_BY_NAME[self.task.target]
         at = objects[toy.name][:3, 3]
         left = np.array([0.0, 1.0 if self.task.direction == "left" else -1.0, 0.0])
-        half = _half_width_along_y(toy, objects[toy.name]) + _FINGER_HALF_M
+        # Long things are pushed with both fingers, side by side. A round one would be wedged
+        # between them and picked up, so it is pushed with the outside of one.
+        flat = toy.grasp_axis is not None
+        yaw = _nearest_yaw(np.pi / 2 if flat else 0.0, T_base_tool, period=np.pi)
+        half = _half_width_along_y(toy, objects[toy.name]) + (_PAIR_HALF_M if flat else _OUTSIDE_M)
         start = at - (half + _PUSH_APPROACH_M) * left
         end = at + (PUSH_DISTANCE_M + _PUSH_MARGIN_M - half) * left
-        # Fingers side by side along x make the broadest face towards the object.
-        yaw = _nearest_yaw(np.pi / 2, T_base_tool, period=np.pi)
         return [
             _Waypoint(_above(start, _TRAVEL_M), yaw, 0.0),
             _Waypoint(_above(start, _PUSH_HEIGHT_M), yaw, 0.0, 1),
