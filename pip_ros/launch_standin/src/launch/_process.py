@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import IO
 
 from launch._entities import Action
 from launch._errors import LaunchError
@@ -19,6 +20,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 # A line without an end is shown in parts of this size, so that it cannot fill the memory.
 _LONGEST_LINE_BYTES = 65536
+# How often it is asked whether a process has ended.
+_EXIT_POLL_S = 0.02
 # How long helpers that a node left behind may take to end after it.
 _LEFTOVERS_TIMEOUT_S = 2.0
 
@@ -71,15 +74,10 @@ class RunningProcess:
     def __init__(self, spec: ProcessSpec, name: str, screen: Screen) -> None:
         self.spec = spec
         self.name = name
+        self.pid = 0  # until it is started
         self.killed = False
         self._screen = screen
-        self._process: asyncio.subprocess.Process | None = None
         self._stop_wanted = asyncio.Event()
-
-    @property
-    def pid(self) -> int:
-        """Process id; 0 before the start."""
-        return 0 if self._process is None else self._process.pid
 
     def stop(self) -> None:
         """Ask the process to end; harder the longer it takes."""
@@ -93,79 +91,81 @@ class RunningProcess:
         """
         spec = self.spec
         try:
-            process = await asyncio.create_subprocess_exec(
-                *spec.cmd,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            process = subprocess.Popen(
+                spec.cmd,
+                stdin=subprocess.PIPE,  # never written to: as with the real package, it stays open
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env=dict(spec.env),
                 start_new_session=True,
                 preexec_fn=_child_setup(os.getpid()),
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise LaunchError(f"{self.name} cannot be started: {error}") from error
-        self._process = process
+        self.pid = process.pid
         self._screen.say("INFO", self.name, f"process started with pid [{process.pid}]")
-        readers = [
+        tasks = [
             asyncio.create_task(self._pass_on(process.stdout, spec.stdout_to)),
             asyncio.create_task(self._pass_on(process.stderr, spec.stderr_to)),
         ]
-        stopper = asyncio.create_task(self._stop_when_wanted(process))
-        returncode = await process.wait()
+        stopper = asyncio.create_task(self._stop_when_wanted())
+        # Not reaped yet, its number still belongs to it and to its group. asyncio's own waiting
+        # would go on while a helper of the node keeps the pipes open.
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            await asyncio.sleep(_EXIT_POLL_S)
         stopper.cancel()
-        await self._end_leftovers(process.pid)
+        _signal_group(self.pid, signal.SIGTERM)
+        returncode = process.wait()
+        await self._end_leftovers()
         # What the node wrote last is in the pipes, unless a helper outside its group holds them.
-        await asyncio.wait(readers, timeout=_LEFTOVERS_TIMEOUT_S)
-        for reader in readers:
-            reader.cancel()
+        await asyncio.wait(tasks, timeout=_LEFTOVERS_TIMEOUT_S)
+        for task in tasks:
+            task.cancel()
+        process.stdin.close()
         self._say_end(returncode)
         return returncode
 
-    async def _stop_when_wanted(self, process: asyncio.subprocess.Process) -> None:
+    async def _stop_when_wanted(self) -> None:
         await self._stop_wanted.wait()
-        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-            await self._escalate(process)
+        # To the node alone, which minds its own helpers; they are in its group.
+        os.kill(self.pid, signal.SIGINT)
+        await self._escalate(signal.SIGINT, self.spec.sigterm_timeout_s, signal.SIGTERM)
+        await self._escalate(signal.SIGTERM, self.spec.sigkill_timeout_s, signal.SIGKILL)
 
-    async def _escalate(self, process: asyncio.subprocess.Process) -> None:
-        process.send_signal(signal.SIGINT)
-        await asyncio.sleep(self.spec.sigterm_timeout_s)
-        self._screen.say(
-            "ERROR",
-            self.name,
-            f"still runs {self.spec.sigterm_timeout_s:g} s after SIGINT, sending SIGTERM",
-        )
-        process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(self.spec.sigkill_timeout_s)
-        self._screen.say(
-            "ERROR",
-            self.name,
-            f"still runs {self.spec.sigkill_timeout_s:g} s after SIGTERM, sending SIGKILL",
-        )
-        self.killed = True
-        _signal_group(process.pid, signal.SIGKILL)
-
-    async def _end_leftovers(self, group: int) -> None:
-        """End helpers that outlived the node: nobody else knows of them."""
-        if not _signal_group(group, signal.SIGTERM):
-            return
-        for _ in range(20):
-            await asyncio.sleep(_LEFTOVERS_TIMEOUT_S / 20)
-            if not _signal_group(group, 0):
-                return
-        _signal_group(group, signal.SIGKILL)
-
-    async def _pass_on(
-        self, stream: asyncio.StreamReader | None, destinations: frozenset[str]
+    async def _escalate(
+        self, sent: signal.Signals, timeout_s: float, harder: signal.Signals
     ) -> None:
-        assert stream is not None
+        await asyncio.sleep(timeout_s)
+        text = f"still runs {timeout_s:g} s after {sent.name}, sending {harder.name}"
+        self._screen.say("ERROR", self.name, text)
+        self.killed = harder is signal.SIGKILL
+        os.kill(self.pid, harder)
+
+    async def _end_leftovers(self) -> None:
+        """Wait for helpers that outlived the node, and end them: nobody else knows of them."""
+        end = asyncio.get_running_loop().time() + _LEFTOVERS_TIMEOUT_S
+        while _signal_group(self.pid, 0):
+            if asyncio.get_running_loop().time() > end:
+                _signal_group(self.pid, signal.SIGKILL)
+                return
+            await asyncio.sleep(_EXIT_POLL_S)
+
+    async def _pass_on(self, pipe: IO[bytes] | None, destinations: frozenset[str]) -> None:
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), pipe
+        )
         rest = b""
-        while chunk := await stream.read(_LONGEST_LINE_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._write(line, destinations)
-            if len(rest) >= _LONGEST_LINE_BYTES:
-                self._write(rest, destinations)
-                rest = b""
+        try:
+            while chunk := await stream.read(_LONGEST_LINE_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._write(line, destinations)
+                if len(rest) >= _LONGEST_LINE_BYTES:
+                    self._write(rest, destinations)
+                    rest = b""
+        finally:
+            transport.close()
         if rest:
             self._write(rest, destinations)
 

@@ -57,14 +57,13 @@ class Runtime:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+        self.screen.on_reader_gone = lambda: self.shutdown("nobody reads the output")
         self._visit(entities)
         while self._tasks:
             done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             self._tasks -= done
             for task in done:
                 self._report(task)
-            if self.screen.reader_gone:
-                self.shutdown("nobody reads the output")
         return self._exit_code
 
     def _on_signal(self, name: str) -> None:

@@ -6,6 +6,7 @@ import datetime
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -14,11 +15,12 @@ class Screen:
     """Writes whole lines at once, to standard output and to the log file.
 
     Attributes:
-        reader_gone: Whether nobody reads standard output any more (a closed pipe).
+        on_reader_gone: Called once when nobody reads standard output any more (a closed pipe).
     """
 
     def __init__(self, log_directory: Path | None = None) -> None:
-        self.reader_gone = False
+        self.on_reader_gone: Callable[[], None] = lambda: None
+        self._reader_gone = False
         self._log: TextIO | None = None
         directory = log_directory or default_log_directory()
         try:
@@ -37,15 +39,16 @@ class Screen:
 
     def show(self, line: str) -> None:
         """Write a line to standard output, without waiting for more."""
-        if self.reader_gone:
+        if self._reader_gone:
             return
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
-            self.reader_gone = True
+            self._reader_gone = True
             # Python flushes standard output once more when it ends; that must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.on_reader_gone()
 
     def log(self, line: str) -> None:
         """Write a line to the log file; a full disk costs the log, not the run."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import yaml
 from launch._entities import LaunchContext, Substitution, as_substitutions, perform_all
 from launch._errors import LaunchError
-
 from launch_ros.parameter_descriptions import ParameterValue
 
 Scalar = bool | int | float | str

@@ -15,7 +15,6 @@ from launch._entities import (
 from launch._errors import LaunchError, missing_names
 from launch._process import ProcessSpec
 from launch.event_handlers import OnExit
-
 from launch_ros._packages import package_executable
 from launch_ros._parameters import evaluate_parameters, write_parameter_file
 

@@ -10,7 +10,6 @@ from launch._entities import (
     perform_all,
 )
 from launch._errors import missing_names
-
 from launch_ros._packages import package_share
 
 __getattr__ = missing_names("launch_ros.substitutions")
