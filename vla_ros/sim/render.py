@@ -1,67 +1,15 @@
 """Pictures of the simulated scene, without a display and on the CPU if need be."""
 
-import ctypes
-import importlib
-import os
-
-import mujoco
 import numpy as np
 
 from vla_ros.core.errors import SceneError
 from vla_ros.sim import food, scene
+from vla_ros.sim.gl import choose_gl_backend, make_context, mujoco
 
-_OSMESA_NAMES = ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")
-_REMEDY = "install one with `apt-get install --no-install-recommends libegl1 libgl1`"
+__all__ = ["SceneRenderer", "choose_gl_backend", "intrinsics"]
+
 # MuJoCo draws geom groups 0 to 2; scene.py puts what is seen into group 1.
 _DRAWN_GROUP, _HIDDEN_GROUP = 1, 5
-
-
-def _loads(name: str) -> bool:
-    try:
-        ctypes.CDLL(name)
-    except OSError:
-        return False
-    return True
-
-
-def _available(backend: str) -> bool:
-    if backend == "osmesa":
-        return any(_loads(name) for name in _OSMESA_NAMES)
-    return _loads("libEGL.so.1") and (_loads("libGL.so.1") or _loads("libOpenGL.so.0"))
-
-
-def choose_gl_backend() -> str:
-    """Return "egl" or "osmesa", whichever loads first, or the one MUJOCO_GL asks for.
-
-    Raises:
-        SceneError: neither loads, or MUJOCO_GL asks for one that does not or that needs a display.
-    """
-    asked = os.environ.get("MUJOCO_GL", "").lower().strip()
-    if asked not in ("", "egl", "osmesa"):
-        raise SceneError(
-            f"MUJOCO_GL is {asked!r}, but the simulated camera draws with egl or osmesa; unset it"
-        )
-    for backend in (asked,) if asked else ("egl", "osmesa"):
-        if _available(backend):
-            return backend
-    raise SceneError(
-        f"the simulated camera found no OpenGL library for {asked or 'egl or osmesa'}; {_REMEDY}"
-    )
-
-
-def _gl_context(width: int, height: int):
-    """Return a current off-screen OpenGL context."""
-    backend = choose_gl_backend()
-    # Without worker threads Mesa's software GL uses the least CPU per picture.
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-    try:
-        context = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
-        context.make_current()
-    except Exception as error:  # PyOpenGL raises whatever its platform layer meets
-        raise SceneError(
-            f"the simulated camera could not start {backend} ({error}); {_REMEDY}"
-        ) from error
-    return context
 
 
 def intrinsics(camera: str, width: int, height: int) -> np.ndarray:
@@ -108,7 +56,7 @@ class SceneRenderer:
         # The off-screen buffer need not be larger than the picture.
         self._model.vis.global_.offwidth, self._model.vis.global_.offheight = width, height
         self._data = mujoco.MjData(self._model)
-        self._context = _gl_context(width, height)
+        self._context = make_context(width, height)
         self._scene = mujoco.MjvScene(self._model, maxgeom=200)
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "FOG", "HAZE"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
@@ -164,9 +112,7 @@ class SceneRenderer:
 
     def _hide_parked(self) -> None:
         """Leave parked objects out: nobody could see them, but their corners cost time."""
-        hidden = tuple(
-            bool(self._data.qpos[x_index] > scene.PARKING_X_M / 2) for x_index, _ in self._looks
-        )
+        hidden = tuple(scene.is_parked(self._data.qpos[x_index]) for x_index, _ in self._looks)
         if hidden != self._hidden:
             for (_, geoms), is_hidden in zip(self._looks, hidden, strict=True):
                 self._model.geom_group[geoms] = _HIDDEN_GROUP if is_hidden else _DRAWN_GROUP

@@ -10,11 +10,12 @@ from vla_ros.core import arm
 # Stiff enough that gravity bends the stretched arm by about 5 mm at the tool, as on the real arm,
 # which has no integral gain either.
 SERVO_KP = (300.0, 600.0, 500.0, 150.0, 250.0, 100.0)
-SERVO_KV = (15.0, 25.0, 20.0, 6.0, 9.0, 4.0)
+SERVO_KV = (13.0, 22.0, 17.0, 5.5, 8.0, 3.5)
 TORQUE_LIMIT_NM = 35.0
-# Damping of an unpowered joint [N m s/rad] (the gear train's drag), and the inertia of the rotor
+# Damping of each joint without power [N m s/rad] (the gear train's drag: the arm sinks, it does not
+# fall), and the inertia of the rotor
 # seen through the gears [kg m^2].
-LIMP_DAMPING = 1.0
+LIMP_DAMPING = (2.0, 3.0, 3.0, 0.5, 1.0, 0.5)
 ARMATURE = 0.1
 # Gripper: stiffness [N/m] and force limit [N] of the position modes; drag on the left finger
 # [N s/m], which sets the free speed to 0.1 m/s at full force.
@@ -127,16 +128,17 @@ def robot_body(wrist_camera: str) -> str:
             arm.JOINT_AXES,
             arm.LOWER_RAD,
             arm.UPPER_RAD,
+            LIMP_DAMPING,
             strict=True,
         )
     )
-    for name, offset, axis, lower, upper in reversed(chain):
+    for name, offset, axis, lower, upper, damping in reversed(chain):
         geoms = "" if name == "wrist_rotate" else _geoms(name)
         unit = " ".join("1" if axis == other else "0" for other in "xyz")
         inner = (
             f'<body name="{name}" pos="{offset[0]:.9g} {offset[1]:.9g} {offset[2]:.9g}">'
             f'<joint name="{name}" axis="{unit}" range="{lower:.9g} {upper:.9g}" '
-            f'damping="{LIMP_DAMPING:g}" armature="{ARMATURE:g}"/>'
+            f'damping="{damping:g}" armature="{ARMATURE:g}"/>'
             f"{geoms}{inner}</body>"
         )
     return f'<body name="base">{_geoms("base")}{inner}</body>'

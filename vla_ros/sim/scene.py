@@ -7,12 +7,12 @@ needs no more than it. World frame = base_link; the table's surface is z = 0.
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.core.errors import SceneError
 from vla_ros.sim import food, robot
+from vla_ros.sim.gl import mujoco
 from vla_ros.sim.meshes import Mesh
 
 PHYSICS_STEP_S = 0.005
@@ -20,7 +20,7 @@ CAMERA_NAMES = ("front", "wrist")
 MAX_IMAGE_WIDTH, MAX_IMAGE_HEIGHT = 1280, 960
 # Everything beyond this distance from a camera [m] is not drawn.
 _FAR_PLANE_M = 15.0
-PARKING_X_M, _PARKING_SPACING_M = 50.0, 1.0
+_PARKING_X_M, _PARKING_SPACING_M = 50.0, 1.0
 # The drawn table top; the physics has an endless one.
 TABLE_LOW_M, TABLE_HIGH_M = (-0.26, -0.48), (0.60, 0.48)
 
@@ -79,7 +79,12 @@ def _mesh_asset(name: str, mesh: Mesh) -> str:
 
 def parking_position(index: int) -> np.ndarray:
     """Return where object number `index` of OBJECT_NAMES waits while not in play (3,) [m]."""
-    return np.array([PARKING_X_M, _PARKING_SPACING_M * index, 1.0])
+    return np.array([_PARKING_X_M, _PARKING_SPACING_M * index, 1.0])
+
+
+def is_parked(x_m: float) -> bool:
+    """Return whether an object with this x [m] is not in play."""
+    return bool(x_m > _PARKING_X_M / 2)
 
 
 def _object_body(index: int, name: str, damping: float, geoms: str) -> str:

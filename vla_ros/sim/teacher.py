@@ -10,7 +10,7 @@ import numpy as np
 
 from vla_ros.core.errors import SceneError
 from vla_ros.core.rotations import matrix_from_rotvec, rotvec_from_matrix, transform
-from vla_ros.sim import food
+from vla_ros.sim import food, scene
 from vla_ros.sim.tasks import PUSH_DISTANCE_M, Task
 
 RATE_HZ = 5.0
@@ -77,10 +77,11 @@ class ScriptedTeacher:
         """
         if self._target is None:
             for name in self.task.objects:
-                if name not in objects:
+                # /sim/state carries the parked objects too.
+                if name not in objects or scene.is_parked(objects[name][0, 3]):
                     raise SceneError(
                         f"task {self.task.instruction!r} needs the {name}, which is not in play; "
-                        f"the scene has {', '.join(objects)}"
+                        "add it to the scene's objects"
                     )
             self._target = T_base_tool.copy()
             make = self._plan_put if self.task.verb == "put" else self._plan_push

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import mujoco
 import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.core.rotations import transform
 from vla_ros.sim import food, robot, scene
+from vla_ros.sim.gl import mujoco
 from vla_ros.sim.xs_driver import Reference, XsDriver
 
 CONTROL_PERIOD_NS = 10_000_000

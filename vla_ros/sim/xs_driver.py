@@ -1,7 +1,7 @@
 """A model of the Interbotix xs_sdk driver and its servos: commands in, joint references out.
 
 What is modelled: groups and single joints, operating modes, time- and velocity-based profiles,
-torque, reboots, the registers in `REGISTERS`, and what goes wrong in silence: a group command of
+torque, reboots, the registers in `servo.py`, and what goes wrong in silence: a group command of
 the wrong length is refused with a logged sentence, a goal outside a servo's limits or not a number
 leaves that joint where it is, nothing is clamped or rate-limited, and the last goal is held for
 ever.
@@ -12,16 +12,14 @@ the arm joints (refused with a sentence), 12-bit rounding of positions, and traj
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from vla_ros.core import arm
+from vla_ros.sim.robot_info import JOINTS, RobotInfo, describe
 from vla_ros.sim.servo import MODES, POSITION_MODES, Servo
 
-GRIPPER = "gripper"
-JOINTS = (*arm.ARM_JOINTS, GRIPPER)
 GROUPS: dict[str, tuple[int, ...]] = {"arm": tuple(range(6)), "all": tuple(range(7))}
 # Operating_Mode register values of the X series; linear_position is the driver's own invention.
 _MODE_REGISTER = dict(zip(MODES, (3, 4, 1, 0, 5, 16, 3), strict=True))
@@ -52,23 +50,6 @@ class Reference(NamedTuple):
     finger_m: float | None
     finger_force_n: float
     torque: tuple[bool, ...]
-
-
-@dataclass(frozen=True)
-class RobotInfo:
-    """The answer of get_robot_info; limits of the gripper are those of left_finger in metres."""
-
-    mode: str
-    profile_type: str
-    joint_names: tuple[str, ...]
-    joint_ids: tuple[int, ...]
-    joint_lower_limits: tuple[float, ...]
-    joint_upper_limits: tuple[float, ...]
-    joint_velocity_limits: tuple[float, ...]
-    joint_sleep_positions: tuple[float, ...]
-    joint_state_indices: tuple[int, ...]
-    num_joints: int
-    name: tuple[str, ...]
 
 
 class XsDriver:
@@ -228,30 +209,7 @@ class XsDriver:
         mode, profile = self._group_modes.get(name, ("", ""))
         if cmd_type == "single" and indices:
             mode, profile = self._servos[indices[0]].mode, self._servos[indices[0]].profile_type
-        # Shoulder and elbow have a shadow servo each, which takes the next id.
-        ids = (1, 2, 4, 6, 7, 8, 9)
-        lower = (*map(float, arm.LOWER_RAD), arm.FINGER_CLOSED_M)
-        upper = (*map(float, arm.UPPER_RAD), arm.FINGER_OPEN_M)
-        speed = (*map(float, arm.VELOCITY_LIMIT_RAD_S), 1.0)
-        sleep = (*map(float, arm.SLEEP_RAD), 0.0)
-        names = (*arm.ARM_JOINTS, "left_finger" if cmd_type == "single" else GRIPPER)
-
-        def pick(values):
-            return tuple(values[i] for i in indices)
-
-        return RobotInfo(
-            mode=mode,
-            profile_type=profile,
-            joint_names=pick(names),
-            joint_ids=pick(ids),
-            joint_lower_limits=pick(lower),
-            joint_upper_limits=pick(upper),
-            joint_velocity_limits=pick(speed),
-            joint_sleep_positions=pick(sleep),
-            joint_state_indices=indices,
-            num_joints=len(indices),
-            name=tuple(GROUPS) if name == "all" else (name,),
-        )
+        return describe(cmd_type, name, indices, mode, profile, tuple(GROUPS))
 
     # The servos' clock --------------------------------------------------------------------------
 
