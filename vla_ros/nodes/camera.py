@@ -94,11 +94,11 @@ class CameraNode(ShellNode):
         stamp_ns, _, qpos = conversions.joint_state_from_msg(message)
         self._last_image_s = time.monotonic()
         period_ns = int(1e9 / self._parameters.rate_hz)
-        # A tenth of slack for the sim's own grid; farther back than a period is another clock.
+        # A quarter of slack for the sim's own grid; farther off than a period is another clock.
         early_ns = self._next_ns - stamp_ns
-        if period_ns // 10 < early_ns <= period_ns:
+        if period_ns // 4 < early_ns <= period_ns:
             return
-        self._next_ns = stamp_ns + period_ns
+        self._next_ns = (self._next_ns if abs(early_ns) <= period_ns else stamp_ns) + period_ns
         self._publish(self._renderer.render(qpos), stamp_ns)
 
     def _on_video_frame(self, bgr: np.ndarray) -> None:

@@ -19,7 +19,8 @@ COMMANDS = _profile(1)
 # Reliable, because the package's DDS profile has room for whole images; best effort lost 70 %.
 CAMERA = _profile(2)
 COMMANDED = _profile(10)
-SIM_STATE = _profile(2)
+# A busy renderer falls behind a little rather than leave pictures out.
+SIM_STATE = _profile(5)
 EPISODE = _profile(10)
 # What a late joiner must still see.
 LATCHED = _profile(1, latched=True)

@@ -64,7 +64,7 @@ class RecorderNode(ShellNode):
         self._missing: set[str] = set()
         self._deadline = 0.0
         self._stop_deadline: float | None = None
-        self._latest_task: bytes | None = None
+        self._latched: dict[str, bytes] = {}
         self.saved = 0
         self._states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
         for topic in self._topics:
@@ -85,8 +85,8 @@ class RecorderNode(ShellNode):
         self.create_subscription(message_class(topic.type), topic.name, handler, profile, raw=True)
 
     def _on_message(self, topic: str, data: bytes) -> None:
-        if topic == qos.TASK_TOPIC:
-            self._latest_task = bytes(data)
+        if topic in qos.LATCHED_TOPICS:
+            self._latched[topic] = bytes(data)
         if self._missing:
             self._missing.discard(topic)
             if not self._missing:
@@ -122,9 +122,9 @@ class RecorderNode(ShellNode):
         except BagError as error:
             self._fail_recording(error)
             return
-        # Latched or long past for this bag, but a reader needs both in each.
-        if self._latest_task is not None:
-            self._write(qos.TASK_TOPIC, self._latest_task)
+        # Said before this bag was opened, but a reader needs them in each.
+        for topic, data in self._latched.items():
+            self._write(topic, data)
         start = serialize_message(String(data=self._start.to_json()))
         self._write(qos.EPISODE_TOPIC, start)
         self._tell("recording")

@@ -69,7 +69,7 @@ class SimNode(ShellNode):
         self._task_text = ""
         self._task = None
         self._told: dict = {}
-        self._state_ticks = max(1, round(1e9 / parameters.state_rate_hz / CONTROL_PERIOD_NS))
+        self._states_per_tick = min(1.0, parameters.state_rate_hz * CONTROL_PERIOD_NS * 1e-9)
         self._real_time = parameters.speed == 1.0
         self._epoch_ns = 0
         self._start_ns = 0
@@ -196,7 +196,10 @@ class SimNode(ShellNode):
         message.velocity = conversions.doubles(velocity)
         message.effort = conversions.doubles(effort)
         self._joint_states.publish(message)
-        if self._ticks % self._state_ticks == 0:
+        # True on average also for rates that do not divide the ticks', like 30 Hz.
+        if int(self._ticks * self._states_per_tick) > int(
+            (self._ticks - 1) * self._states_per_tick
+        ):
             self._states.publish(
                 conversions.joint_state_to_msg(stamp_ns, self._qpos_names, self._world.qpos())
             )
