@@ -55,6 +55,8 @@ class SceneRenderer:
         self._model = scene.load_model()
         # The off-screen buffer need not be larger than the picture.
         self._model.vis.global_.offwidth, self._model.vis.global_.offheight = width, height
+        # Whatever qpos says is drawn, whether or not it would be asleep.
+        self._model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
         self._data = mujoco.MjData(self._model)
         self._context = make_context(width, height)
         self._scene = mujoco.MjvScene(self._model, maxgeom=200)

@@ -66,6 +66,7 @@ class SimWorld:
         self._bias = self.model.actuator_biasprm.copy()
         self._ticks = 0
         self._applied: Reference | None = None
+        self._power: tuple[bool, ...] = ()
         self.layout: Layout = {}
         self.driver = XsDriver(self._present, log)
         self.reset(seed)
@@ -105,7 +106,7 @@ class SimWorld:
             # Parked objects hover without weight: no contact, no motion.
             self.model.body_gravcomp[self._body[name]] = 0.0 if in_play else 1.0
             if in_play:
-                self.place(name, *self.layout[name])
+                self._place(name, *self.layout[name])
             else:
                 start = self._qpos[name]
                 self.data.qpos[start : start + 3] = scene.parking_position(index)
@@ -115,7 +116,7 @@ class SimWorld:
         mujoco.mj_forward(self.model, self.data)
         return self.layout
 
-    def place(self, name: str, x_m: float, y_m: float, yaw_rad: float) -> None:
+    def _place(self, name: str, x_m: float, y_m: float, yaw_rad: float) -> None:
         """Put an object in play at rest on the table."""
         height = 0.0 if name == food.PLATE else food.FOOD_BY_NAME[name].rest_height_m
         half = yaw_rad / 2.0
@@ -202,15 +203,14 @@ class SimWorld:
         grips_position = reference.finger_m is not None
         self.data.ctrl[self._gripper_position] = reference.finger_m if grips_position else 0.0
         self.data.ctrl[self._gripper_force] = reference.finger_force_n
-        powered = np.array(
-            [
-                *reference.torque[:6],
-                reference.torque[6] and grips_position,
-                reference.torque[6] and not grips_position,
-            ]
-        )[:, None]
-        self.model.actuator_gainprm[:] = np.where(powered, self._gain, 0.0)
-        self.model.actuator_biasprm[:] = np.where(powered, self._bias, 0.0)
+        power = (*reference.torque, grips_position)
+        if power != self._power:
+            gripper = reference.torque[6]
+            on = (*reference.torque[:6], gripper and grips_position, gripper and not grips_position)
+            powered = np.array(on)[:, None]
+            self.model.actuator_gainprm[:] = np.where(powered, self._gain, 0.0)
+            self.model.actuator_biasprm[:] = np.where(powered, self._bias, 0.0)
+            self._power = power
         self._applied = reference
 
 

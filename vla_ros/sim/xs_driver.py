@@ -77,6 +77,8 @@ class XsDriver:
         for servo in self._servos[:6]:
             servo.registers["Profile_Velocity"] = _ARM_PROFILE_MS[0]
             servo.registers["Profile_Acceleration"] = _ARM_PROFILE_MS[1]
+        # The crank's geometry is worked out only when the horn moves.
+        self._horn_rad, self._finger_m = math.nan, 0.0
         self.hold_present()
 
     def hold_present(self) -> None:
@@ -237,17 +239,22 @@ class XsDriver:
                 servo.hold(float(self._read_present()[index]))
             torque.append(servo.torque)
             moving = servo.advance(now_s, dt_s) or moving
-        gripper = self._servos[6]
-        finger_m, force = None, 0.0
-        if gripper.mode in POSITION_MODES:
-            half_turn = math.pi / 2.0
-            finger_m = arm.finger_from_horn(min(max(gripper.position, -half_turn), half_turn))
-        elif gripper.mode in ("pwm", "current"):
-            force = gripper.value * PWM_FORCE_N
+        finger_m, force = self._finger()
         arm_rad = np.array([servo.position for servo in self._servos[:6]])
         result = Reference(arm_rad, finger_m, force, tuple(torque))
         self._settled = None if moving else result
         return result
+
+    def _finger(self) -> tuple[float | None, float]:
+        """Return the left finger's position reference [m], or None and the force [N] on it."""
+        gripper = self._servos[6]
+        if gripper.mode in POSITION_MODES:
+            if gripper.position != self._horn_rad:
+                self._horn_rad = gripper.position
+                quarter = math.pi / 2.0
+                self._finger_m = arm.finger_from_horn(min(max(self._horn_rad, -quarter), quarter))
+            return self._finger_m, 0.0
+        return None, gripper.value * PWM_FORCE_N if gripper.mode in ("pwm", "current") else 0.0
 
     def _go_limp(self, servo: Servo, delay_s: float, duration_s: float) -> None:
         servo.limp_from_s = self._now_s + delay_s
