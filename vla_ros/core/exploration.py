@@ -12,7 +12,8 @@ import numpy as np
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import KinematicsError, SafetyError
-from vla_ros.core.rotations import matrix_from_rotvec, rotvec_from_matrix, transform
+from vla_ros.core.rotations import matrix_from_rotvec, transform
+from vla_ros.core.segments import Segment, cosine
 
 # Tool x axis straight down, fingers along y: a quarter turn about y.
 _TOOL_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
@@ -21,6 +22,10 @@ _MIN_SEGMENT_S = 0.5  # bounds the acceleration of short segments
 _NOISE_SPAN = 2.0  # noise is cut at this many standard deviations
 _PATH_FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # where a segment's inverse kinematics is checked
 _MAX_TRIES = 200
+# A trajectory may begin this far outside the region and with the tool leaning this much.
+_START_MARGIN_M = 0.05
+_START_HEIGHT_M = 0.30
+_START_TILT_RAD = 1.0
 
 
 def _parameter(default: float, low: float, high: float, unit: str, meaning: str) -> Any:
@@ -96,39 +101,19 @@ class ExplorationParameters:
         return float(np.pi / 2 * self.speed_m_s + noise + lever_m * turning)
 
 
-def _cosine(fraction: float) -> float:
-    return 0.5 - 0.5 * np.cos(np.pi * min(fraction, 1.0))
-
-
 def _height(T_base_tool: np.ndarray) -> float:
     return float(kinematics.gripper_points(T_base_tool)[:, 2].min())
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """A straight way between two tool poses (4, 4) [m] with a cosine in time [s]."""
-
-    start: np.ndarray
-    end: np.ndarray
-    turn: np.ndarray
-    duration_s: float
-
-    def pose(self, fraction: float) -> np.ndarray:
-        """Return the pose at a fraction of the way, 0 to 1."""
-        rotation = matrix_from_rotvec(fraction * self.turn) @ self.start[:3, :3]
-        way = self.end[:3, 3] - self.start[:3, 3]
-        return transform(rotation, self.start[:3, 3] + fraction * way)
 
 
 class PlayMotion:
     """One trajectory of play after another; the same generator state gives the same motion.
 
-    `start` begins a trajectory; `step` is then called at the command rate until `phase` is
-    "done" (it goes on standing there). Targets are inside the region of the parameters, or, on
-    the way into it, between the start pose and the region.
+    `start` begins the first; `step` is then called at the command rate. Between two
+    trajectories it rests for half a second (a good moment to end a recording, no must). Targets
+    are inside the region of the parameters, or on the way from the start pose into it.
 
     Attributes:
-        phase: "idle", "move", "brake" (before a descent), "descend", "grip" or "done".
+        phase: "idle", "move", "brake" (before a descent), "descend", "grip" or "rest".
     """
 
     def __init__(self, parameters: ExplorationParameters, generator: np.random.Generator):
@@ -148,14 +133,23 @@ class PlayMotion:
         """Begin a trajectory at the tool pose (4, 4) and gripper opening of this moment.
 
         Raises:
+            SafetyError: the pose is not over the region with the tool about downwards.
             KinematicsError: the pose, or the way from it into the region, is out of reach.
         """
-        p = self.parameters
         pose = np.array(T_base_tool, dtype=np.float64)
+        tilt_rad = float(np.arccos(np.clip(-pose[2, 0], -1.0, 1.0)))
+        is_over = self._is_inside(pose, _START_MARGIN_M, _START_HEIGHT_M)
+        if not is_over or not tilt_rad <= _START_TILT_RAD:
+            raise SafetyError(
+                f"play cannot start with the tool at {np.round(pose[:3, 3], 3).tolist()} m, "
+                f"{np.degrees(tilt_rad):.0f} degrees from straight down; move the arm to its "
+                "ready pose first"
+            )
         self._q = kinematics.inverse(pose, arm.READY_RAD)
-        self._segment = _Segment(pose, pose, np.zeros(3), _MIN_SEGMENT_S)
+        self._segment = Segment.pause(pose, _MIN_SEGMENT_S)
+        self._waypoint_m = pose[:3, 3]
         self._opening = float(opening >= 0.5)
-        self._waypoints_left = int(self._random.integers(p.waypoints_min, p.waypoints_max + 1))
+        self._waypoints_left = self._draw_number_of_waypoints()
         self._noise_from = self._noise_to = np.zeros(6)
         self._noise_s = self._hover_s = 0.0
         self._next_waypoint(pose)
@@ -165,7 +159,7 @@ class PlayMotion:
 
         Raises:
             SafetyError: before `start`, or for a time that is not above 0.
-            KinematicsError: no reachable waypoint was found.
+            KinematicsError: no reachable waypoint was found; the next step tries again.
         """
         if self.phase == "idle":
             raise SafetyError("play has no start pose; call start with the measured tool pose")
@@ -174,8 +168,7 @@ class PlayMotion:
         if self.phase == "brake":
             self._rate = max(0.0, self._rate - dt_s / _BRAKE_S)
         self._elapsed_s += self._rate * dt_s
-        fraction = _cosine(self._elapsed_s / self._segment.duration_s)
-        pose = self._segment.pose(fraction)
+        pose = self._segment.pose_at(self._elapsed_s)
         target = self._with_noise(pose, dt_s)
         self._change_phase(pose, target, dt_s)
         return target, self._opening
@@ -183,7 +176,7 @@ class PlayMotion:
     def _change_phase(self, pose: np.ndarray, target: np.ndarray, dt_s: float) -> None:
         p = self.parameters
         finished = self._elapsed_s >= self._segment.duration_s
-        hovers = self._is_inside(pose) and _height(target) > p.hover_height_m
+        hovers = self._is_inside(pose, 0.0, p.height_high_m) and _height(target) > p.hover_height_m
         self._hover_s = self._hover_s + dt_s if hovers else 0.0
         if self.phase == "brake":
             if finished or self._rate == 0.0:
@@ -191,26 +184,32 @@ class PlayMotion:
         elif self.phase == "descend" and finished:
             if self._random.random() < p.close_probability:
                 self._opening = 0.0
-            self._begin("grip", _Segment(pose, pose, np.zeros(3), max(p.grip_s, dt_s)))
+            self._begin("grip", Segment.pause(pose, max(p.grip_s, dt_s)))
         elif self.phase == "move" and self._hover_s > p.hover_steps / p.hover_rate_hz:
             self.phase = "brake"
-        elif self.phase in ("move", "grip") and finished:
+        elif finished:
             if self.phase == "move" and self._random.random() < p.toggle_probability:
                 self._opening = 1.0 - self._opening
             self._next_waypoint(pose)
 
-    def _begin(self, phase: str, segment: _Segment) -> None:
+    def _begin(self, phase: str, segment: Segment) -> None:
         self.phase, self._segment = phase, segment
         self._elapsed_s, self._rate = 0.0, 1.0
 
     def _next_waypoint(self, pose: np.ndarray) -> None:
         if self._waypoints_left == 0:
-            self._begin("done", _Segment(pose, pose, np.zeros(3), _MIN_SEGMENT_S))
+            self._waypoints_left = self._draw_number_of_waypoints()
+            self._begin("rest", Segment.pause(pose, _MIN_SEGMENT_S))
             return
         p = self.parameters
+        segment = self._sample(pose, (p.height_low_m, p.height_high_m), p.min_distance_m)
         self._waypoints_left -= 1
-        heights = (p.height_low_m, p.height_high_m)
-        self._begin("move", self._sample(pose, heights, p.min_distance_m))
+        self._waypoint_m = segment.end[:3, 3]
+        self._begin("move", segment)
+
+    def _draw_number_of_waypoints(self) -> int:
+        p = self.parameters
+        return int(self._random.integers(p.waypoints_min, p.waypoints_max + 1))
 
     def _descend(self, pose: np.ndarray) -> None:
         p = self.parameters
@@ -224,10 +223,9 @@ class PlayMotion:
 
     def _sample(
         self, pose: np.ndarray, heights: tuple[float, float], min_distance_m: float
-    ) -> _Segment:
+    ) -> Segment:
         """Return the way from `pose` to a random reachable pose with tips between `heights`."""
         p = self.parameters
-        last = self._segment.end[:3, 3]
         for _ in range(_MAX_TRIES):
             xy = self._random.uniform([p.x_low_m, -p.y_limit_m], [p.x_high_m, p.y_limit_m])
             yaw = self._random.uniform(-p.yaw_limit_rad, p.yaw_limit_rad)
@@ -237,7 +235,9 @@ class PlayMotion:
             lean = matrix_from_rotvec(tilt * np.array([np.cos(towards), np.sin(towards), 0.0]))
             end = transform(lean @ turn @ _TOOL_DOWN, np.array([*xy, 0.0]))
             end[2, 3] = height - _height(end)
-            distances = np.linalg.norm(end[:3, 3] - np.stack([pose[:3, 3], last]), axis=1)
+            distances = np.linalg.norm(
+                end[:3, 3] - np.stack([pose[:3, 3], self._waypoint_m]), axis=1
+            )
             if np.hypot(*xy) > p.radius_limit_m or distances.min() < min_distance_m:
                 continue
             segment = self._reachable(pose, end)
@@ -249,13 +249,10 @@ class PlayMotion:
             "the play region"
         )
 
-    def _reachable(self, start: np.ndarray, end: np.ndarray) -> _Segment | None:
+    def _reachable(self, start: np.ndarray, end: np.ndarray) -> Segment | None:
         """Return the segment if the arm can follow it from its present joints, else None."""
         p = self.parameters
-        turn = rotvec_from_matrix(end[:3, :3] @ start[:3, :3].T)
-        distance = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
-        seconds = max(distance / p.speed_m_s, np.linalg.norm(turn) / p.turn_rate_rad_s)
-        segment = _Segment(start, end, turn, max(float(seconds), _MIN_SEGMENT_S))
+        segment = Segment.at_speed(start, end, p.speed_m_s, p.turn_rate_rad_s, _MIN_SEGMENT_S)
         q = self._q
         try:
             for fraction in _PATH_FRACTIONS:
@@ -265,14 +262,14 @@ class PlayMotion:
         self._q = q
         return segment
 
-    def _is_inside(self, pose: np.ndarray) -> bool:
+    def _is_inside(self, pose: np.ndarray, margin_m: float, height_high_m: float) -> bool:
         p = self.parameters
         x, y = pose[:2, 3]
         return bool(
-            p.x_low_m <= x <= p.x_high_m
-            and abs(y) <= p.y_limit_m
-            and np.hypot(x, y) <= p.radius_limit_m
-            and _height(pose) <= p.height_high_m
+            p.x_low_m - margin_m <= x <= p.x_high_m + margin_m
+            and abs(y) <= p.y_limit_m + margin_m
+            and np.hypot(x, y) <= p.radius_limit_m + margin_m
+            and 0.0 <= _height(pose) <= height_high_m
         )
 
     def _with_noise(self, pose: np.ndarray, dt_s: float) -> np.ndarray:
@@ -284,7 +281,7 @@ class PlayMotion:
             sigma = np.repeat([p.noise_position_m, p.noise_rotation_rad], 3)
             value = np.clip(self._random.standard_normal(6), -_NOISE_SPAN, _NOISE_SPAN)
             self._noise_from, self._noise_to = self._noise_to, sigma * value
-        blend = _cosine(self._noise_s / p.noise_period_s)
+        blend = cosine(self._noise_s / p.noise_period_s)
         noise = self._noise_from + blend * (self._noise_to - self._noise_from)
         target = transform(matrix_from_rotvec(noise[3:]) @ pose[:3, :3], pose[:3, 3] + noise[:3])
         x, y, _ = start = self._segment.start[:3, 3]
