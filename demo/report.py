@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+import matplotlib.pyplot as plt
 
 VIDEO_SIDE_PX = 384
 VIDEO_FPS = 10

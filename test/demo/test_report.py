@@ -1,0 +1,72 @@
+"""The demo's table, plot, strip and video, on small made-up results."""
+
+import json
+
+import av
+import matplotlib.image
+import numpy as np
+import pytest
+
+from demo import report
+
+
+def test_wilson_interval_of_half_the_trials_is_hand_computed():
+    # n = 10, p = 0.5, z = 2: centre (0.5 + 4/20) / 1.4 = 0.5,
+    # half 2 / 1.4 * sqrt(0.025 + 0.01) = 0.26726.
+    low, high = report.wilson_interval(5, 10, z=2.0)
+    assert (low, high) == pytest.approx((0.23274, 0.76726), abs=1e-5)
+
+
+@pytest.mark.parametrize(("successes", "edge"), [(0, 0), (10, 1)])
+def test_wilson_interval_stays_inside_0_and_1(successes, edge):
+    interval = report.wilson_interval(successes, 10)
+    assert interval[edge] == pytest.approx(edge, abs=1e-12)
+    assert 0.0 <= interval[0] < interval[1] <= 1.0
+
+
+def test_wilson_interval_refuses_no_trials():
+    with pytest.raises(ValueError, match="at least one trial"):
+        report.wilson_interval(0, 0)
+
+
+def test_table_aligns_its_second_column():
+    assert report.format_table([("a", "1"), ("long", "2")]) == "  a     1\n  long  2"
+
+
+def _rollouts():
+    rising = np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
+    frames = np.broadcast_to(rising, (12, 16, 16, 3))
+    return [{"frames": list(frames), "label": name} for name in ("first", "second")]
+
+
+def test_film_strip_has_a_row_a_rollout(tmp_path):
+    report.film_strip(_rollouts(), tmp_path / "strip.png", num_frames=4)
+    picture = matplotlib.image.imread(tmp_path / "strip.png")
+    # 1.5 inch a row, 1.35 inch a frame, 110 dots an inch.
+    assert picture.shape[:2] == (330, 594)
+    assert picture[..., :3].min() < 0.1 < 0.9 < picture[..., :3].max()
+
+
+def test_video_holds_every_frame_and_lingers_on_the_last(tmp_path):
+    report.write_video(_rollouts(), tmp_path / "film.mp4")
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(frames) == 2 * (12 + report.HOLD_LAST_FRAME)
+    brightness = [float(frame[:200].mean()) for frame in frames[:12]]
+    assert brightness == sorted(brightness)
+
+
+def test_plot_shows_every_stage(tmp_path):
+    stage = {
+        "train_curve": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}],
+        "val_curve": [{"step": 2, "loss": 0.6}],
+        "val_constant_loss": 0.9,
+    }
+    report.plot_losses({"one": stage, "two": stage}, tmp_path / "loss.png")
+    # 5.5 x 3.6 inch a stage, 120 dots an inch.
+    assert matplotlib.image.imread(tmp_path / "loss.png").shape[:2] == (432, 1320)
+
+
+def test_summary_reads_back(tmp_path):
+    report.write_summary({"play": {"frames": 3}}, tmp_path / "summary.json")
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"play": {"frames": 3}}
