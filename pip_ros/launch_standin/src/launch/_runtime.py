@@ -10,7 +10,6 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 
 from launch._entities import LaunchContext, LaunchDescriptionEntity, visit_all
-from launch._errors import LaunchError
 from launch._process import ProcessSpec, RunningProcess
 from launch._screen import Screen
 from launch.event_handlers import OnExit, OnProcessExit
@@ -181,14 +180,17 @@ class Runtime:
 
 
 def sentence_of(error: BaseException) -> str:
-    """Return an error as one sentence: what failed, and in which line of which launch file."""
-    if isinstance(error, LaunchError):
-        return str(error)
+    """Return an error as one sentence; of Python's own errors also the launch file's line.
+
+    An exception class of somebody's own is meant to be read, as a LaunchError is.
+    """
+    text = " ".join(str(error).split())
+    if type(error).__module__ != "builtins" and text:
+        return text
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<") and "/launch/_" not in frame.filename
     ]
     where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    text = " ".join(str(error).split())
     return f"the launch file raised {type(error).__name__}{where}: {text}"

@@ -34,15 +34,24 @@ def run(options: argparse.Namespace) -> int:
     except ImportError:
         raise LaunchError("ros2 bag info needs the rosbags library: pip install rosbags") from None
     bag: Path = options.bag
+    _refuse_what_is_no_bag(bag)
     try:
         with Reader(bag) as reader:
-            print(bag_text(reader, *_files_and_storage(bag)))
+            text = bag_text(reader, *_files_and_storage(bag))
     except (ReaderError, OSError) as error:
-        raise LaunchError(
-            f"{bag} cannot be read as a rosbag ({' '.join(str(error).split())}): give the folder "
-            "that holds its metadata.yaml"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise LaunchError(f"{bag} cannot be read as a rosbag: {reason}") from error
+    print(text)
     return 0
+
+
+def _refuse_what_is_no_bag(bag: Path) -> None:
+    if not bag.exists():
+        raise LaunchError(f"there is no {bag}: give the folder of a recording")
+    if bag.is_dir() and not (bag / "metadata.yaml").is_file():
+        inside = sorted(str(path.parent) for path in bag.glob("*/metadata.yaml"))
+        hint = f"it holds {', '.join(inside[:6])}" if inside else "give the folder of a recording"
+        raise LaunchError(f"{bag} is no rosbag, it has no metadata.yaml: {hint}")
 
 
 def _files_and_storage(bag: Path) -> tuple[list[Path], str]:

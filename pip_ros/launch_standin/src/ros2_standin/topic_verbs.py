@@ -79,12 +79,13 @@ def run_list(options: argparse.Namespace) -> int:
     """Print the topics, once their number has settled."""
     with _node() as (node, executor):
         end = time.monotonic() + _DISCOVERY_TIMEOUT_S
-        seen, quiet_since = _topics(node), time.monotonic()
-        while time.monotonic() < min(end, quiet_since + _QUIET_S):
+        seen, settled = _topics(node), end
+        while time.monotonic() < min(end, settled):
             executor.spin_once(timeout_sec=0.05)
             now = _topics(node)
             if now != seen:
-                seen, quiet_since = now, time.monotonic()
+                # Another node has been found: what else there is mostly follows at once.
+                seen, settled = now, time.monotonic() + _QUIET_S
     for name, types in sorted(seen.items()):
         print(f"{name} [{', '.join(types)}]" if options.show_types else name)
     return 0
