@@ -28,6 +28,9 @@ PAD_INSET_M = 0.014
 # From wrist_rotate along the gripper's x [m] to the fingers' frame.
 FINGERS_X_M = 0.043 + 0.023
 
+# solref and solimp of the fingers' stops and coupling: full force bends them by 0.1 mm.
+_STIFF = ("0.01 1", "0.99 0.999 0.0005")
+
 TOOL_SITE = "tool"
 ARM_ACTUATORS = arm.ARM_JOINTS
 GRIPPER_POSITION_ACTUATOR = "gripper_position"
@@ -101,7 +104,8 @@ def _finger(side: str, sign: int) -> str:
     return f"""
 <body name="{side}_finger" pos="{FINGERS_X_M:g} 0 0">
   <joint name="{side}_finger" type="slide" axis="0 1 0" range="{low:g} {high:g}"
-         damping="{damping:g}" armature="{ARMATURE:g}"/>
+         damping="{damping:g}" armature="{ARMATURE:g}"
+         solreflimit="{_STIFF[0]}" solimplimit="{_STIFF[1]}"/>
   <geom {look} size="0.0275 0.0055 0.0125" pos="0.0155 {back_y:g} 0" rgba="{_DARK} 1" mass="0.012"/>
   <geom {look} size="0.0275 0.004 0.011" pos="0.016 {pad_y:g} 0" rgba="{_RUBBER} 1" mass="0.004"
         friction="1.5 0.02 0.0001" priority="1"/>
@@ -162,4 +166,7 @@ def robot_actuators() -> str:
 
 def robot_equalities() -> str:
     """Return the MJCF constraint that makes the right finger mirror the left one."""
-    return '<joint joint1="right_finger" joint2="left_finger" polycoef="0 -1 0 0 0"/>'
+    return (
+        '<joint joint1="right_finger" joint2="left_finger" polycoef="0 -1 0 0 0" '
+        f'solref="{_STIFF[0]}" solimp="{_STIFF[1]}"/>'
+    )
