@@ -79,11 +79,11 @@ def run_list(options: argparse.Namespace) -> int:
     """Print the topics, once their number has settled."""
     with _node() as (node, executor):
         end = time.monotonic() + _DISCOVERY_TIMEOUT_S
-        seen, settled = _topics(node), end
+        seen, settled = {}, end
         while time.monotonic() < min(end, settled):
             executor.spin_once(timeout_sec=0.05)
             now = _topics(node)
-            if now != seen:
+            if now != seen and len(node.get_node_names()) > 1:
                 # Another node has been found: what else there is mostly follows at once.
                 seen, settled = now, time.monotonic() + _QUIET_S
     for name, types in sorted(seen.items()):
