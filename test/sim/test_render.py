@@ -8,7 +8,7 @@ import pytest
 from vla_ros.core.errors import SceneError
 from vla_ros.sim import food, gl, scene
 from vla_ros.sim.render import SceneRenderer, choose_gl_backend, intrinsics
-from vla_ros.sim.world import SimWorld
+from vla_ros.sim.world import LAYOUT_RADIUS_M, LAYOUT_Y_M, SimWorld
 
 TABLE = ("carrot", "plate")
 
@@ -57,12 +57,17 @@ def test_plate_is_blue_and_where_the_camera_matrix_says(renderer, world):
     assert rows.mean() == pytest.approx(row, abs=1.5)
 
 
-def test_whole_layout_area_is_in_the_front_picture():
-    for x in (0.12, 0.36):
-        for y in (-0.30, 0.30):
-            column, row = _pixel_of((x, y, 0.0), 640, 480)
-            assert 0 <= column < 640
-            assert 0 <= row < 480
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (128, 128)])
+def test_whole_layout_area_and_the_gripper_over_it_are_in_the_front_picture(width, height):
+    for angle in np.linspace(-1.0, 1.0, 9):
+        for radius in LAYOUT_RADIUS_M:
+            x, y = radius * np.cos(angle), radius * np.sin(angle)
+            if abs(y) > LAYOUT_Y_M[1]:
+                continue
+            for z in (0.0, 0.15):
+                column, row = _pixel_of((x, y, z), width, height)
+                assert 0.04 * width <= column < 0.96 * width
+                assert 0.04 * height <= row < 0.96 * height
 
 
 def test_parked_objects_leave_no_pixel(renderer, world):

@@ -1,5 +1,7 @@
 """Pictures of the simulated scene, without a display and on the CPU if need be."""
 
+import atexit
+
 import numpy as np
 
 from vla_ros.core.errors import SceneError
@@ -71,6 +73,8 @@ class SceneRenderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
         self._looks = [self._look_of(name) for name in food.OBJECT_NAMES]
         self._hidden: tuple[bool, ...] = ()
+        # Contexts that live on until the interpreter ends would complain while it does.
+        atexit.register(self.close)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
     def render(self, qpos: np.ndarray) -> np.ndarray:
@@ -123,6 +127,7 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the OpenGL context; closing twice is fine."""
         if self._context is not None:
+            atexit.unregister(self.close)
             self._context.make_current()
             self._mjr.free()
             self._context.free()
