@@ -235,7 +235,7 @@ def prepare() -> None:
     perform(launch, install_launch, machine)
     package_key = digest(wheels, *(ROOT / name for name in PACKAGE))
     perform(Step("vla_ros", "vla_ros", package_key), install_package, machine)
-    perform(Step("check", "imports", digest(wheels, launch.key)), check_imports, machine)
+    perform(Step("check", "imports", digest("imports", wheels)), check_imports, machine)
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ CORE_FORBIDDEN = {"time", "threading", "socket", "subprocess", "os", "pathlib", 
 # What the launch files share; no node imports it.
 LAUNCH_HELPER = "launching.py"
 TORCH = {"torch", "transformers", "safetensors"}
-PACKAGES_WITH_CLASHES = ("rosbags", "launch", "config", "test", "bench", "scripts")
+PACKAGES_WITH_CLASHES = ("rosbags", "launch", "config", "test", "scripts")
 
 
 def imports(source: str) -> set[str]:
