@@ -43,6 +43,7 @@ def generate_launch_description():
             "seed": typed("seed", int),
             "objects": typed("objects", List[str]),  # noqa: UP006
             "state_rate_hz": typed("camera_rate", float),
+            "cameras": [[LaunchConfiguration("camera_name")]],
         },
         condition=IfCondition(EqualsSubstitution(LaunchConfiguration("arm"), "sim")),
     )

@@ -32,7 +32,7 @@ class CameraParameters:
     calibration: str = parameter(
         "", "YAML file of camera_calibration; empty: a real camera counts as uncalibrated."
     )
-    wait_s: float = parameter(20.0, "How long the camera may be absent at start.", "s", 0.0, 3600.0)
+    wait_s: float = parameter(10.0, "How long the camera may be absent at start.", "s", 0.0, 3600.0)
     stall_s: float = parameter(2.0, "Without an image this long it counts as stalled.", "s", 0.1)
     loop: bool = parameter(True, "Whether a video file starts again at its end.")
 
@@ -144,7 +144,9 @@ class CameraNode(ShellNode):
     def _watch(self) -> None:
         silent_s = time.monotonic() - self._last_image_s
         if not self._seen:
-            if self._parameters.source == "sim" and silent_s > self._parameters.wait_s:
+            # A sim that is there but busy starting is waited for by whoever needs pictures.
+            absent = self.count_publishers(qos.SIM_STATE_TOPIC) == 0
+            if self._renderer is not None and absent and silent_s > self._parameters.wait_s:
                 raise CameraError(
                     f"no simulated camera: nothing on {qos.SIM_STATE_TOPIC} for "
                     f"{self._parameters.wait_s:g} s; start sim_node, or set source to a camera"

@@ -47,7 +47,7 @@ def arm_arguments() -> list[DeclareLaunchArgument]:
         argument(
             "objects", "[carrot, plate, banana, apple, pumpkin]", "Sim: objects on the table."
         ),
-        *_camera_rate(),
+        *_camera_name_and_rate(),
         config_argument(),
     ]
 
@@ -56,17 +56,19 @@ def camera_arguments() -> list[DeclareLaunchArgument]:
     """Return the arguments of camera.launch.py."""
     return [
         argument("camera", "sim", "Camera: sim, a V4L2 index or path, or a video file."),
-        argument("camera_name", "front", "Name of the camera."),
         argument("camera_width", "640", "Image width [px]."),
         argument("camera_height", "480", "Image height [px]."),
-        *_camera_rate(),
+        *_camera_name_and_rate(),
         argument("calibration", "", "Calibration file of a real camera."),
         config_argument(),
     ]
 
 
-def _camera_rate() -> list[DeclareLaunchArgument]:
-    return [argument("camera_rate", "30.0", "Images a second.")]
+def _camera_name_and_rate() -> list[DeclareLaunchArgument]:
+    return [
+        argument("camera_name", "front", "Name of the camera."),
+        argument("camera_rate", "30.0", "Images a second."),
+    ]
 
 
 def config_argument() -> DeclareLaunchArgument:

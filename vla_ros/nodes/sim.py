@@ -2,7 +2,8 @@
 
 Time advances by absolute deadlines, `speed` times as fast as the wall's. Where the machine cannot
 keep up, simulated time simply runs slower; nothing is skipped. At speed 1 stamps are ROS time; at
-any other speed they are simulated time since the start, and /clock tells everybody.
+any other speed they are simulated time since the start, /clock tells everybody, and time waits for
+commands and cameras that are behind, so that a slow machine gives the same data as a fast one.
 """
 
 import json
@@ -14,7 +15,7 @@ from interbotix_xs_msgs import srv
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -22,6 +23,7 @@ from vla_ros.core.arm import ROBOT_MODELS
 from vla_ros.core.errors import VlaError
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.lifetime import ShellNode, run
+from vla_ros.nodes.pacing import Follower, Pacer
 from vla_ros.nodes.params import declare, parameter
 from vla_ros.sim.tasks import parse_task
 from vla_ros.sim.world import CONTROL_PERIOD_NS, DEFAULT_OBJECTS, SimWorld
@@ -29,8 +31,9 @@ from vla_ros.sim.world import CONTROL_PERIOD_NS, DEFAULT_OBJECTS, SimWorld
 # /clock at 50 Hz of simulated time: the command timers' rate, and no more callbacks than needed.
 _TICKS_PER_CLOCK = 2
 _TICKS_PER_TASK_CHECK = 20
-# After a hiccup this many ticks are caught up at once; the rest of the time is given up.
-_MAX_CATCH_UP = 5
+# How far time may run ahead of a commander (50 Hz), and of a camera in pictures.
+_COMMAND_LAG_NS = 20_000_000
+_CAMERA_LAG_PERIODS = 1.5
 _CLASH_CHECK_S = 1.0
 _REPORT_S = 60.0
 # Episodes of one seed draw layouts from here on; other seeds never meet them.
@@ -49,6 +52,7 @@ class SimParameters:
     state_rate_hz: float = parameter(
         30.0, "Rate of /sim/state, from which the cameras render.", "Hz", 0.1, 100.0
     )
+    cameras: list = parameter(["front"], "Cameras that time waits for at a speed other than 1.")
 
 
 class DomainClashError(VlaError):
@@ -72,8 +76,8 @@ class SimNode(ShellNode):
         self._states_per_tick = min(1.0, parameters.state_rate_hz * CONTROL_PERIOD_NS * 1e-9)
         self._real_time = parameters.speed == 1.0
         self._epoch_ns = 0
-        self._start_ns = 0
-        self._ticks = 0
+        self._pacer = Pacer(CONTROL_PERIOD_NS, parameters.speed)
+        self._followers: list[Follower] = []
         self._progress: deque[tuple[float, int]] = deque(maxlen=2)
         self._create_topics()
         self._create_services()
@@ -97,6 +101,7 @@ class SimNode(ShellNode):
         self._task_states = self.create_publisher(String, qos.SIM_TASK_STATE_TOPIC, qos.LATCHED)
         if not self._real_time:
             self._clock = self.create_publisher(ClockMessage, "/clock", qos.COMMANDS)
+            self._follow_all()
         driver = self._world.driver
         # xs_sdk's own subscriptions keep 10.
         self.create_subscription(
@@ -112,6 +117,23 @@ class SimNode(ShellNode):
             qos.JOINT_STATES,
         )
         self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
+
+    def _follow_all(self) -> None:
+        """Have time wait for the commander and the cameras, by their messages' stamps."""
+        camera_lag_ns = int(_CAMERA_LAG_PERIODS * 1e9 / self._parameters.state_rate_hz)
+        self._follow(JointState, qos.COMMANDED_TOPIC, qos.COMMANDED, _COMMAND_LAG_NS)
+        for name in self._parameters.cameras:
+            self._follow(CameraInfo, f"/{name}/camera_info", qos.CAMERA, camera_lag_ns)
+
+    def _follow(self, message_type, topic: str, profile, lag_ns: int) -> None:
+        follower = Follower(lag_ns)
+        self._followers.append(follower)
+
+        def heard(message) -> None:
+            stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+            follower.heard(stamp_ns, time.monotonic_ns())
+
+        self.create_subscription(message_type, topic, heard, profile)
 
     def _create_services(self) -> None:
         driver, prefix = self._world.driver, self._prefix
@@ -161,7 +183,7 @@ class SimNode(ShellNode):
         if time.monotonic() < self._check_end_s:
             return
         self._check_timer.cancel()
-        self._start_ns = time.monotonic_ns()
+        self._pacer.start(time.monotonic_ns())
         if self._real_time:
             self._epoch_ns = self.get_clock().now().nanoseconds - self._world.time_ns
         self._tell_task_state()
@@ -171,23 +193,24 @@ class SimNode(ShellNode):
         self._progress.append((time.monotonic(), 0))
 
     def _advance(self) -> None:
-        elapsed_ns = (time.monotonic_ns() - self._start_ns) * self._parameters.speed
-        # Rounded, so that a timer that is a little early or late still means one tick.
-        due = round(elapsed_ns / CONTROL_PERIOD_NS) - self._ticks
-        for _ in range(min(due, _MAX_CATCH_UP)):
+        now_ns = time.monotonic_ns()
+        given_up = self._pacer.given_up
+        for _ in range(self._pacer.due(now_ns)):
+            if any(follower.lags(self._world.time_ns, now_ns) for follower in self._followers):
+                self._pacer.pause(now_ns)
+                break
             self._tick()
-        lost_ns = max(0, due - _MAX_CATCH_UP) * CONTROL_PERIOD_NS
-        if lost_ns:
-            self._start_ns += int(lost_ns / self._parameters.speed)
-            if self._real_time:
-                self._epoch_ns += lost_ns
+            self._pacer.tick()
+        if self._real_time:
+            # Stamps stay ROS time across a hiccup.
+            self._epoch_ns += (self._pacer.given_up - given_up) * CONTROL_PERIOD_NS
 
     def _tick(self) -> None:
         self._world.step()
-        self._ticks += 1
+        ticks = self._world.time_ns // CONTROL_PERIOD_NS
         stamp_ns = self._epoch_ns + self._world.time_ns
         stamp = conversions.stamp_from_ns(stamp_ns)
-        if not self._real_time and self._ticks % _TICKS_PER_CLOCK == 0:
+        if not self._real_time and ticks % _TICKS_PER_CLOCK == 0:
             self._clock.publish(ClockMessage(clock=stamp))
         message = self._joint_message
         message.header.stamp = stamp
@@ -196,18 +219,16 @@ class SimNode(ShellNode):
         message.velocity = conversions.doubles(velocity)
         message.effort = conversions.doubles(effort)
         self._joint_states.publish(message)
-        # True on average also for rates that do not divide the ticks', like 30 Hz.
-        if int(self._ticks * self._states_per_tick) > int(
-            (self._ticks - 1) * self._states_per_tick
-        ):
+        # Right on average also for rates that do not divide the ticks', like 30 Hz.
+        if int(ticks * self._states_per_tick) > int((ticks - 1) * self._states_per_tick):
             self._states.publish(
                 conversions.joint_state_to_msg(stamp_ns, self._qpos_names, self._world.qpos())
             )
-        if self._ticks % _TICKS_PER_TASK_CHECK == 0:
+        if ticks % _TICKS_PER_TASK_CHECK == 0:
             self._tell_task_state()
 
     def _report_pace(self) -> None:
-        self._progress.append((time.monotonic(), self._ticks))
+        self._progress.append((time.monotonic(), self._pacer.ticks))
         (start_s, start_ticks), (end_s, end_ticks) = self._progress
         pace = (end_ticks - start_ticks) * CONTROL_PERIOD_NS * 1e-9 / (end_s - start_s)
         if pace < 0.95 * self._parameters.speed:
