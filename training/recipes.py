@@ -31,15 +31,15 @@ class RunConfig:
 
     model: TapConfig = field(default_factory=TapConfig)
     steps: int = 900
-    batch_size: int = 64
-    peak_lr: float = 1e-3
+    batch_size: int = 32
+    peak_lr: float = 5e-4
     warmup_fraction: float = 0.05
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
     shift_px: int = 4
     val_fraction: float = 0.1
-    num_evals: int = 10
+    num_evals: int = 6
     bf16: bool = True
     keep_normalizer: bool = True
 
@@ -50,14 +50,14 @@ class RunConfig:
 
 def small(stage: int) -> RunConfig:
     """Return the CPU-sized run: about 3 minutes a stage on 2 cores."""
-    return RunConfig() if stage == 1 else RunConfig(peak_lr=5e-4)
+    return RunConfig()
 
 
 def tiny(stage: int) -> RunConfig:
     """Return a run for tests: a toy model, two steps."""
     backbone = SmallVlmConfig(
         image_size=32,
-        channels=(8, 8, 8, 8),
+        channels=(8, 8, 8),
         num_keypoints=4,
         keypoint_tokens=1,
         grid=2,

@@ -16,6 +16,11 @@ from torch.nn import functional as F
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.tokenizer import MAX_WORDS, PADDING, tokenize
 
+# Deviation of a keypoint's logits over the picture; its softmax then covers a few cells.
+SHARPNESS = 3.0
+# Points move by some hundredths of the picture between two frames; tokens want numbers near 1.
+POINT_GAIN = 8.0
+
 
 @dataclass(frozen=True)
 class SmallVlmConfig:
@@ -24,7 +29,7 @@ class SmallVlmConfig:
     Attributes:
         image_size: side of the square input image [px], a multiple of 32.
         num_slots: images a sample may have; each has its own embedding.
-        channels: widths of the four convolution stages.
+        channels: widths of the three convolution stages: two at 1/4 of the size, one at 1/8.
         num_keypoints: spatial-softmax points an image.
         keypoint_tokens: tokens that the points of one image become.
         grid: side of the pooled grid of feature tokens an image.
@@ -34,7 +39,7 @@ class SmallVlmConfig:
 
     image_size: int = 128
     num_slots: int = 2
-    channels: tuple[int, int, int, int] = (32, 64, 96, 128)
+    channels: tuple[int, int, int] = (64, 64, 128)
     num_keypoints: int = 64
     keypoint_tokens: int = 4
     grid: int = 4
@@ -45,10 +50,10 @@ class SmallVlmConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "channels", tuple(self.channels))
-        if self.image_size % 32 or self.width % self.num_heads or len(self.channels) != 4:
+        if self.image_size % 32 or self.width % self.num_heads or len(self.channels) != 3:
             raise CheckpointError(
                 f"backbone needs an image size in multiples of 32, a width in multiples of its "
-                f"heads and 4 channel widths, got {self}; correct the recipe"
+                f"heads and 3 channel widths, got {self}; correct the recipe"
             )
 
 
@@ -66,16 +71,20 @@ class SmallVlm(nn.Module):
     def __init__(self, config: SmallVlmConfig):
         super().__init__()
         self.config = config
-        c1, c2, c3, c4 = config.channels
+        c1, c2, c3 = config.channels
         width, slots = config.width, config.num_slots
-        # No normalisation layers: on CPU they cost more than the convolutions they follow.
+        # No normalisation layers: on CPU they cost more than the convolutions they follow. Patches
+        # of 4 x 4 px first: convolutions at full size would be most of the time.
         self.stem = nn.Sequential(
-            nn.Conv2d(3, c1, 5, 2, 2), nn.ReLU(), nn.Conv2d(c1, c2, 3, 2, 1), nn.ReLU()
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, c1, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(c1, c2, 3, 1, 1),
+            nn.ReLU(),
         )
-        self.middle = nn.Sequential(nn.Conv2d(c2, c3, 3, 1, 1), nn.ReLU())
-        self.keypoint_logits = nn.Conv2d(c3, config.num_keypoints, 1)
-        self.top = nn.Sequential(nn.Conv2d(c3, c4, 3, 2, 1), nn.ReLU())
-        self.grid_projection = nn.Linear(c4, width)
+        self.keypoint_logits = nn.Conv2d(c2, config.num_keypoints, 1)
+        self.top = nn.Sequential(nn.Conv2d(c2, c3, 3, 2, 1), nn.ReLU())
+        self.grid_projection = nn.Linear(c3, width)
         self.grid_position = nn.Parameter(torch.randn(config.grid**2, width) * 0.02)
         self.slot_projections = nn.ModuleList(
             nn.Linear(2 * config.num_keypoints, (config.keypoint_tokens + 1) * width)
@@ -94,6 +103,10 @@ class SmallVlm(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.text_embedding.weight, std=0.2)
+        # Slots start with opposite signs, so what the readout sees first is displacement.
+        with torch.no_grad():
+            for slot, projection in enumerate(self.slot_projections):
+                projection.weight[:width] = (-1) ** slot * self.slot_projections[0].weight[:width]
 
     def parameters_unused(self, num_images: int, with_text: bool) -> list[nn.Parameter]:
         """Return the parameters that an input of this form never reaches."""
@@ -112,7 +125,8 @@ class SmallVlm(nn.Module):
             text: B instructions, or None for no text token at all.
         """
         batch, num_images = images.shape[:2]
-        assert num_images <= self.config.num_slots and images.shape[-1] == self.config.image_size
+        assert num_images <= self.config.num_slots
+        assert images.shape[-1] == self.config.image_size
         points, grid = self.encode_images(images.flatten(0, 1))
         points = points.unflatten(0, (batch, num_images))  # (B, V, 2K)
         grid = grid.unflatten(0, (batch, num_images))  # (B, V, G*G, D)
@@ -139,11 +153,11 @@ class SmallVlm(nn.Module):
         return self.norm(x), mask
 
     def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keypoints (N, 2K) in [-1, 1] and grid tokens (N, G*G, D) of images (N, 3, H, W)."""
+        """Return keypoints (N, 2K) and grid tokens (N, G*G, D) of images (N, 3, H, W)."""
         images = images.contiguous(memory_format=torch.channels_last)
-        features = self.middle(self.stem(images))  # (N, C3, H/4, W/4)
-        points = spatial_softmax(self.keypoint_logits(features))
-        pooled = F.adaptive_avg_pool2d(self.top(features), self.config.grid)  # (N, C4, G, G)
+        features = self.stem(images)  # (N, C2, H/4, W/4)
+        points = POINT_GAIN * spatial_softmax(self.keypoint_logits(features))
+        pooled = F.adaptive_avg_pool2d(self.top(features), self.config.grid)  # (N, C3, G, G)
         grid = self.grid_projection(pooled.flatten(2).transpose(1, 2)) + self.grid_position
         return points, grid
 
@@ -158,16 +172,19 @@ class SmallVlm(nn.Module):
 def spatial_softmax(logits: Tensor) -> Tensor:
     """Return the expected positions (N, 2K) of maps (N, K, h, w): all x, then all y, in [-1, 1].
 
-    Equation: x_k = sum_ij softmax(logits_k)_ij * x_ij, Levine et al. 2016, section 5.1.
+    Equation: x_k = sum_ij softmax(logits_k)_ij * x_ij, Levine et al. 2016, section 5.1. Each map
+    is scaled to deviation SHARPNESS first: from random weights the plain softmax is all but flat,
+    so every point sits in the middle and no gradient moves it. The scale itself has no gradient.
     In float32 also under autocast: 8 bits of mantissa are a pixel at this size.
     """
-    num, count, height, width = logits.shape
-    weights = logits.float().flatten(2).softmax(-1).view(num, count, height, width)
-    xs = torch.linspace(-1, 1, width, device=logits.device)
-    ys = torch.linspace(-1, 1, height, device=logits.device)
-    x = (weights.sum(2) * xs).sum(-1)
-    y = (weights.sum(3) * ys).sum(-1)
-    return torch.cat([x, y], dim=1)
+    height, width = logits.shape[2:]
+    with torch.autocast(logits.device.type, enabled=False):
+        maps = logits.flatten(2).transpose(1, 2).float()  # (N, hw, K)
+        scale = SHARPNESS / (maps.detach().std(dim=1, keepdim=True) + 1e-4)
+        weights = (scale * maps).softmax(1)
+        xs = torch.linspace(-1, 1, width, device=logits.device).repeat(height)
+        ys = torch.linspace(-1, 1, height, device=logits.device).repeat_interleave(width)
+        return (torch.stack([xs, ys]) @ weights).flatten(1)
 
 
 class Block(nn.Module):

@@ -56,7 +56,7 @@ class Normalizer:
         return normalized
 
     def invert(self, normalized: np.ndarray) -> np.ndarray:
-        """Return actions (..., 7) float32; motion is clipped to [-1, 1] first, gripper to [0, 1]."""
+        """Return actions (..., 7) float32; motion is clipped to [-1, 1], gripper to [0, 1]."""
         actions = np.array(normalized, dtype=np.float32)
         motion = np.clip(actions[..., :6], -1, 1)
         actions[..., :6] = 0.5 * (motion + 1) * (self.high - self.low) + self.low

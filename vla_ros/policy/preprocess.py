@@ -34,7 +34,7 @@ def resize_for_model(image: np.ndarray, dataset_size: int, model_size: int) -> n
 
 def images_to_tensor(images: np.ndarray) -> Tensor:
     """Return (..., 3, H, W) float32 in [-1, 1] of images (..., H, W, 3) uint8."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3)
+    tensor = torch.from_numpy(np.array(images)).movedim(-1, -3)
     return tensor.float().div_(127.5).sub_(1.0)
 
 
