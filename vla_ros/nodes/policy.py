@@ -20,6 +20,7 @@ from vla_ros.core import arm, kinematics
 from vla_ros.core.actions import apply_ee_delta
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import EpisodeError, VlaError
+from vla_ros.core.limits import wx250s_limits
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
@@ -54,6 +55,7 @@ class PolicyNode(CommanderNode):
         self._inference_ms: list[float] = []
         self._steps_taken = 0
         self._held = 0
+        self._limits = wx250s_limits()
         super().__init__("policy", "policy", PolicyParameters)
         parameters = self.parameters
         if not parameters.task.strip():
@@ -153,7 +155,8 @@ class PolicyNode(CommanderNode):
             action, duration_ms = done.result()
             q_now, _ = self.arm.commanded
             T_target, opening = apply_ee_delta(kinematics.forward(q_now), action)
-            q_target = kinematics.inverse(T_target, q_now)
+            # A network aims a little too low as often as too high; that is no reason to stop.
+            q_target = kinematics.inverse(self._limits.clamp_pose(T_target), q_now)
         except VlaError as error:
             self._hold(str(error))
             return
