@@ -123,7 +123,7 @@ def _is_of(value: object, wanted: object) -> bool:
     if typing.get_origin(wanted) is list:
         (item_type,) = typing.get_args(wanted)
         return isinstance(value, list) and all(_is_of(item, item_type) for item in value)
-    return type(value) is wanted or (wanted is float and type(value) is int)
+    return type(value) is wanted  # no int for a float in a list: the real package refuses it too
 
 
 def _coerce(name: str, text: str, wanted: object) -> Value:
