@@ -54,8 +54,8 @@ def generate_launch_description():
     return LaunchDescription([
 """
 
-# Writes its process id to NAME.pid and one line to NAME.signals for each SIGINT, and ends a third of a
-# second after the first: a second one that comes in that time is counted.
+# Writes its process id to NAME.pid and one line to NAME.signals for each SIGINT. It ends a third of
+# a second after the first: a second one that comes in that time is counted.
 STEADY_NODE = """\
 import os, pathlib, signal, sys, time
 name = pathlib.Path(sys.argv[0]).name
