@@ -57,13 +57,16 @@ def declare(node: Node, parameters_class: type[Parameters]) -> Parameters:
     where = f"node {node.get_name()}"
     fields = dataclasses.fields(parameters_class)
     names = [field.name for field in fields]
-    for name in node._parameter_overrides:  # rclpy ignores misspelt names in silence
+    overrides = node._parameter_overrides  # not public, but rclpy ignores misspelt names in silence
+    for name in overrides:
         if name not in names and not name.startswith(_FOREIGN_PREFIXES):
             raise ParameterError(f"unknown parameter {name!r} of {where}: use one of {names}")
     values = {}
     defaults = parameters_class()
     for field in fields:
         default = getattr(defaults, field.name)
+        if field.name in overrides:  # before rclpy does, whose refusal is a traceback
+            _checked(field, default, overrides[field.name].value, where)
         given = node.declare_parameter(field.name, default, _descriptor(field, default)).value
         values[field.name] = _checked(field, default, given, where)
     return parameters_class(**values)

@@ -1,0 +1,135 @@
+"""Fixtures for tests that need the ROS graph: an own domain each, this machine only."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_domain() -> int:
+    """Return a ROS domain on which nobody listens here: its first unicast port is free."""
+    start = os.getpid()
+    for step in range(100):
+        domain = 1 + (start + step * 7) % 100
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7400 + 250 * domain + 11))
+            except OSError:
+                continue
+        return domain
+    raise RuntimeError("every ROS domain is taken")
+
+
+@pytest.fixture(scope="session")
+def overlay(tmp_path_factory):
+    """Return a prefix in which `ros2` finds the package as it stands in the working tree."""
+    prefix = tmp_path_factory.mktemp("overlay")
+    share, lib = prefix / "share" / "vla_ros", prefix / "lib" / "vla_ros"
+    index = prefix / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "vla_ros").touch()
+    for folder in ("launch", "config"):
+        shutil.copytree(ROOT / folder, share / folder)
+    shutil.copytree(ROOT / "scripts", lib)
+    shutil.copy(ROOT / "package.xml", share)
+    return prefix
+
+
+class Graph:
+    """Processes on one ROS domain of their own; none of them outlives the test."""
+
+    def __init__(self, folder: Path, overlay: Path):
+        self.folder = folder
+        self.domain = free_domain()
+        self.token = f"vla_test_{uuid.uuid4().hex}"
+        prefixes = [str(overlay), os.environ.get("AMENT_PREFIX_PATH", sys.prefix)]
+        self.env = os.environ | {
+            "ROS_DOMAIN_ID": str(self.domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
+            "AMENT_PREFIX_PATH": ":".join(prefixes),
+            "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ROS_LOG_DIR": str(folder / "ros_log"),
+            "OMP_NUM_THREADS": "1",
+            "VLA_TEST_TOKEN": self.token,
+        }
+        self._started: list[subprocess.Popen] = []
+
+    def start(self, *command: str, **options) -> subprocess.Popen:
+        """Start a process; its output is text on `stdout`."""
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            env=self.env,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        self._started.append(process)
+        return process
+
+    def run(self, *command: str, timeout_s: float = 120.0, **options) -> tuple[int, str]:
+        """Run a process to its end and return (exit code, output)."""
+        process = self.start(*command, **options)
+        output, _ = process.communicate(timeout=timeout_s)
+        return process.returncode, output
+
+    def node(self, name: str, *arguments: str) -> tuple[str, ...]:
+        """Return the command that starts one of our nodes."""
+        return sys.executable, str(ROOT / "scripts" / f"{name}_node"), "--ros-args", *arguments
+
+    def survivors(self) -> list[str]:
+        """Return the command lines of processes of this graph that still run."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and self.token in (entry / "environ").read_text():
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except (OSError, UnicodeDecodeError):
+                continue
+        return found
+
+    def close(self) -> None:
+        """Interrupt what still runs, then kill it."""
+        for process in self._started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._started:
+            try:
+                process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+
+@pytest.fixture
+def graph(tmp_path, overlay):
+    """Return a graph of processes on its own domain."""
+    graph = Graph(tmp_path, overlay)
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def ros(monkeypatch, overlay):
+    """Return a function that initialises rclpy in this process, on a domain of its own."""
+    rclpy = pytest.importorskip("rclpy")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+    def init(*arguments: str, domain: int | None = None) -> None:
+        args = ["test", "--ros-args", *arguments] if arguments else ["test"]
+        rclpy.init(args=args, domain_id=free_domain() if domain is None else domain)
+
+    yield init
+    rclpy.try_shutdown()
