@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.bags import COMMANDED_TOPIC, EPISODE_TOPIC, Bag, find_bags, image_topic
-from training.frames import MaxAge, Segment, Streams, segments_from_streams
+from training.frames import MIN_FRAMES, MaxAge, Segment, Streams, segments_from_streams
 from training.lerobot_layout import DatasetWriter
 from training.provenance import code_version
 from vla_ros.core.contract import Contract, tap_contract
@@ -173,9 +173,9 @@ def _readable_pieces(
     for before, after in pairwise(breaks):
         part = slice(before + 1, after)
         kept = [p for p in pictures[part] if p is not None]
-        if len(kept) >= 2:
+        if len(kept) >= MIN_FRAMES:
             pieces.append((segment.cut(part, jpegs[part]), kept))
-        else:
+        elif kept:
             dropped["too short a piece"] += len(kept)
     return pieces
 

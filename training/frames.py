@@ -102,7 +102,7 @@ def segments_from_streams(streams: Streams, contract: Contract) -> tuple[list[Se
     samples = [_sample(streams, tick_ns, dropped) for tick_ns in _ticks(streams, contract.rate_hz)]
     segments: list[Segment] = []
     run: list[dict] = []
-    for now, following in zip(samples, [*samples[1:], None], strict=True):
+    for now, following in zip(samples, [*samples, None][1:], strict=True):
         frame = _frame(now, following, contract, dropped)
         if frame is not None:
             run.append(frame)
@@ -166,6 +166,8 @@ def _frame(
 
 
 def _close(run: list[dict], segments: list[Segment], dropped: Counter) -> None:
+    if not run:
+        return
     if len(run) < MIN_FRAMES:
         dropped["too short a piece"] += len(run)
         return

@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from training.bags import find_bags
+from training.convert import convert, main
+from training.frames import MaxAge
+from vla_ros.core import arm
+from vla_ros.core.contract import tap_contract
+from vla_ros.core.errors import BagError, DatasetError
+from vla_ros.policy.preprocess import decode_jpeg, encode_jpeg
+
+MS = 1_000_000
+CONTRACT = tap_contract(image_size=32)
+DATA = "data/chunk-000/file-000.parquet"
+
+
+@pytest.fixture
+def recording(bag_writer):
+    """Return a function: a still arm for a second, parts of it replaced."""
+
+    def write(name="play-0", kind="play", task="", success=None, **changes):
+        still = [(s * 50 * MS, (arm.READY_RAD, 1.0)) for s in range(21)]
+        images = [(s * 100 * MS, bag_writer.picture(20 * s)) for s in range(11)]
+        parts = {"joints": still, "commanded": still, "images": images}
+        parts["events"] = bag_writer.events(name, kind, task, success)
+        return bag_writer.write(name, **{**parts, **changes})
+
+    return write
+
+
+def test_a_bag_becomes_the_expected_rows(recording, bag_writer, tmp_path):
+    info = convert(
+        [recording("demo-7", "demo", "Wipe: #1", True)], tmp_path / "d", CONTRACT, MaxAge()
+    )
+    rows = pq.read_table(tmp_path / "d" / DATA).to_pylist()
+    assert info["total_frames"] == len(rows) == 5
+    assert [row["frame_index"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["timestamp"] for row in rows] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert rows[2]["observation.state"] == pytest.approx([*arm.READY_RAD, 1.0], abs=1e-6)
+    assert rows[2]["action"] == pytest.approx([0, 0, 0, 0, 0, 0, 1])
+    # Pictures of the dataset's size are kept byte for byte.
+    jpeg = rows[2]["observation.images.front"]["bytes"]
+    assert jpeg == encode_jpeg(bag_writer.picture(80), 95)
+    episode = pq.read_table(tmp_path / "d/meta/episodes/chunk-000/file-000.parquet").to_pylist()[0]
+    assert episode["bag"] == "demo-7"
+    assert episode["kind"] == "demo"
+    assert episode["success"] is True
+    assert episode["tasks"] == ["Wipe: #1"]
+    assert (episode["dataset_from_index"], episode["dataset_to_index"]) == (0, 5)
+    tasks = pq.read_table(tmp_path / "d/meta/tasks.parquet").to_pylist()
+    assert tasks == [{"task_index": 0, "task": "Wipe: #1"}]
+
+
+def test_info_holds_contract_options_and_what_was_dropped(recording, tmp_path):
+    convert([recording()], tmp_path / "d", CONTRACT, MaxAge(image_s=0.3))
+    info = json.loads((tmp_path / "d/meta/info.json").read_text())
+    provenance = info["vla_ros"]["provenance"]
+    assert info["codebase_version"] == "v3.0"
+    assert info["vla_ros"]["contract"] == json.loads(json.dumps(CONTRACT.to_dict()))
+    assert provenance["options"]["max_age"]["image_s"] == 0.3
+    assert provenance["dropped"] == {"no next frame": 1}
+    assert provenance["bags"][0]["bag"] == "play-0"
+    assert provenance["code_version"]
+    table = pq.read_schema(tmp_path / "d" / DATA)
+    assert set(info["features"]) == set(table.names)
+
+
+def test_stats_are_those_of_the_rows(bag_writer, tmp_path):
+    convert([bag_writer.moving_episode("play-0", 8)], tmp_path / "d", CONTRACT, MaxAge())
+    stats = json.loads((tmp_path / "d/meta/stats.json").read_text())
+    rows = pq.read_table(tmp_path / "d" / DATA).to_pylist()
+    actions = np.array([row["action"] for row in rows])
+    np.testing.assert_allclose(stats["action"]["mean"], actions.mean(0), atol=1e-9)
+    np.testing.assert_allclose(
+        stats["action"]["q99"], np.quantile(actions, 0.99, axis=0), atol=1e-9
+    )
+    pictures = np.stack(
+        [decode_jpeg(r["observation.images.front"]["bytes"], "") for r in rows]
+    ).reshape(-1, 3) / 255  # fmt: skip
+    image = stats["observation.images.front"]
+    np.testing.assert_allclose(np.ravel(image["mean"]), pictures.mean(0))
+    np.testing.assert_allclose(np.ravel(image["std"]), pictures.std(0))
+
+
+def test_a_larger_camera_is_resized(recording, tmp_path):
+    large = np.zeros((48, 64, 3), np.uint8)
+    images = [(s * 100 * MS, large) for s in range(11)]
+    convert([recording(images=images)], tmp_path / "d", CONTRACT, MaxAge())
+    row = pq.read_table(tmp_path / "d" / DATA).to_pylist()[0]
+    assert decode_jpeg(row["observation.images.front"]["bytes"], "").shape == (32, 32, 3)
+
+
+def test_a_broken_picture_cuts_the_episode_and_is_counted(recording, bag_writer, tmp_path):
+    images = [
+        (s * 100 * MS, b"\xff\xd8 broken" if s == 4 else bag_writer.picture(0)) for s in range(11)
+    ]
+    info = convert([recording(images=images)], tmp_path / "d", CONTRACT, MaxAge())
+    # Ticks 0 and 200 ms, not 400, then 600 and 800.
+    assert info["total_episodes"] == 2
+    assert info["total_frames"] == 4
+    assert info["vla_ros"]["provenance"]["dropped"]["unreadable image"] == 1
+
+
+def test_joint_states_that_no_arm_can_have_are_refused_and_counted(recording, tmp_path):
+    failed = np.full(6, -np.pi)
+    joints = [(s * 50 * MS, (failed if s == 3 else arm.READY_RAD, 1.0)) for s in range(21)]
+    info = convert([recording(joints=joints)], tmp_path / "d", CONTRACT, MaxAge())
+    assert info["vla_ros"]["provenance"]["dropped"]["refused joint state messages"] == 1
+    assert info["total_frames"] == 5
+
+
+def test_a_bag_without_an_end_event_has_no_verdict(recording, bag_writer, tmp_path):
+    convert([recording(events=bag_writer.events("p")[:1])], tmp_path / "d", CONTRACT, MaxAge())
+    episode = pq.read_table(tmp_path / "d/meta/episodes/chunk-000/file-000.parquet").to_pylist()[0]
+    assert episode["success"] is None
+    assert episode["reason"] == "no end event"
+
+
+def test_an_unusable_bag_is_left_out_and_named(recording, tmp_path):
+    paths = [recording("a"), recording("b", omit=("/vla/commanded",))]
+    info = convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    (skipped,) = info["vla_ros"]["provenance"]["skipped_bags"]
+    assert skipped["bag"] == "b"
+    assert "no message on /vla/commanded" in skipped["reason"]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_refuses_a_bag_that_is_not_one_episode(recording, bag_writer, tmp_path, count):
+    start, end = bag_writer.events("x")
+    with pytest.raises(BagError, match=f"one episode, got {count} start and 1 end|no message on"):
+        convert([recording(events=[start] * count + [end])], tmp_path / "d", CONTRACT, MaxAge())
+    assert not list(tmp_path.glob("*d*.tmp"))
+
+
+def test_refuses_to_overwrite(recording, tmp_path):
+    (tmp_path / "d").mkdir()
+    with pytest.raises(DatasetError, match="d exists already"):
+        convert([recording()], tmp_path / "d", CONTRACT, MaxAge())
+
+
+def test_refuses_bags_that_yield_no_frame(recording, tmp_path):
+    late = [(s * 100 * MS, (arm.READY_RAD, 1.0)) for s in range(50, 60)]
+    with pytest.raises(DatasetError, match="no frame to write"):
+        convert([recording(joints=late)], tmp_path / "d", CONTRACT, MaxAge())
+    assert [path.name for path in tmp_path.iterdir()] == ["bags"]
+
+
+def test_the_command_converts_a_folder_and_says_what_it_did(
+    recording, bag_writer, tmp_path, capsys
+):
+    recording()
+    arguments = [str(bag_writer.folder), "--out", str(tmp_path / "d"), "--image-size", "32"]
+    assert main(arguments) == 0
+    assert "1 episodes, 5 frames at 5 Hz" in capsys.readouterr().out
+
+
+def test_the_command_ends_with_one_sentence_and_code_1(tmp_path, capsys):
+    assert main([str(tmp_path / "nothing"), "--out", str(tmp_path / "d")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("training.convert: ")
+    assert error.count("\n") == 1
+
+
+def test_the_same_bags_give_the_same_bytes(recording, bag_writer, tmp_path):
+    recording("a")
+    recording("b")
+    for name in ("one", "two"):
+        convert(find_bags([bag_writer.folder]), tmp_path / name, CONTRACT, MaxAge())
+    one, two = ((tmp_path / name / DATA).read_bytes() for name in ("one", "two"))
+    assert one == two
