@@ -145,4 +145,4 @@ def test_teacher_starts_from_the_arm_when_it_was_left_behind(world):
     pose, poses = world.tool_pose(), world.object_poses()
     for _ in range(5):
         target, _, _ = teacher.action(pose, 1.0, poses)
-        assert np.linalg.norm(target[:3, 3] - pose[:3, 3]) <= 0.04 + MAX_STEP_M
+        assert np.linalg.norm(target[:3, 3] - pose[:3, 3]) <= 0.06 + MAX_STEP_M

@@ -17,18 +17,21 @@ RATE_HZ = 5.0
 MAX_STEP_M = 0.05
 MAX_STEP_RAD = 0.25
 # Heights of the tool point above the table [m].
-_TRAVEL_M, _RETREAT_M, _PUSH_HEIGHT_M = 0.12, 0.14, 0.026
+_TRAVEL_M, _RETREAT_M, _PUSH_HEIGHT_M = 0.12, 0.14, 0.030
+# Below this height [m] noise is sideways only, because downwards is the table, and sideways steps
+# are shorter [m], because a way that is straight for the joints sags.
+_LOW_M, _LOW_STEP_M = 0.05, 0.03
 # The tool releases this much higher above the plate's floor than it grasped above the table [m].
 _RELEASE_CLEARANCE_M = 0.008
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
 # before they touch [m].
 _PAIR_HALF_M, _OUTSIDE_M, _PUSH_APPROACH_M = 0.0125, 0.020, 0.03
 # A pushed object shall end this far beyond the distance that counts [m].
-_PUSH_MARGIN_M = 0.03
+_PUSH_MARGIN_M = 0.035
 # The arm is there when the tool is this near [m]; it is not waited for longer than these steps.
 _ARRIVED_M, _PATIENCE_STEPS = 0.012, 5
 # When the arm lags further behind than this, steps are taken from where it really is [m].
-_LAG_LIMIT_M = 0.04
+_LAG_LIMIT_M, _CLIMB_M = 0.06, 0.015
 
 
 @dataclass(frozen=True)
@@ -86,25 +89,28 @@ class ScriptedTeacher:
             self._target = T_base_tool.copy()
             make = self._plan_put if self.task.verb == "put" else self._plan_push
             self._plan = make(T_base_tool, objects)
-        elif np.linalg.norm(self._target[:3, 3] - T_base_tool[:3, 3]) > _LAG_LIMIT_M:
-            self._target = T_base_tool.copy()
         if not self._plan:
             return self._target, opening, True
         point = self._plan[0]
+        if np.linalg.norm(self._target[:3, 3] - T_base_tool[:3, 3]) > _LAG_LIMIT_M:
+            # What holds the arm back is mostly the guard against the table: climb, then go on.
+            self._target = T_base_tool.copy()
+            self._target[2, 3] += _CLIMB_M
+            return self._target, point.opening, False
         goal_rotation = (
             self._target[:3, :3] if point.yaw_rad is None else _pointing_down(point.yaw_rad)
         )
         way = point.position - self._target[:3, 3]
         turn = rotvec_from_matrix(goal_rotation @ self._target[:3, :3].T)
         remaining_m, remaining_rad = float(np.linalg.norm(way)), float(np.linalg.norm(turn))
+        is_low = max(self._target[2, 3], point.position[2]) < _LOW_M
+        step_m = _LOW_STEP_M if is_low else MAX_STEP_M
         # Way and turn arrive together.
-        share = min(
-            1.0, MAX_STEP_M / max(remaining_m, 1e-9), MAX_STEP_RAD / max(remaining_rad, 1e-9)
-        )
+        share = min(1.0, step_m / max(remaining_m, 1e-9), MAX_STEP_RAD / max(remaining_rad, 1e-9))
         position = self._target[:3, 3] + share * way
         rotation = matrix_from_rotvec(share * turn) @ self._target[:3, :3]
         if share < 1.0 and self._noise_m > 0.0:
-            position = position + self._clipped_noise()
+            position = position + self._clipped_noise(position[2] < _LOW_M)
         self._target = transform(rotation, position)
         if share >= 1.0:
             self._waited += 1
@@ -116,8 +122,10 @@ class ScriptedTeacher:
                 self._waited = 0
         return self._target, point.opening, not self._plan
 
-    def _clipped_noise(self) -> np.ndarray:
+    def _clipped_noise(self, is_low: bool) -> np.ndarray:
         noise = self._rng.normal(0.0, self._noise_m, 3)
+        if is_low:
+            noise[2] = 0.0
         return np.clip(noise, -2 * self._noise_m, 2 * self._noise_m)
 
     def _plan_put(self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]) -> list[_Waypoint]:
