@@ -82,7 +82,10 @@ def film_strip(rollouts: list[dict], path: Path, num_frames: int = 8) -> None:
             axis.imshow(frames[index])
             axis.set_axis_off()
         row[0].set_title(rollout["label"], fontsize=8, loc="left")
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.97, bottom=0.01, wspace=0.03, hspace=0.16)
+    # A quarter of an inch above each row for its label.
+    figure.subplots_adjust(
+        left=0.01, right=0.99, top=1 - 0.25 / (1.5 * rows), bottom=0.01, wspace=0.03, hspace=0.18
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -35,6 +35,8 @@ from training.bags import Bag  # noqa: E402  (the repository's root is on the pa
 TASK = "put the carrot on the plate"
 CAMERA = ["camera_width:=128", "camera_height:=128", "camera_rate:=10"]
 SEGMENT_S = 60
+# The teacher needs about 7 s; a policy that has not done it in three times that will not.
+ROLLOUT_S = 20
 POLL_S = 0.5
 # When the first memory sample of a launch is taken, from its start: imports are done by then.
 SETTLED_S = 12.0
@@ -221,6 +223,7 @@ def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
         "policy",
         ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}",
          f"checkpoint:={out / 'checkpoints' / 'stage2'}", f"episodes:={args.rollouts}",
+         f"episode_s:={ROLLOUT_S}",
          f"results:={results}", f"out:={out / 'bags' / 'policy'}",
          f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", *CAMERA],
         logs / "policy.log", out / "bags" / "policy", args.rollouts,
