@@ -1,7 +1,8 @@
 """A scripted expert that knows where everything is: demonstrations without a person.
 
-It is asked five times a second for the next tool pose, 5 cm (plus noise) and 0.25 rad off at most, as
-BridgeData's teleoperation gives them. The tool points down; only its height, place and yaw change.
+It is asked five times a second for the next tool pose, at most 5 cm (plus noise) and 0.25 rad from
+the last, as BridgeData's teleoperation gives them. The tool points down; only its height, place and
+yaw change.
 """
 
 from dataclasses import dataclass
