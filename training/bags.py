@@ -7,6 +7,7 @@ raises `BagError` naming bag and topic; a joint message that is no measurement i
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ INTERBOTIX_MESSAGES = {
 }
 
 
+@cache
 def make_typestore():
     """Return the Jazzy message types and the Interbotix command messages."""
     typestore = get_typestore(Stores.ROS2_JAZZY)

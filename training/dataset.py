@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from training.lerobot_layout import CODEBASE_VERSION, DATA_FILE, EPISODES_FILE, image_key
 from training.provenance import file_sha256
+from vla_ros.core.actions import GRIPPER_INDEX, ee_delta
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
+from vla_ros.core.rotations import matrix_from_rotvec, transform
 from vla_ros.policy.preprocess import decode_jpeg, resize_for_model
 
 DECODE_BATCH = 256
@@ -37,7 +39,8 @@ class Dataset:
 
     Attributes:
         images: (N, S, S, 3) uint8 RGB at model size, memory-mapped.
-        actions: (N, 7) float32, reached `ee_delta`.
+        actions: (N, 7) float32, reached `ee_delta` to the next frame.
+        ee_poses: (N, 6) float32, tool position [m] and rotation vector [rad] in base_link.
         sha256: of the data file, for provenance.
     """
 
@@ -45,6 +48,7 @@ class Dataset:
     contract: Contract
     images: np.ndarray
     actions: np.ndarray
+    ee_poses: np.ndarray
     episodes: list[Episode]
     sha256: str
 
@@ -63,7 +67,7 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
         contract = Contract.from_dict(info["vla_ros"]["contract"])
         sha256 = info["vla_ros"]["provenance"]["data_sha256"]
         rows = pq.read_table(path / EPISODES_FILE).to_pylist()
-        table = pq.read_table(path / DATA_FILE, columns=["action", "episode_index"])
+        table = pq.read_table(path / DATA_FILE, columns=["action", "observation.ee_pose"])
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is not a complete dataset: {error.filename} is missing; "
@@ -87,7 +91,10 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
         raise DatasetError(
             f"{path / DATA_FILE} was changed after conversion; convert the bags again"
         )
-    actions = np.array(table["action"].to_pylist(), dtype=np.float32)
+    actions, ee_poses = (
+        np.array(table[name].to_pylist(), dtype=np.float32)
+        for name in ("action", "observation.ee_pose")
+    )
     episodes = [
         Episode(
             row["dataset_from_index"],
@@ -100,7 +107,7 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
         for row in rows
     ]
     images = _decoded_images(path, contract, model_size, len(actions), sha256)
-    return Dataset(path, contract, images, actions, episodes, sha256)
+    return Dataset(path, contract, images, actions, ee_poses, episodes, sha256)
 
 
 def _decoded_images(
@@ -188,9 +195,53 @@ def split_episodes(
     )
 
 
-def pair_indices(episodes: list[Episode]) -> np.ndarray:
-    """Return the frames (P,) int64 whose successor is in the same episode (Stage 1)."""
-    return np.concatenate([np.arange(e.first, e.end - 1) for e in episodes])
+@dataclass(frozen=True)
+class Pairs:
+    """Two frames each and the action between them (Stage 1), P of them.
+
+    Attributes:
+        first, second: (P,) int64 frames.
+        actions: (P, 7) float32, the `ee_delta` from first to second, gripper as at second.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    actions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def next_frame_pairs(dataset: Dataset, episodes: list[Episode]) -> Pairs:
+    """Return the pairs (o_t, o_t+1) of the episodes: TAP's."""
+    first = np.concatenate([np.arange(e.first, e.end - 1) for e in episodes])
+    return Pairs(first, first + 1, dataset.actions[first])
+
+
+def pairs_within(
+    dataset: Dataset, episodes: list[Episode], span: int, low: np.ndarray, high: np.ndarray
+) -> Pairs:
+    """Return pairs up to `span` frames apart, forward and backward in time.
+
+    Their labels are exact: the displacement between two measured poses. Those whose motion (6,)
+    leaves [low, high], the range of single steps, are left out.
+    """
+    poses = [
+        transform(matrix_from_rotvec(pose[3:].astype(np.float64)), pose[:3].astype(np.float64))
+        for pose in dataset.ee_poses
+    ]
+    first, second, actions = [], [], []
+    for episode in episodes:
+        for i in range(episode.first, episode.end):
+            # The gripper's command at j is in the action that leads to j.
+            for j in range(max(episode.first + 1, i - span), min(episode.end, i + span + 1)):
+                gripper = dataset.actions[j - 1, GRIPPER_INDEX]
+                action = ee_delta(poses[i], poses[j], gripper)
+                if i != j and np.all(action[:6] >= low) and np.all(action[:6] <= high):
+                    first.append(i)
+                    second.append(j)
+                    actions.append(action)
+    return Pairs(np.array(first), np.array(second), np.array(actions, dtype=np.float32))
 
 
 def frame_indices(episodes: list[Episode]) -> np.ndarray:

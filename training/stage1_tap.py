@@ -19,7 +19,14 @@ import torch
 from tqdm import tqdm
 
 from training import steps
-from training.dataset import open_dataset, pair_indices, select_episodes, split_episodes
+from training.dataset import (
+    Pairs,
+    next_frame_pairs,
+    open_dataset,
+    pairs_within,
+    select_episodes,
+    split_episodes,
+)
 from training.recipes import RECIPES, recipe
 from vla_ros.core.errors import VlaError
 from vla_ros.policy.checkpoint import require_replaceable
@@ -54,16 +61,23 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     dataset = open_dataset(args.data, config.model.backbone.image_size)
     episodes = select_episodes(dataset, args.kinds, without_failed=False)
     trained, held_out = split_episodes(episodes, config.val_fraction, args.seed)
-    train_pairs, val_pairs = pair_indices(trained), pair_indices(held_out)
-    normalizer = Normalizer.fit(dataset.actions[train_pairs])
-    actions = normalizer.apply(dataset.actions)
-    constant = actions[train_pairs].mean(0)
+    train_pairs = next_frame_pairs(dataset, trained)
+    val_pairs = next_frame_pairs(dataset, held_out)
+    normalizer = Normalizer.fit(train_pairs.actions)
+    constant = normalizer.apply(train_pairs.actions).mean(0)
+    if config.pair_span > 0:
+        bounds = (normalizer.low, normalizer.high)
+        train_pairs = pairs_within(dataset, trained, config.pair_span, *bounds)
 
-    def make_batch(frames: np.ndarray, rng: np.random.Generator | None = None) -> steps.Batch:
-        pictures = dataset.images[np.stack([frames, frames + 1], axis=1)]  # (B, 2, S, S, 3)
+    def make_batch(
+        pairs: Pairs, chosen: np.ndarray, rng: np.random.Generator | None = None
+    ) -> steps.Batch:
+        frames = np.stack([pairs.first[chosen], pairs.second[chosen]], axis=1)
+        pictures = dataset.images[frames]  # (B, 2, S, S, 3)
         if rng is not None:
             pictures = steps.shift_images(pictures, config.shift_px, rng)
-        return images_to_tensor(pictures), None, torch.from_numpy(actions[frames])
+        target = torch.from_numpy(normalizer.apply(pairs.actions[chosen]))
+        return images_to_tensor(pictures), None, target
 
     torch.manual_seed(args.seed)
     policy = TapPolicy(config.model)
@@ -78,7 +92,9 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     }
     run = steps.Run(args.out, config, dataset.contract, normalizer, facts)
     progress = run.resume(policy, optimizer) if args.resume else steps.Progress()
-    val_batches = steps.eval_batches(val_pairs, make_batch)
+    val_batches = steps.eval_batches(
+        np.arange(len(val_pairs)), lambda chosen: make_batch(val_pairs, chosen)
+    )
     print(
         f"Stage 1: {len(train_pairs)} pairs of {len(trained)} episodes, {len(val_pairs)} pairs "
         f"held out; {config.steps} steps of {config.batch_size}"
@@ -89,7 +105,7 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
         while progress.step < min(config.steps, stop_after or config.steps):
             chosen = steps.batch_indices(len(train_pairs), progress.step, config, args.seed)
             rng = np.random.default_rng([args.seed, 2, progress.step])
-            batch = make_batch(train_pairs[chosen], rng)
+            batch = make_batch(train_pairs, chosen, rng)
             loss = steps.advance(progress, policy, optimizer, batch, config)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)

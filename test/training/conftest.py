@@ -1,5 +1,8 @@
 """Small recordings written with `rosbags`, and tiny datasets made of them by the converter."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -131,14 +134,22 @@ def bag_writer(tmp_path):
     return BagWriter(folder)
 
 
-@pytest.fixture
-def dataset_path(bag_writer, tmp_path):
-    """Return a dataset of 3 play and 3 demonstration episodes (one failed) of 8 frames each."""
-    paths = [bag_writer.moving_episode(f"play-{i}", 8, seed=i) for i in range(3)]
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """Return a dataset made once; tests get copies of it."""
+    folder = tmp_path_factory.mktemp("converted")
+    writer = BagWriter(folder)
+    paths = [writer.moving_episode(f"play-{i}", 8, seed=i) for i in range(3)]
     for i in range(3):
         task = "Put the carrot on the plate"
         paths.append(
-            bag_writer.moving_episode(f"demo-{i}", 8, "demo", task, success=i > 0, seed=10 + i)
+            writer.moving_episode(f"demo-{i}", 8, "demo", task, success=i > 0, seed=10 + i)
         )
-    convert(paths, tmp_path / "data", tap_contract(image_size=IMAGE_SIZE), MaxAge())
-    return tmp_path / "data"
+    convert(paths, folder / "data", tap_contract(image_size=IMAGE_SIZE), MaxAge())
+    return folder / "data"
+
+
+@pytest.fixture
+def dataset_path(converted, tmp_path):
+    """Return a dataset of 3 play and 3 demonstration episodes (one failed) of 8 frames each."""
+    return Path(shutil.copytree(converted, tmp_path / "data"))
