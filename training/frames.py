@@ -113,9 +113,10 @@ def segments_from_streams(streams: Streams, contract: Contract) -> tuple[list[Se
 
 
 def _ticks(streams: Streams, rate_hz: float) -> list[int]:
-    firsts = [streams.images.first_ns, streams.joints.first_ns, streams.commanded.first_ns]
-    lasts = [streams.images.last_ns, streams.joints.last_ns, streams.commanded.last_ns]
-    if None in firsts:
+    buffers = (streams.images, streams.joints, streams.commanded)
+    firsts = [buffer.first_ns for buffer in buffers if buffer.first_ns is not None]
+    lasts = [buffer.last_ns for buffer in buffers if buffer.last_ns is not None]
+    if len(firsts) < len(buffers):
         return []
     # Half-open: a sample that lands exactly on the last tick counts.
     ticks = tick_grid(firsts[0], min(lasts) + 1, rate_hz)
@@ -123,7 +124,7 @@ def _ticks(streams: Streams, rate_hz: float) -> list[int]:
 
 
 def _sample(streams: Streams, tick_ns: int, dropped: Counter) -> dict | None:
-    sample = {"tick_ns": tick_ns}
+    sample: dict = {"tick_ns": tick_ns}
     for name in ("images", "joints", "commanded"):
         try:
             stamp_ns, sample[name] = getattr(streams, name).sample(tick_ns)

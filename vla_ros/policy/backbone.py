@@ -86,10 +86,15 @@ class SmallVlm(nn.Module):
         self.top = nn.Sequential(nn.Conv2d(c2, c3, 3, 2, 1), nn.ReLU())
         self.grid_projection = nn.Linear(c3, width)
         self.grid_position = nn.Parameter(torch.randn(config.grid**2, width) * 0.02)
-        self.slot_projections = nn.ModuleList(
+        projections = [
             nn.Linear(2 * config.num_keypoints, (config.keypoint_tokens + 1) * width)
             for _ in range(slots)
-        )
+        ]
+        # Slots start with opposite signs, so what the readout sees first is displacement.
+        with torch.no_grad():
+            for slot, projection in enumerate(projections):
+                projection.weight[:width] = (-1) ** slot * projections[0].weight[:width]
+        self.slot_projections = nn.ModuleList(projections)
         self.slot_embeddings = nn.ParameterList(
             nn.Parameter(torch.randn(width) * 0.02) for _ in range(slots)
         )
@@ -101,12 +106,9 @@ class SmallVlm(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.text_embedding.weight, std=0.2)
-        # Slots start with opposite signs, so what the readout sees first is displacement.
-        with torch.no_grad():
-            for slot, projection in enumerate(self.slot_projections):
-                projection.weight[:width] = (-1) ** slot * self.slot_projections[0].weight[:width]
 
     def parameters_unused(self, num_images: int, with_text: bool) -> list[nn.Parameter]:
         """Return the parameters that an input of this form never reaches."""
