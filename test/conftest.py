@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -133,3 +134,27 @@ def ros(monkeypatch, overlay):
 
     yield init
     rclpy.try_shutdown()
+
+
+@pytest.fixture
+def listen(ros, graph):
+    """Return a function that waits for messages of a topic of the graph, in this process."""
+
+    def first(message_type, topic, profile, accept=lambda message: True, limit_s=60.0):
+        import rclpy
+        from rclpy.node import Node
+
+        if not rclpy.ok():
+            ros(domain=graph.domain)
+        node, found = Node("listener"), []
+        node.create_subscription(
+            message_type, topic, lambda m: found.append(m) if accept(m) else None, profile
+        )
+        deadline = time.monotonic() + limit_s
+        while not found:
+            assert time.monotonic() < deadline, f"nothing on {topic}"
+            rclpy.spin_once(node, timeout_sec=0.1)
+        node.destroy_node()
+        return found[0]
+
+    return first

@@ -62,6 +62,9 @@ class EpisodeBag:
         except OSError as error:
             self._abort()
             raise self._failed(error) from None
+        except BagError:
+            self.discard()
+            raise
 
     def write(self, topic: str, time_ns: int, data: bytes) -> None:
         """Append one serialised message, received at `time_ns`.
