@@ -214,8 +214,8 @@ def test_bag_info_says_what_a_recording_holds(toy) -> None:
     assert lines[2] == "Storage id:        mcap"
     assert lines[4:] == [
         "Duration:          2.250000000s",
-        "Start:             Jan 01 1970 00:00:01.000000000 (1.000000000)",
-        "End:               Jan 01 1970 00:00:03.250000000 (3.250000000)",
+        "Start:             Jan  1 1970 00:00:01.000000000 (1.000000000)",
+        "End:               Jan  1 1970 00:00:03.250000000 (3.250000000)",
         "Messages:          3",
         "Topic information: Topic: /a | Type: std_msgs/msg/String | Count: 2 | "
         "Serialization Format: cdr",

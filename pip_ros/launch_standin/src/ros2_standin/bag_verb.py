@@ -66,6 +66,10 @@ def _files_and_storage(bag: Path) -> tuple[list[Path], str]:
 
 def bag_text(reader: Reader, files: list[Path], storage: str) -> str:
     """Return the text about an open bag."""
+    bag = reader.path
+    # Of the whole folder with its metadata, as rosbag2 counts.
+    parts = [bag] if bag.is_file() else [path for path in bag.rglob("*") if path.is_file()]
+    size_bytes = sum(path.stat().st_size for path in parts)
     is_empty = reader.message_count == 0
     start_ns = 0 if is_empty else reader.start_time
     end_ns = 0 if is_empty else reader.end_time - 1  # rosbags gives the end half-open
@@ -76,7 +80,7 @@ def bag_text(reader: Reader, files: list[Path], storage: str) -> str:
     ]
     rows = [
         ("Files:", [path.name for path in files]),
-        ("Bag size:", [_size_text(sum(path.stat().st_size for path in files))]),
+        ("Bag size:", [_size_text(size_bytes)]),
         ("Storage id:", [storage]),
         ("ROS Distro:", [reader.ros_distro or "unknown"]),
         ("Duration:", [f"{(end_ns - start_ns) / 1e9:.9f}s"]),
@@ -103,4 +107,4 @@ def _size_text(size_bytes: float) -> str:
 def _time_text(stamp_ns: int) -> str:
     seconds, rest_ns = divmod(stamp_ns, 10**9)
     local = datetime.datetime.fromtimestamp(seconds)
-    return f"{local:%b %d %Y %H:%M:%S}.{rest_ns:09d} ({seconds}.{rest_ns:09d})"
+    return f"{local:%b %e %Y %H:%M:%S}.{rest_ns:09d} ({seconds}.{rest_ns:09d})"
