@@ -69,7 +69,7 @@ def convert(
             try:
                 rows.append(_convert_bag(path, writer, max_age, robot_name))
             except BagError as error:
-                skipped.append({"bag": path.name, "reason": str(error)})
+                skipped.append({"bag": bag_label(path), "reason": str(error)})
                 tqdm.write(f"left out: {error}", file=sys.stderr)
         dropped = sum((Counter(row["dropped"]) for row in rows), Counter())
         if skipped and not rows:
@@ -103,7 +103,7 @@ def _convert_bag(path: Path, writer: DatasetWriter, max_age: MaxAge, robot_name:
     for segment in segments:
         for piece, pictures in _readable_pieces(segment, contract, path, dropped):
             facts = {
-                "bag": path.name,
+                "bag": bag_label(path),
                 "kind": start.kind,
                 "success": None if end is None else end.success,
                 "reason": "no end event" if end is None else end.reason,
@@ -111,12 +111,17 @@ def _convert_bag(path: Path, writer: DatasetWriter, max_age: MaxAge, robot_name:
             writer.add_episode(piece, pictures, start.task, facts)
             num_frames += len(pictures)
     return {
-        "bag": path.name,
+        "bag": bag_label(path),
         "kind": start.kind,
         "task": start.task,
         "frames": num_frames,
         "dropped": dict(dropped),
     }
+
+
+def bag_label(path: Path) -> str:
+    """Return session and episode: every session counts its episodes from 0."""
+    return "/".join(path.resolve().parts[-2:])
 
 
 def _events(bag: Bag) -> tuple[EpisodeEvent, EpisodeEvent | None]:

@@ -45,7 +45,7 @@ def test_a_bag_becomes_the_expected_rows(recording, bag_writer, tmp_path):
     jpeg = rows[2]["observation.images.front"]["bytes"]
     assert jpeg == encode_jpeg(bag_writer.picture(80), 95)
     episode = pq.read_table(tmp_path / "d/meta/episodes/chunk-000/file-000.parquet").to_pylist()[0]
-    assert episode["bag"] == "demo-7"
+    assert episode["bag"] == "bags/demo-7"
     assert episode["kind"] == "demo"
     assert episode["success"] is True
     assert episode["tasks"] == ["Wipe: #1"]
@@ -62,7 +62,7 @@ def test_info_holds_contract_options_and_what_was_dropped(recording, tmp_path):
     assert info["vla_ros"]["contract"] == json.loads(json.dumps(CONTRACT.to_dict()))
     assert provenance["options"]["max_age"]["image_s"] == 0.3
     assert provenance["dropped"] == {"no next frame": 1}
-    assert provenance["bags"][0]["bag"] == "play-0"
+    assert provenance["bags"][0]["bag"] == "bags/play-0"
     assert provenance["code_version"]
     table = pq.read_schema(tmp_path / "d" / DATA)
     assert set(info["features"]) == set(table.names)
@@ -123,7 +123,7 @@ def test_an_unusable_bag_is_left_out_and_named(recording, tmp_path):
     paths = [recording("a"), recording("b", omit=("/vla/commanded",))]
     info = convert(paths, tmp_path / "d", CONTRACT, MaxAge())
     (skipped,) = info["vla_ros"]["provenance"]["skipped_bags"]
-    assert skipped["bag"] == "b"
+    assert skipped["bag"] == "bags/b"
     assert "no message on /vla/commanded" in skipped["reason"]
 
 
