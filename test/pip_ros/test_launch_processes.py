@@ -36,6 +36,9 @@ def test_ctrl_c_in_a_terminal_ends_each_node_once_and_cleanly(two) -> None:
     assert process.stdin is not None
     process.stdin.write(b"\x03")
     process.stdin.flush()
+    two.wait_for_output("ending 2 process(es)")
+    process.stdin.write(b"\x03")
+    process.stdin.flush()
     assert process.wait(30) == 0
     process.stdin.close()
     assert two.signals("left") == two.signals("right") == ["2"]

@@ -53,8 +53,6 @@ def _child_setup(launch_pid: int) -> Callable[[], None]:
     """Return what the child runs between fork and exec."""
 
     def prepare() -> None:
-        # Started by "&" from a script, SIGINT comes inherited as ignored, and stays so.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if _LIBC is not None:
             # SIGTERM, not SIGKILL: even a killed launch leaves the recorder time to close its bag.
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -54,6 +54,8 @@ class Runtime:
 
     async def _run(self, entities: list[LaunchDescriptionEntity]) -> int:
         loop = asyncio.get_running_loop()
+        # A handled signal is back at its default in each child: so SIGINT ends nodes too where it
+        # was inherited as ignored (a launch started with "&" from a script).
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         self.screen.on_reader_gone = lambda: self.shutdown("nobody reads the output")
