@@ -29,8 +29,9 @@ class RunConfig:
         num_evals: how often the held-out loss is measured.
         bf16: compute in bfloat16 where it is safe (autocast).
         keep_normalizer: Stage 2 from a checkpoint keeps that checkpoint's action scale, so that
-            the carried-over head means the same; False fits the scale on the demonstrations, as
-            TAP's code does a dataset.
+            the carried-over head means the same metres. False fits the scale on the
+            demonstrations, as TAP's code does for each dataset: slow play would clip fast
+            demonstrations.
     """
 
     model: TapConfig = field(default_factory=TapConfig)
@@ -46,7 +47,7 @@ class RunConfig:
     val_fraction: float = 0.2
     num_evals: int = 6
     bf16: bool = True
-    keep_normalizer: bool = True
+    keep_normalizer: bool = False
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
