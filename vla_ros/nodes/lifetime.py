@@ -79,11 +79,10 @@ class ShellNode(Node):
 def run(make_node: Callable[[], ShellNode], name: str) -> int:
     """Start a node, spin it until it ends, and return the process's exit code.
 
-    A VlaError becomes one sentence on stderr and exit code 1, without a traceback.
+    A VlaError becomes one sentence on stderr and exit code 1, without a traceback. Until the node
+    spins, the handlers of `entry` hold.
     """
     node = None
-    # Until the node spins, SIGTERM ends it the way Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _init(name)
         node = make_node()
