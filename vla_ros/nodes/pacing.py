@@ -32,8 +32,8 @@ class Pacer:
         self.ticks += 1
 
     def pause(self, now_ns: int) -> None:
-        """Give up the ticks that are due and not done: somebody is waited for."""
-        self._give_up_but(0, now_ns)
+        """Keep at most the catch-up of the ticks that are due: somebody is waited for."""
+        self._give_up_but(self._max_catch_up, now_ns)
 
     def _behind(self, now_ns: int) -> int:
         # Rounded, so that a timer that is a little early or late still means one tick.

@@ -134,6 +134,9 @@ class SimNode(ShellNode):
         def heard(message) -> None:
             stamp_ns = conversions.ns_from_stamp(message.header.stamp)
             follower.heard(stamp_ns, time.monotonic_ns())
+            if self._progress:
+                # Time may have waited for just this message.
+                self._advance()
 
         self.create_subscription(message_type, topic, heard, profile)
 
