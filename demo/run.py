@@ -34,6 +34,8 @@ from training.bags import Bag  # noqa: E402  (the repository's root is on the pa
 
 TASK = "put the carrot on the plate"
 CAMERA = ["camera_width:=128", "camera_height:=128", "camera_rate:=10"]
+# On the table for demonstrations and roll-outs; play has five toys.
+SCENE = "objects:=[carrot, plate]"
 SEGMENT_S = 60
 # The teacher needs about 7 s; a policy that has not done it in three times that will not.
 ROLLOUT_S = 20
@@ -57,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "demo", help="folder for all results")
     parser.add_argument("--play-minutes", type=int, default=10, help="simulated minutes of play")
-    parser.add_argument("--demos", type=int, default=40, help="demonstrations to record")
+    parser.add_argument("--demos", type=int, default=60, help="demonstrations to record")
     parser.add_argument("--stage1-steps", type=int, default=900, help="training steps of Stage 1")
     parser.add_argument("--stage2-steps", type=int, default=900, help="training steps of Stage 2")
     parser.add_argument("--rollouts", type=int, default=10, help="fresh scenes for the policy")
@@ -173,7 +175,7 @@ def record(args: argparse.Namespace, bags: Path, logs: Path) -> dict:
     demos = run_launch(
         "demonstrations",
         ["ros2", "launch", "vla_ros", "demos.launch.py", f"task:={TASK}",
-         f"episodes:={args.demos}", f"out:={bags / 'demos'}", *common],
+         f"episodes:={args.demos}", f"out:={bags / 'demos'}", SCENE, *common],
         logs / "demos.log", bags / "demos", args.demos,
     )  # fmt: skip
     return {"play": play, "demos": demos}
@@ -225,7 +227,7 @@ def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
          f"checkpoint:={out / 'checkpoints' / 'stage2'}", f"episodes:={args.rollouts}",
          f"episode_s:={ROLLOUT_S}",
          f"results:={results}", f"out:={out / 'bags' / 'policy'}",
-         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", *CAMERA],
+         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", SCENE, *CAMERA],
         logs / "policy.log", out / "bags" / "policy", args.rollouts,
     )  # fmt: skip
     return {"launch": launch, "results": json.loads(results.read_text())}
@@ -306,7 +308,7 @@ def table_rows(summary: dict) -> list[tuple[str, str]]:
     low, high = policy["success_interval_95"]
     rows += [
         (f"policy, '{summary['task']}'",
-         f"{policy['successes']} of {policy['trials']} fresh scenes solved "
+         f"{policy['successes']} of {policy['trials']} fresh scenes of carrot and plate solved "
          f"(95 % interval {low:.0%} to {high:.0%}), {policy['partial']} grasped the object"),
         ("one policy action", f"{policy['inference_ms_p50']:.0f} ms (median)"),
         ("wall time", ", ".join(f"{k} {v:.0f} s" for k, v in summary["wall_s"].items())),
