@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where ROS comes from wheels, an environment that was not activated lacks it.
+os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 
 
 def free_domain() -> int:

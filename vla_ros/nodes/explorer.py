@@ -38,6 +38,7 @@ class ExplorerNode(CommanderNode):
             ExplorationParameters(), np.random.default_rng(self.parameters.seed)
         )
         self._playing = False
+        self._solution = arm.READY_RAD
         self._unreachable = 0
         self.episodes.say_task("")
 
@@ -66,8 +67,8 @@ class ExplorerNode(CommanderNode):
 
     def _segment(self, index: int) -> Steps:
         yield from self.episodes.begin(f"play-{index:05d}")
-        q, opening = self.arm.commanded
-        self._motion.start(kinematics.forward(q), opening)
+        self._solution, opening = self.arm.commanded
+        self._motion.start(kinematics.forward(self._solution), opening)
         self._playing = True
         yield from self.wait(self.parameters.segment_s)
         self._playing = False
@@ -86,11 +87,13 @@ class ExplorerNode(CommanderNode):
             return
         T_base_tool, opening = self._motion.step(COMMAND_PERIOD_S)
         try:
-            q = kinematics.inverse(T_base_tool, self.arm.commanded[0])
+            # From the last solution, which is nearer than the command that follows it.
+            q = kinematics.inverse(T_base_tool, self._solution)
         except KinematicsError:
             # The last target stays; the motion itself moves on.
             self._unreachable += 1
             return
+        self._solution = q
         self.arm.set_target(q, opening)
 
     def stop(self) -> None:
