@@ -35,7 +35,8 @@ _TICKS_PER_TASK_CHECK = 20
 _COMMAND_LAG_NS = 20_000_000
 _CAMERA_LAG_PERIODS = 1.5
 # Another arm in the domain is looked for before time starts, and for as long after as discovery
-# may take (3.1 s was the longest of 32 starts).
+# may take (3.1 s was the longest of 32 starts). Of two that start within that time of each other,
+# either may be the one that gives way.
 _CLASH_CHECK_S, _CLASH_WATCH_S = 1.0, 6.0
 _REPORT_S = 60.0
 # Episodes of one seed draw layouts from here on; other seeds never meet them.
