@@ -85,12 +85,12 @@ class ExplorerNode(CommanderNode):
         """One command period further in the play motion."""
         if not self._playing:
             return
-        T_base_tool, opening = self._motion.step(COMMAND_PERIOD_S)
         try:
+            T_base_tool, opening = self._motion.step(COMMAND_PERIOD_S)
             # From the last solution, which is nearer than the command that follows it.
             q = kinematics.inverse(T_base_tool, self._solution)
         except KinematicsError:
-            # The last target stays; the motion itself moves on.
+            # The last target stays; the motion itself moves on, or looks for another waypoint.
             self._unreachable += 1
             return
         self._solution = q
