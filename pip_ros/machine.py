@@ -81,13 +81,15 @@ def require_system_packages(log: Path) -> None:
     names = missing(needed_packages()) + missing(rendering_packages())
     if not names:
         return
+    tried = ""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         apt_install(names, log)
+        tried = f" (tried just now; {log.name} in {log.parent} says why it failed)"
     essential, rendering = missing(needed_packages()), missing(rendering_packages())
     if essential:
         raise SetupError(
             f"missing {', '.join(essential)}: run `sudo apt-get install "
-            f"{' '.join(essential + rendering)}`, then `make setup` again."
+            f"{' '.join(essential + rendering)}`{tried}, then `make setup` again."
         )
     if rendering:
         print(

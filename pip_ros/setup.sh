@@ -28,9 +28,13 @@ if [ -z "$python" ]; then
         if works python3; then python=python3; fi
     fi
 fi
-if [ -z "$python" ] || ! works "$python"; then
-    echo "setup: ${python:-no Python here} is not Python 3.10, 3.11 or 3.12; install one (apt-get install python3.11" \
-        "python3.11-venv python3.11-dev) or name it with VLA_PYTHON=/path/to/python3.11." >&2
+if [ -z "$python" ]; then
+    echo "setup: no Python 3.10, 3.11 or 3.12 here; install one with its -venv and -dev packages, for instance" \
+        "apt-get install python3 python3-venv python3-dev, or name it with VLA_PYTHON=/path/to/python3.11." >&2
+    exit 1
+fi
+if ! works "$python"; then
+    echo "setup: $python is not Python 3.10, 3.11 or 3.12; name one that is with VLA_PYTHON=/path/to/python3.11." >&2
     exit 1
 fi
 # -E and -s keep PYTHONPATH and the user's packages away.

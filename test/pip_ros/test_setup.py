@@ -1,6 +1,7 @@
 """Set-up recognises what the machine has, and takes up again what was cut off."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_missing_package_is_named_with_the_command(setup_env, monkeypatch, tmp_p
         machine.require_system_packages(tmp_path / "apt.log")
 
 
+def test_root_is_told_that_apt_was_tried_and_where_it_says_why(setup_env, monkeypatch, tmp_path):
+    machine, log = sys.modules["machine"], tmp_path / "apt.log"
+    tried = []
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(machine, "apt_install", lambda names, log: tried.append((names, log)))
+    monkeypatch.setattr(machine, "needed_packages", lambda: [("g++", lambda: False)])
+    monkeypatch.setattr(machine, "rendering_packages", lambda: [])
+    with pytest.raises(machine.SetupError, match=r"\(tried just now; apt.log in .* says why"):
+        machine.require_system_packages(log)
+    assert tried == [(["g++"], log)]
+
+
 def test_missing_renderer_is_said_and_does_not_stop(setup_env, monkeypatch, tmp_path, capsys):
     machine = sys.modules["machine"]
     monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
@@ -142,15 +156,73 @@ def test_missing_renderer_is_said_and_does_not_stop(setup_env, monkeypatch, tmp_
     assert "without libegl1 the simulated cameras stay dark" in capsys.readouterr().err
 
 
-def test_environment_of_a_ros_install_is_not_replaced_when_ros_is_gone(setup_env, monkeypatch):
-    class Mode:
-        is_file = staticmethod(lambda: True)
-        read_text = staticmethod(lambda: "install")
+@pytest.fixture
+def made_for(checkout, setup_env, monkeypatch):
+    """Return a function that says what .venv was made for: "install" or "wheels"."""
+    monkeypatch.setattr(setup_env, "MODE", checkout / ".venv" / ".setup" / "ros")
 
-    monkeypatch.setattr(setup_env, "MODE", Mode)
+    def make(mode: str) -> None:
+        setup_env.MODE.parent.mkdir(parents=True)
+        setup_env.MODE.write_text(mode)
+
+    return make
+
+
+def test_environment_of_a_ros_install_is_not_replaced_when_ros_is_gone(
+    setup_env, made_for, monkeypatch
+):
     monkeypatch.delenv("ROS_DISTRO", raising=False)
-    with pytest.raises(setup_env.SetupError, match="source its setup.bash first"):
+    made_for("install")
+    with pytest.raises(setup_env.SetupError, match=r"source its setup.bash first, or .*make clean"):
         setup_env.find_machine()
+
+
+def test_environment_with_ros_from_wheels_is_not_replaced_when_ros_is_sourced(
+    setup_env, made_for, fake_ros
+):
+    made_for("wheels")
+    with pytest.raises(setup_env.SetupError, match=r"a shell without it, or .*make clean"):
+        setup_env.find_machine()
+    assert setup_env.MODE.read_text() == "wheels"
+
+
+def test_environment_is_taken_up_where_ros_is_as_it_was(setup_env, made_for, fake_ros, monkeypatch):
+    made_for("install")
+    assert setup_env.find_machine().ros is True
+    setup_env.MODE.write_text("wheels")
+    monkeypatch.delenv("ROS_DISTRO")
+    assert setup_env.find_machine().ros is False
+
+
+def test_first_set_up_takes_what_is_sourced(setup_env, made_for, fake_ros):
+    assert setup_env.find_machine().ros is True
+
+
+def test_moved_environment_is_made_anew(checkout, setup_env, monkeypatch):
+    machine = setup_env.Machine(base_python="/usr/bin/python3", ros=False)
+    step = setup_env.venv_step(machine)
+    step.begin()
+    step.finish()
+    assert setup_env.venv_step(machine).done()
+    monkeypatch.setattr(setup_env, "VENV", checkout / "elsewhere" / ".venv")
+    assert not setup_env.venv_step(machine).done()
+
+
+def test_no_python_at_all_is_said_in_one_sentence(tmp_path):
+    """A checkout without .venv and a PATH with neither Python nor apt-get."""
+    tools, checkout = tmp_path / "bin", tmp_path / "checkout" / "pip_ros"
+    tools.mkdir()
+    checkout.mkdir(parents=True)
+    shutil.copy(SCRIPTS / "setup.sh", checkout)
+    for name in ("dirname", "tr", "grep", "paste", "id"):
+        (tools / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [checkout / "setup.sh"], env={"PATH": str(tools)}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("setup: no Python 3.10, 3.11 or 3.12 here; install one")
+    assert "VLA_PYTHON=" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["/nowhere/python3.11", "/bin/false"])

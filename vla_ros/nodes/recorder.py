@@ -44,7 +44,7 @@ class RecorderParameters:
         15.0, "How long an episode may wait for its topics.", "s", 0.1, 600.0
     )
     min_free_mb: int = parameter(
-        500, "Recording stops while this much disk is free.", "MB", 0, 10_000_000
+        500, "Recording stops once less than this is free on the disk.", "MB", 0, 10_000_000
     )
 
 
