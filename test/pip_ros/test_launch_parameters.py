@@ -158,18 +158,14 @@ def test_a_missing_parameter_file_is_refused(toy) -> None:
 
 
 @pytest.mark.ros
-def test_a_real_node_reads_each_string_as_it_was_given(tmp_path, monkeypatch) -> None:
-    rclpy = pytest.importorskip("rclpy")
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_DOMAIN_ID", "87")
+def test_a_real_node_reads_each_string_as_it_was_given(tmp_path, ros) -> None:
+    import rclpy
+
     names = {f"t{index}": text for index, text in enumerate(LOOK_ALIKES)}
     path = tmp_path / "parameters.yaml"
     path.write_text(parameter_yaml({**names, "list": ["1e3", "y"], "x": 1e-7, "n": 3}), "utf-8")
-    context = rclpy.Context()
-    rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
-    node = rclpy.create_node(
-        "reader", context=context, automatically_declare_parameters_from_overrides=True
-    )
+    ros("--params-file", str(path))
+    node = rclpy.create_node("reader", automatically_declare_parameters_from_overrides=True)
     try:
         read = {name: node.get_parameter(name).value for name in names}
         assert read == names
@@ -178,4 +174,3 @@ def test_a_real_node_reads_each_string_as_it_was_given(tmp_path, monkeypatch) ->
         assert node.get_parameter("n").value == 3
     finally:
         node.destroy_node()
-        context.try_shutdown()
