@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,9 @@ TYPE_HASHES = {
     "srv/RobotInfo": "6ec9c54cdd4045e906ae53d4ac3c6c086688da1c03b89309c390d68a49592972",
     "srv/TorqueEnable": "a1f771ba053ecafffab1f663f68ad554f7daf86d83ce2a5c512a8905356a678b",
 }
-ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs", "cv_bridge", "rosbag2_py"}
+ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs"}
+NO_ROSDEP_KEY = {"interbotix_xs_msgs", "safetensors", "torch", "mujoco", "rosbags"}
+ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
 
@@ -48,9 +52,9 @@ def test_every_requirement_names_one_exact_version(name):
     assert loose == []
 
 
-def third_party_imports() -> set[str]:
+def third_party_imports(*folders: str) -> set[str]:
     found = set()
-    for folder in ("vla_ros", "training", "bench", "demo"):
+    for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
@@ -58,7 +62,7 @@ def third_party_imports() -> set[str]:
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     found.add(node.module.split(".")[0])
     beside = {path.stem for path in (ROOT / "demo").glob("*.py")}  # scripts import neighbours
-    return found - set(sys.stdlib_module_names) - OURS - ONLY_IN_ROS - beside
+    return found - set(sys.stdlib_module_names) - OURS - beside
 
 
 def test_every_imported_package_is_a_requirement():
@@ -70,11 +74,19 @@ def test_every_imported_package_is_a_requirement():
     owners = packages_distributions()
     missing = {
         module
-        for module in third_party_imports()
+        for module in third_party_imports("vla_ros", "training", "bench", "demo") - ONLY_IN_ROS
         if not {name.lower().replace("_", "-") for name in owners.get(module, ())} & pinned
         and f"ros-{module.replace('_', '-')}" not in pinned
     }
     assert missing == set()
+
+
+def test_every_imported_package_with_a_rosdep_key_is_declared_in_package_xml():
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    declared = {element.text for element in package.findall("exec_depend")}
+    imported = third_party_imports("vla_ros", "launch") - NO_ROSDEP_KEY
+    assert {"rclpy", "launch"} <= imported
+    assert {ROSDEP_KEYS.get(module, module) for module in imported} - declared == set()
 
 
 def test_package_xml_and_setup_agree_on_version():
@@ -90,11 +102,13 @@ def test_setup_py_requires_nothing_that_has_another_name_on_an_index():
 
 
 def test_node_stubs_are_executable_in_git_and_on_disk():
-    listed = subprocess.run(
-        ["git", "ls-files", "--stage", "scripts"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.splitlines()
+    command = ["git", "ls-files", "--stage", "scripts"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = done.stdout.splitlines()
     assert listed, "scripts/ holds no node"
     assert [line for line in listed if not line.startswith("100755")] == []
+    stubs = [ROOT / line.split("\t")[1] for line in listed]
+    assert [path.name for path in stubs if not os.access(path, os.X_OK)] == []
 
 
 @pytest.mark.ros
@@ -133,10 +147,21 @@ def test_message_of_the_arm_survives_serialisation():
     assert list(got.cmd) == [0.0, -1.5, 1.25, 0.0, 0.5, 0.0]
 
 
-def test_continuous_integration_runs_the_readme_test_command():
+def test_continuous_integration_runs_a_command_that_the_readme_gives():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     commands = [line for line in lines if line and not line.startswith("#")]
     assert commands == ['cd "$(dirname "$0")/.." && exec make test']
+    readme = (ROOT / "README.md").read_text()
+    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", readme, re.DOTALL | re.MULTILINE))
+    assert "make test" in [line.split("#")[0].strip() for line in blocks.splitlines()]
+
+
+def test_readme_holds_no_placeholder():
+    found = re.findall(r"\b(?:DEMO_[A-Z]+|TEST_OUTPUT)\b", (ROOT / "README.md").read_text())
+    assert found == []
+
+
+ACTIVATE = shlex.quote(str(ROOT / "activate.sh"))
 
 
 def run_bash(script: str, **environment: str) -> subprocess.CompletedProcess:
@@ -151,8 +176,8 @@ def run_bash(script: str, **environment: str) -> subprocess.CompletedProcess:
 @pytest.mark.ros
 def test_activate_twice_changes_nothing_more():
     show = 'echo "$LD_LIBRARY_PATH|$AMENT_PREFIX_PATH"'
-    once = run_bash(f"cd /; . {ROOT}/activate.sh; {show}")
-    twice = run_bash(f"cd /; . {ROOT}/activate.sh; . {ROOT}/activate.sh; {show}")
+    once = run_bash(f"cd /; . {ACTIVATE}; {show}")
+    twice = run_bash(f"cd /; . {ACTIVATE}; . {ACTIVATE}; {show}")
     assert once.returncode == 0, once.stderr
     assert once.stdout == twice.stdout
     assert f"{ROOT}/.venv/lib" in once.stdout
@@ -160,14 +185,14 @@ def test_activate_twice_changes_nothing_more():
 
 @pytest.mark.ros
 def test_activate_keeps_the_discovery_range_that_was_set():
-    script = f". {ROOT}/activate.sh; echo $ROS_AUTOMATIC_DISCOVERY_RANGE"
+    script = f". {ACTIVATE}; echo $ROS_AUTOMATIC_DISCOVERY_RANGE"
     assert run_bash(script).stdout == "LOCALHOST\n"
     assert run_bash(script, ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET").stdout == "SUBNET\n"
 
 
 def test_activate_without_an_environment_says_what_to_run(tmp_path):
     shutil.copy(ROOT / "activate.sh", tmp_path)
-    done = run_bash(f". {tmp_path}/activate.sh || exit 7")
+    done = run_bash(f". {shlex.quote(str(tmp_path / 'activate.sh'))} || exit 7")
     assert done.returncode == 7
     assert "run `make setup`" in done.stderr
 
