@@ -1,7 +1,8 @@
-"""A small stand-in for ROS 2's ``launch``: only what this project's launch files use.
+"""A small stand-in for ROS 2's ``launch``: what our launch files use, and a little more.
 
-Installed where ROS 2 comes from wheels, which do not carry the real package. A launch file written
-for it runs unchanged under the real one; whatever is missing here names itself when used.
+The rest are pieces that small launch files commonly use. Installed where ROS 2 comes from wheels,
+which do not carry the real package. A launch file written for it runs unchanged under the real one;
+whatever is missing here names itself when used.
 """
 
 from launch._entities import (
