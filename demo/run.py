@@ -11,7 +11,9 @@ may well fail the task: the table at the end says what was measured, nothing els
 import argparse
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +44,8 @@ ROLLOUT_S = 20
 POLL_S = 0.5
 # When the first memory sample of a launch is taken, from its start: imports are done by then.
 SETTLED_S = 12.0
+# A folder with this file in it was made by the demo, which may then replace what is there.
+MARKER = ".vla_ros_demo"
 STAGE_TITLES = {
     "stage1": "TAP Stage 1: inverse dynamics on play",
     "stage2": "TAP Stage 2: demonstrations with language",
@@ -66,7 +70,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=6.0, help="simulated seconds a second")
     parser.add_argument("--policy-speed", type=float, default=3.0, help="the same for roll-outs")
     parser.add_argument("--seed", type=int, default=0, help="seed of scenes, motion and training")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("play_minutes", "demos", "stage1_steps", "stage2_steps", "rollouts"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    return args
 
 
 def graph_memory_mb(pid: int) -> float:
@@ -99,7 +107,7 @@ def run_launch(title: str, command: list[str], log: Path, bags: Path, total: int
     Raises:
         DemoError: the launch ended with another code than 0.
     """
-    print(f"$ {' '.join(command)}")
+    print(f"$ {shlex.join(command)}")
     start = time.monotonic()
     memory: list[float] = []
     with log.open("w") as output, tqdm(total=total, desc=title, unit="episode") as bar:
@@ -111,7 +119,7 @@ def run_launch(title: str, command: list[str], log: Path, bags: Path, total: int
                 if time.monotonic() - start > SETTLED_S and process.poll() is None:
                     memory.append(graph_memory_mb(process.pid))
         except BaseException:
-            process.send_signal(subprocess.signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             process.wait()
             raise
         bar.update(min(total, len(finished_bags(bags))) - bar.n)
@@ -137,18 +145,23 @@ def run_script(title: str, command: list[str], log: Path) -> float:
     Raises:
         DemoError: it ended with another code than 0.
     """
-    print(f"$ {' '.join(command)}")
+    print(f"$ {shlex.join(command)}")
     start = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *command[1:]], stdout=output, stderr=subprocess.PIPE, cwd=ROOT
         )
-        # Progress bars are written to stderr without line ends: pass bytes on as they come.
-        while chunk := process.stderr.read1(4096):
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.buffer.flush()
-            output.write(chunk.decode(errors="replace"))
-        process.wait()
+        try:
+            # Progress bars are written to stderr without line ends: pass bytes on as they come.
+            while chunk := process.stderr.read1(4096):
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+                output.write(chunk.decode(errors="replace"))
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            process.wait()
     if process.returncode:
         raise step_failed(title, process.returncode, log)
     return round(time.monotonic() - start, 1)
@@ -317,13 +330,32 @@ def table_rows(summary: dict) -> list[tuple[str, str]]:
     return rows
 
 
+def clear(out: Path) -> None:
+    """Make `out`, or empty it of what an earlier demo wrote there.
+
+    Raises:
+        DemoError: it holds recordings or results that no demo wrote.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    stale = [
+        out / name for name in ("bags", "data", "checkpoints", "logs") if (out / name).exists()
+    ]
+    if stale and not (out / MARKER).exists():
+        raise DemoError(
+            f"{out} holds {', '.join(path.name for path in stale)} that no demo wrote; choose "
+            "another --out"
+        )
+    (out / MARKER).touch()
+    for path in stale:
+        shutil.rmtree(path)
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the loop and write its results into `args.out`."""
     out: Path = args.out.resolve()
-    for stale in ("bags", "data", "checkpoints", "logs"):
-        shutil.rmtree(out / stale, ignore_errors=True)
+    clear(out)
     logs = out / "logs"
-    logs.mkdir(parents=True)
+    logs.mkdir()
     recorded = record(args, out / "bags", logs)
     learned = learn(args, out, logs)
     acted = act(args, out, logs)
@@ -346,9 +378,12 @@ def run(args: argparse.Namespace) -> None:
 def main() -> int:
     """Run the demo; 0 when every step ran, 1 with one sentence otherwise."""
     args = parse_arguments()
-    # Own traffic only: this machine, and a domain that no other graph here is likely to use.
+    # This machine only, and a domain that no other graph here is likely to use.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    # Ended from outside, the demo ends its processes as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}  (set it in a second shell to look on)")
     if shutil.which("ros2") is None:
         print("demo: ros2 is not on the PATH; run `make demo`, or source activate.sh first",
               file=sys.stderr)  # fmt: skip

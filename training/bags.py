@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from vla_ros.core import arm
@@ -161,11 +161,17 @@ class Bag:
         if not connections:
             return
         try:
+            count = 0
             for connection, _, raw in self._reader.messages(connections):
                 yield self._reader.deserialize(raw, connection.msgtype)
+                count += 1
+            # A damaged chunk can end early without a word.
+            written = sum(connection.msgcount for connection in connections)
+            if count != written:
+                raise ValueError(f"{count} of {written} messages are there")
         except BagError:
             raise
-        except (AnyReaderError, ValueError, KeyError, OSError, AssertionError) as error:
+        except Exception as error:  # the reader, its decompressor and the OS each raise their own
             raise BagError(
                 f"{topic} in bag {self.path} cannot be read ({_first_line(error)}); "
                 "the bag is damaged: leave it out, or record it again"

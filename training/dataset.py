@@ -139,8 +139,8 @@ def _decode_into(array: np.ndarray, path: Path, contract: Contract, model_size: 
             bar.update(len(batch))
 
 
-def select_episodes(dataset: Dataset, kinds: list[str], without_failed: bool) -> list[Episode]:
-    """Return the episodes of `kinds`, and without those that are known to have failed if asked.
+def select_episodes(dataset: Dataset, kinds: list[str], only_solved: bool) -> list[Episode]:
+    """Return the episodes of `kinds`, or, if asked, only those that were judged a success.
 
     Raises:
         DatasetError: none is left; says what there is.
@@ -148,7 +148,7 @@ def select_episodes(dataset: Dataset, kinds: list[str], without_failed: bool) ->
     chosen = [
         episode
         for episode in dataset.episodes
-        if episode.kind in kinds and not (without_failed and episode.success is False)
+        if episode.kind in kinds and (episode.success is True or not only_solved)
     ]
     if not chosen:
         present = sorted({episode.kind for episode in dataset.episodes})

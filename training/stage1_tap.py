@@ -59,7 +59,7 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     require_replaceable(args.out)
 
     dataset = open_dataset(args.data, config.model.backbone.image_size)
-    episodes = select_episodes(dataset, args.kinds, without_failed=False)
+    episodes = select_episodes(dataset, args.kinds, only_solved=False)
     trained, held_out = split_episodes(episodes, config.val_fraction, args.seed)
     train_pairs = next_frame_pairs(dataset, trained)
     val_pairs = next_frame_pairs(dataset, held_out)

@@ -5,8 +5,8 @@
 
 a_t = f(o_t, instruction), the same network and loss as Stage 1 (arXiv 2607.02466, equations 4 and
 5): the second picture gives way to the text, and nothing new is initialised. `--init none` is the
-paper's control, the same network without Stage 1. Takes demonstrations that are not known to have
-failed.
+paper's control, the same network without Stage 1. Takes demonstrations that were
+judged a success.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     dataset = open_dataset(args.data, model.backbone.image_size)
     if start is not None:
         dataset.contract.require_match(start.contract, f"checkpoint {args.init}")
-    episodes = select_episodes(dataset, args.kinds, without_failed=True)
+    episodes = select_episodes(dataset, args.kinds, only_solved=True)
     trained, held_out = split_episodes(episodes, config.val_fraction, args.seed)
     train_frames, val_frames = frame_indices(trained), frame_indices(held_out)
     normalizer = Normalizer.fit(dataset.actions[train_frames])

@@ -27,12 +27,13 @@ LIMIT_S = 20.0
 class FakeDriver(Node):
     """Answers like xs_sdk, notes what it is asked, and says that the arm stands at READY."""
 
-    def __init__(self, joint_names=arm.ARM_JOINTS):
+    def __init__(self, joint_names=arm.ARM_JOINTS, mode="position"):
         super().__init__("driver")
         self.asked, self.commands, self.gripper = [], [], []
         self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
-        self.publishing = True
+        self.publishing = self.follows = True
         self._joint_names = joint_names
+        self._mode = mode
         for kind, name in (
             (srv.RobotInfo, "get_robot_info"),
             (srv.OperatingModes, "set_operating_modes"),
@@ -56,6 +57,7 @@ class FakeDriver(Node):
         self.asked.append(request)
         if isinstance(response, srv.RobotInfo.Response):
             response.joint_names = list(self._joint_names)
+            response.mode, response.profile_type = self._mode, "time"
         return response
 
     def _publish(self):
@@ -65,6 +67,8 @@ class FakeDriver(Node):
 
     def _on_group(self, message):
         self.commands.append(np.array(message.cmd))
+        if self.follows and self.publishing:
+            self.position[:6] = message.cmd
 
 
 class Stage:
@@ -105,6 +109,7 @@ def test_activation_sets_gripper_mode_and_servo_profile_without_a_mode_change_of
     assert [(r.name, r.mode) for r in modes] == [("gripper", "current_based_position")]
     registers = [r for r in scene.driver.asked if isinstance(r, srv.RegisterValues.Request)]
     assert [(r.name, r.reg) for r in registers] == [
+        ("gripper", "Goal_Current"),
         ("arm", "Profile_Velocity"),
         ("arm", "Profile_Acceleration"),
     ]
@@ -149,7 +154,7 @@ def test_the_arm_brakes_when_the_joint_states_stop_and_goes_on_when_they_are_bac
 def test_failed_reads_are_not_believed(stage):
     scene = stage()
     scene.until(lambda: scene.client.active)
-    scene.driver.position = np.full(9, -np.pi)
+    scene.driver.position, scene.driver.follows = np.full(9, -np.pi), False
     scene.client.set_target(arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)
     scene.until(lambda: not scene.client.at_rest)
     scene.until(lambda: scene.client.at_rest)
@@ -161,3 +166,43 @@ def test_a_driver_of_another_arm_is_refused_by_its_joints(stage):
     scene.until(scene.node.done.done)
     assert "moves joints ['waist', 'shoulder'], expected" in scene.node.exit_sentence
     assert not scene.client.active
+
+
+def test_a_driver_in_another_mode_is_refused(stage):
+    scene = stage(mode="velocity")
+    scene.until(scene.node.done.done)
+    assert "mode 'velocity'" in scene.node.exit_sentence
+    assert scene.driver.commands == []
+
+
+def test_a_second_commander_is_refused(stage):
+    scene = stage()
+    topic = "/wx250s/commands/joint_group"
+    scene.driver.create_publisher(JointGroupCommand, topic, qos.COMMANDS)
+    scene.until(scene.node.done.done)
+    assert "1 other node(s) command the arm" in scene.node.exit_sentence
+
+
+def test_an_arm_that_does_not_follow_ends_the_node_and_gets_its_own_pose_as_goal(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    scene.driver.follows = False
+    stuck = scene.driver.position[:6].copy()
+    scene.client.set_target(arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)
+    scene.until(scene.node.done.done)
+    assert "behind its commands" in scene.node.exit_sentence
+    scene.until(lambda: np.allclose(scene.driver.commands[-1], stuck, atol=1e-6))
+
+
+def test_a_limp_arm_is_sent_nothing_and_its_own_motion_counts_as_commanded(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    said = []
+    scene.driver.create_subscription(JointState, qos.COMMANDED_TOPIC, said.append, qos.COMMANDED)
+    scene.client.set_torque(False)
+    scene.until(lambda: len([r for r in scene.driver.asked if hasattr(r, "enable")]) == 2)
+    scene.until(lambda: said)
+    count = len(scene.driver.commands)
+    scene.driver.position[0] += 0.02
+    scene.until(lambda: said[-1].position[0] == pytest.approx(scene.driver.position[0]))
+    assert len(scene.driver.commands) - count <= 1, "one command may have been on its way"

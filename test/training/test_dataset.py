@@ -79,13 +79,14 @@ def test_pairs_that_move_further_than_single_steps_are_left_out(dataset):
 
 
 def test_selection_by_kind_and_success(dataset):
-    assert len(select_episodes(dataset, ["play"], without_failed=False)) == 3
-    assert len(select_episodes(dataset, ["demo"], without_failed=False)) == 3
-    assert len(select_episodes(dataset, ["demo"], without_failed=True)) == 2
+    assert len(select_episodes(dataset, ["play"], only_solved=False)) == 3
+    assert len(select_episodes(dataset, ["demo"], only_solved=False)) == 3
+    assert len(select_episodes(dataset, ["demo"], only_solved=True)) == 2
 
 
-def test_an_episode_that_nobody_judged_is_not_failed(dataset):
-    assert len(select_episodes(dataset, ["play"], without_failed=True)) == 3
+def test_an_episode_that_nobody_judged_is_no_success(dataset):
+    with pytest.raises(DatasetError, match="no usable episode of kind play"):
+        select_episodes(dataset, ["play"], only_solved=True)
 
 
 def test_held_out_bags_are_whole_and_chosen_by_the_seed():
@@ -116,7 +117,7 @@ def test_refuses_a_lone_episode_too_short_to_cut():
 
 def test_refuses_kinds_that_are_not_there_and_says_what_is(dataset):
     with pytest.raises(DatasetError, match="no usable episode of kind policy; it has 6 of kind"):
-        select_episodes(dataset, ["policy"], without_failed=False)
+        select_episodes(dataset, ["policy"], only_solved=False)
 
 
 def test_refuses_a_folder_that_is_no_dataset(tmp_path):

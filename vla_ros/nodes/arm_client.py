@@ -10,29 +10,27 @@ from collections.abc import Callable
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo, TorqueEnable
-from rclpy.clock import Clock, ClockType
+from interbotix_xs_msgs.srv import TorqueEnable
 from sensor_msgs.msg import JointState
 
 from vla_ros.core import arm
-from vla_ros.core.errors import SafetyError, VlaError
+from vla_ros.core.errors import SafetyError
 from vla_ros.core.safety import CommandGuard, JointStateFilter, wx250s_limits
 from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.driver_setup import DriverError, DriverSetup, call
 from vla_ros.nodes.lifetime import ShellNode
 
 COMMAND_PERIOD_S = 0.02
-# Time profile on the servos while streaming: 1.25 and 0.5 of the command period [ms].
-_PROFILE_VELOCITY_MS = 25
-_PROFILE_ACCELERATION_MS = 10
 # A joint state older than this, by stamp or by arrival, stops the arm [s].
 _STALE_S = 0.25
+# Joint states missing for this long end the node: the driver, or its cable, is gone [s, wall].
+_LOST_S = 10.0
+# An arm this far behind its commands for this long is blocked, limp or in error; going on would
+# let it whip to the far goal once it is free [rad], [ns].
+_LAG_RAD, _LAG_NS = 0.4, 500_000_000
 # An unchanged gripper command is repeated every so many periods.
 _GRIPPER_REPEAT = 25
 _COMMANDED_NAMES = (*arm.ARM_JOINTS, "gripper")
-
-
-class DriverError(VlaError):
-    """The arm driver is absent, or not the one of this arm."""
 
 
 class ArmClient:
@@ -63,11 +61,12 @@ class ArmClient:
         self._sent_opening: float | None = None
         self._ticks = 0
         self._stale = False
+        self._lagging_since_ns: int | None = None
+        self._limp = False
         self._simulated_time = node.get_parameter("use_sim_time").value
         self.active = False
         self.refusals = 0
         self._wait_s = driver_wait_s
-        self._deadline: float | None = None
         self._create_endpoints()
 
     def _create_endpoints(self) -> None:
@@ -82,13 +81,11 @@ class ArmClient:
         node.create_subscription(
             JointState, f"{prefix}/joint_states", self._on_joint_state, qos.JOINT_STATES
         )
-        self._info = node.create_client(RobotInfo, f"{prefix}/get_robot_info")
-        self._modes = node.create_client(OperatingModes, f"{prefix}/set_operating_modes")
-        self._registers = node.create_client(RegisterValues, f"{prefix}/set_motor_registers")
         self._torque = node.create_client(TorqueEnable, f"{prefix}/torque_enable")
         self._timer = node.create_timer(COMMAND_PERIOD_S, self._tick)
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._start_timer = node.create_timer(0.1, self._await_driver, clock=self._steady)
+        self._setup = DriverSetup(
+            node, self._name, self._wait_s, lambda: self._measured is not None, self._activate
+        )
 
     @property
     def measured(self) -> tuple[np.ndarray, float] | None:
@@ -119,90 +116,29 @@ class ArmClient:
         self._target = None
 
     def set_torque(self, enable: bool) -> None:
-        """Switch the arm's torque; without it a person moves the arm and nothing is streamed."""
+        """Switch the torque of arm and gripper; without it a person moves both.
+
+        Nothing is sent to a limp arm. The person's hand is the command then, so the measured pose
+        is what `/vla/commanded` says.
+        """
         self.hold()
-        request = TorqueEnable.Request(cmd_type="group", name="arm", enable=enable)
-        self.active = False
+        self._limp = True
 
         def resume(_: TorqueEnable.Response) -> None:
             if enable and self._measured is not None:
                 self._guard.reset(*self._measured[1:])
-                self.active = True
+                self._limp = False
 
-        self._call(self._torque, request, resume)
+        def gripper_too(_: TorqueEnable.Response) -> None:
+            gripper = TorqueEnable.Request(cmd_type="single", name="gripper", enable=enable)
+            call(self._node, self._torque, gripper, resume)
 
-    # --- activation: joint states, services, identity, gripper mode, servo profile ---
-
-    def _await_driver(self) -> None:
-        missing = [] if self._measured else [f"joint states on /{self._name}/joint_states"]
-        missing += [
-            f"service {client.srv_name}"
-            for client in (self._info, self._modes, self._registers, self._torque)
-            if not client.service_is_ready()
-        ]
-        # From the first look on: a node may have loaded a model since it was made.
-        self._deadline = self._deadline or time.monotonic() + self._wait_s
-        if missing:
-            if time.monotonic() > self._deadline:
-                raise DriverError(
-                    f"no arm driver for {self._wait_s:g} s, missing {', '.join(missing)}; start "
-                    "sim_node or xs_sdk with this robot_name and in this ROS_DOMAIN_ID"
-                )
-            return
-        self._start_timer.cancel()
-        # Calls that the driver never answers end here too.
-        self._start_timer = self._node.create_timer(self._wait_s, self._give_up, clock=self._steady)
-        request = RobotInfo.Request(cmd_type="group", name="arm")
-        self._call(self._info, request, self._check_identity)
-
-    def _give_up(self) -> None:
-        raise DriverError(
-            f"the arm driver of {self._name} did not answer its services for {self._wait_s:g} s; "
-            "restart it"
-        )
-
-    def _check_identity(self, info: RobotInfo.Response) -> None:
-        if tuple(info.joint_names) != arm.ARM_JOINTS:
-            raise DriverError(
-                f"the driver of {self._name} moves joints {list(info.joint_names)}, expected "
-                f"{list(arm.ARM_JOINTS)}; start it with robot_model:={arm.ROBOT_MODELS[0]}"
-            )
-        # A position command limited by current: a grasp neither slips nor overheats the servo.
-        request = OperatingModes.Request(
-            cmd_type="single",
-            name="gripper",
-            mode="current_based_position",
-            profile_type="time",
-            profile_velocity=200,
-            profile_acceleration=50,
-        )
-        self._call(self._modes, request, lambda _: self._set_profile_velocity())
-
-    def _set_profile_velocity(self) -> None:
-        # Registers, not a mode change: that would drop the arm's torque for a moment.
-        request = self._register("Profile_Velocity", _PROFILE_VELOCITY_MS)
-        self._call(self._registers, request, lambda _: self._set_profile_acceleration())
-
-    def _set_profile_acceleration(self) -> None:
-        request = self._register("Profile_Acceleration", _PROFILE_ACCELERATION_MS)
-        self._call(self._registers, request, lambda _: self._activate())
+        group = TorqueEnable.Request(cmd_type="group", name="arm", enable=enable)
+        call(self._node, self._torque, group, gripper_too)
 
     def _activate(self) -> None:
-        self._node.destroy_timer(self._start_timer)
         self._guard.reset(*self._measured[1:])
         self.active = True
-
-    def _register(self, register: str, value: int) -> RegisterValues.Request:
-        return RegisterValues.Request(cmd_type="group", name="arm", reg=register, value=value)
-
-    def _call(self, client, request, then: Callable) -> None:
-        def done(future) -> None:
-            try:
-                then(future.result())
-            except VlaError as error:
-                self._node.fail(str(error))
-
-        client.call_async(request).add_done_callback(done)
 
     # --- the streams ---
 
@@ -220,6 +156,10 @@ class ArmClient:
         if not self.active:
             return
         self._watch_age()
+        if self._limp:
+            self._say_commanded(*self._measured[1:])
+            return
+        self._watch_lag()
         if self._on_tick is not None and not self._stale:
             self._on_tick()
         self._send(*self._next_command())
@@ -230,7 +170,13 @@ class ArmClient:
         age_s = (now_ns - self._measured[0]) / 1e9
         if not self._simulated_time:
             # Stamps of a driver with another clock say nothing; simulated time may stand still.
-            age_s = max(age_s, time.monotonic() - self._arrival_s)
+            silent_s = time.monotonic() - self._arrival_s
+            if silent_s > _LOST_S:
+                raise DriverError(
+                    f"no believable joint state of {self._name} for {_LOST_S:g} s: the driver or "
+                    "its cable is gone; the servos hold their last goal, restart the driver"
+                )
+            age_s = max(age_s, silent_s)
         stale = age_s > _STALE_S
         if stale and not self._stale:
             self._warn(f"the joint states are {age_s:.2f} s old: holding until they are back")
@@ -238,6 +184,27 @@ class ArmClient:
         if self._stale and not stale:
             self._guard.reset(*self._measured[1:])
         self._stale = stale
+
+    def _watch_lag(self) -> None:
+        """End the node when the arm does not follow.
+
+        Raises:
+            DriverError: it is far behind its commands for long.
+        """
+        lag_rad = float(np.abs(self._guard.commanded[0] - self._measured[1]).max())
+        now_ns = self._node.get_clock().now().nanoseconds
+        if self._stale or lag_rad < _LAG_RAD:
+            self._lagging_since_ns = None
+        elif self._lagging_since_ns is None:
+            self._lagging_since_ns = now_ns
+        elif now_ns - self._lagging_since_ns > _LAG_NS:
+            # The servos' goal becomes where the arm is: once free, it stays there.
+            self._guard.reset(*self._measured[1:])
+            self._send(*self._guard.commanded)
+            raise DriverError(
+                f"the arm is {lag_rad:.2f} rad behind its commands: blocked, without torque or in "
+                "error; clear its way, reboot_motors if a servo blinks, then start again"
+            )
 
     def _next_command(self) -> tuple[np.ndarray, float]:
         if self._target is None or self._stale:
@@ -256,8 +223,11 @@ class ArmClient:
         if opening != self._sent_opening or self._ticks % _GRIPPER_REPEAT == 0:
             self._single.publish(JointSingleCommand(name="gripper", cmd=horn_rad))
             self._sent_opening = opening
+        self._say_commanded(q, opening)
+
+    def _say_commanded(self, q: np.ndarray, opening: float) -> None:
         now_ns = self._node.get_clock().now().nanoseconds
-        position = np.append(q, horn_rad)
+        position = np.append(q, arm.horn_from_opening(opening))
         self._commanded.publish(conversions.joint_state_to_msg(now_ns, _COMMANDED_NAMES, position))
 
     def _warn(self, sentence: str) -> None:

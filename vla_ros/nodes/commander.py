@@ -143,7 +143,8 @@ class CommanderNode(ShellNode):
         self._steps = self._ending()
 
     def _ending(self) -> Steps:
-        self.arm.hold()
+        if self.arm.active:
+            yield from self.settle()
         yield from self.episodes.end(None, "stopped")
 
     def _advance(self) -> None:

@@ -1,9 +1,10 @@
 """demo_node: language-labelled demonstrations, by the sim's scripted teacher or by a person.
 
-A person moves the arm by hand (`~/torque` switches it) or by another node, and calls `~/start`
-and `~/stop` around each demonstration.
+A person moves the arm by hand (`~/torque` with false makes it limp) and calls `~/start` and
+`~/stop` around each demonstration.
 """
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,7 @@ class DemoNode(CommanderNode):
             yield from self.episodes.end(True, "stopped by the person")
 
     def _scripted(self) -> Steps:
+        yield from self._until_sim()
         wanted, tries, done = self.parameters.episodes, 0, 0
         while done < wanted:
             if tries >= wanted * self.parameters.tries_per_episode:
@@ -92,9 +94,18 @@ class DemoNode(CommanderNode):
         yield from self.park_arm()
         print(f"demo: {done} demonstrations in {tries} tries", flush=True)
 
-    def _fresh_scene(self) -> Steps:
+    def _until_sim(self) -> Steps:
+        """Wait for the sim before anything moves; a real arm has none."""
+        deadline = time.monotonic() + self.parameters.driver_wait_s
         while not self.scene_can_reset:
+            if time.monotonic() > deadline:
+                raise EpisodeError(
+                    f"the scripted teacher needs the simulator, and {qos.SIM_RESET_SERVICE} is "
+                    "not there; with a real arm use teacher:=person"
+                )
             yield
+
+    def _fresh_scene(self) -> Steps:
         yield from self.reset_scene()
         # A state from before the reset would send the teacher to where things were.
         self._state = None
@@ -139,7 +150,7 @@ class DemoNode(CommanderNode):
     def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = not self._started and not self.episodes.running
         response.message = "started" if response.success else "a demonstration is running"
-        self._started = True
+        self._started = self._started or response.success
         return response
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -34,6 +34,9 @@ _TICKS_PER_TASK_CHECK = 20
 # How far time may run ahead of a commander (50 Hz), and of a camera in pictures.
 _COMMAND_LAG_NS = 20_000_000
 _CAMERA_LAG_PERIODS = 1.5
+# Waiting longer than this, time is told once more: rclpy's executor now and then misses a timer
+# that fell due with the last /clock, and would only look again at the next.
+_NUDGE_NS = 30_000_000
 # Another arm in the domain is looked for before time starts, and for as long after as discovery
 # may take (3.1 s was the longest of 32 starts). Of two that start within that time of each other,
 # either may be the one that gives way.
@@ -81,6 +84,8 @@ class SimNode(ShellNode):
         self._epoch_ns = 0
         self._pacer = Pacer(CONTROL_PERIOD_NS, parameters.speed)
         self._followers: list[Follower] = []
+        self._waiting_since_ns: int | None = None
+        self._nudges = 0
         self._progress: deque[tuple[float, int]] = deque(maxlen=2)
         self._create_topics()
         self._create_services()
@@ -208,12 +213,25 @@ class SimNode(ShellNode):
         for _ in range(self._pacer.due(now_ns)):
             if any(follower.lags(self._world.time_ns, now_ns) for follower in self._followers):
                 self._pacer.pause(now_ns)
+                self._nudge(now_ns)
                 break
+            self._waiting_since_ns, self._nudges = None, 0
             self._tick()
             self._pacer.tick()
         if self._real_time:
             # Stamps stay ROS time across a hiccup.
             self._epoch_ns += (self._pacer.given_up - given_up) * CONTROL_PERIOD_NS
+
+    def _nudge(self, now_ns: int) -> None:
+        """Tell the time once more when it has stood still for a while."""
+        if self._waiting_since_ns is None:
+            self._waiting_since_ns = now_ns
+        elif now_ns - self._waiting_since_ns > _NUDGE_NS:
+            # A microsecond later each time: a clock that does not move wakes nobody.
+            self._nudges += 1
+            told_ns = self._epoch_ns + self._world.time_ns + 1000 * self._nudges
+            self._clock.publish(ClockMessage(clock=conversions.stamp_from_ns(told_ns)))
+            self._waiting_since_ns = now_ns
 
     def _tick(self) -> None:
         self._world.step()

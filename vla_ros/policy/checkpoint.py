@@ -68,13 +68,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, extra_files: dict[str, b
         if path.exists():
             path.rename(retired)
         temporary.rename(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if retired.exists() and not path.exists():
             retired.rename(path)
         raise CheckpointError(
-            f"checkpoint {path} cannot be written ({error.strerror or error}); "
-            "free the disk or choose another folder"
+            f"checkpoint {path} cannot be written ({error}); free the disk or choose another folder"
         ) from None
     shutil.rmtree(retired, ignore_errors=True)
 
