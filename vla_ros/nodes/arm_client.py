@@ -123,6 +123,9 @@ class ArmClient:
         """
         self.hold()
         self._limp = True
+        if self._measured is not None:
+            # Nothing is left of a motion that was under way.
+            self._guard.reset(*self._measured[1:])
 
         def resume(_: TorqueEnable.Response) -> None:
             if enable and self._measured is not None:
