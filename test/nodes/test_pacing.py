@@ -56,3 +56,4 @@ def test_time_waits_neither_for_one_never_heard_nor_for_one_that_fell_silent():
     follower.heard(0, now_ns=0)
     assert follower.lags(1000 * MS, now_ns=500 * MS)
     assert not follower.lags(1000 * MS, now_ns=501 * MS)
+    assert follower.times_lost == 1

@@ -19,6 +19,7 @@ from vla_ros.core.safety import CommandGuard, JointStateFilter, wx250s_limits
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.driver_setup import DriverError, DriverSetup, call
 from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.ticker import tick_every
 
 COMMAND_PERIOD_S = 0.02
 # A joint state older than this, by stamp or by arrival, stops the arm [s].
@@ -82,7 +83,7 @@ class ArmClient:
             JointState, f"{prefix}/joint_states", self._on_joint_state, qos.JOINT_STATES
         )
         self._torque = node.create_client(TorqueEnable, f"{prefix}/torque_enable")
-        self._timer = node.create_timer(COMMAND_PERIOD_S, self._tick)
+        self._timer = tick_every(node, COMMAND_PERIOD_S, self._tick)
         self._setup = DriverSetup(
             node, self._name, self._wait_s, lambda: self._measured is not None, self._activate
         )

@@ -19,6 +19,7 @@ from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.ticker import tick_every
 
 _TEACHER_RATE_HZ = 5.0
 
@@ -54,7 +55,7 @@ class DemoNode(CommanderNode):
             self.create_subscription(
                 JointState, qos.SIM_STATE_TOPIC, self._on_sim_state, qos.SIM_STATE
             )
-            self.create_timer(1.0 / _TEACHER_RATE_HZ, self._teach)
+            self._teaching_ticks = tick_every(self, 1.0 / _TEACHER_RATE_HZ, self._teach)
         else:
             self.create_service(Trigger, "~/start", self._on_start)
             self.create_service(Trigger, "~/stop", self._on_stop)

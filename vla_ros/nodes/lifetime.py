@@ -56,13 +56,15 @@ class ShellNode(Node):
         """Release what the node holds besides ROS; called once before it is destroyed."""
 
     def create_timer(self, timer_period_sec, callback, *args, **kwargs):
-        return super().create_timer(timer_period_sec, self._guarded(callback), *args, **kwargs)
+        return super().create_timer(timer_period_sec, self.guarded(callback), *args, **kwargs)
 
     def create_subscription(self, msg_type, topic, callback, *args, **kwargs):
-        guarded = self._guarded(callback)
+        guarded = self.guarded(callback)
         return super().create_subscription(msg_type, topic, guarded, *args, **kwargs)
 
-    def _guarded(self, callback: Callable) -> Callable:
+    def guarded(self, callback: Callable) -> Callable:
+        """Return `callback`, made to end the node with one sentence when it raises."""
+
         @functools.wraps(callback)
         def run_callback(*args: object) -> None:
             try:

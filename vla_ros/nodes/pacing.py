@@ -58,6 +58,7 @@ class Follower:
         self._max_lag_ns = max_lag_ns
         self._alive_ns = alive_ns
         self._last: tuple[int, int] | None = None
+        self.times_lost = 0
 
     def heard(self, sim_ns: int, now_ns: int) -> None:
         """Note that the stream has come to `sim_ns`, at the wall time `now_ns`."""
@@ -65,6 +66,10 @@ class Follower:
 
     def lags(self, sim_ns: int, now_ns: int) -> bool:
         """Return whether simulated time `sim_ns` should wait for it at wall time `now_ns`."""
-        if self._last is None or now_ns - self._last[1] > self._alive_ns:
+        if self._last is None or sim_ns - self._last[0] <= self._max_lag_ns:
             return False
-        return sim_ns - self._last[0] > self._max_lag_ns
+        if now_ns - self._last[1] > self._alive_ns:
+            self._last = None
+            self.times_lost += 1
+            return False
+        return True

@@ -27,6 +27,7 @@ from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.ticker import tick_every
 from vla_ros.policy.runner import PolicyRunner
 
 
@@ -77,7 +78,7 @@ class PolicyNode(CommanderNode):
             qos.CAMERA,
         )
         self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
-        self.create_timer(1.0 / self._runner.contract.rate_hz, self._decide)
+        self._decisions = tick_every(self, 1.0 / self._runner.contract.rate_hz, self._decide)
         self.episodes.say_task(self._task)
 
     def mission(self) -> Steps:

@@ -34,8 +34,7 @@ _TICKS_PER_TASK_CHECK = 20
 # How far time may run ahead of a commander (50 Hz), and of a camera in pictures.
 _COMMAND_LAG_NS = 20_000_000
 _CAMERA_LAG_PERIODS = 1.5
-# Waiting longer than this, time is told once more: rclpy's executor now and then misses a timer
-# that fell due with the last /clock, and would only look again at the next.
+# Waiting longer than this, time is told once more: rclpy listens to /clock by best effort.
 _NUDGE_NS = 30_000_000
 # Another arm in the domain is looked for before time starts, and for as long after as discovery
 # may take (3.1 s was the longest of 32 starts). Of two that start within that time of each other,
@@ -83,9 +82,8 @@ class SimNode(ShellNode):
         self._real_time = parameters.speed == 1.0
         self._epoch_ns = 0
         self._pacer = Pacer(CONTROL_PERIOD_NS, parameters.speed)
-        self._followers: list[Follower] = []
+        self._followers: dict[str, Follower] = {}
         self._waiting_since_ns: int | None = None
-        self._nudges = 0
         self._progress: deque[tuple[float, int]] = deque(maxlen=2)
         self._create_topics()
         self._create_services()
@@ -109,6 +107,7 @@ class SimNode(ShellNode):
         self._task_states = self.create_publisher(String, qos.SIM_TASK_STATE_TOPIC, qos.LATCHED)
         if not self._real_time:
             self._clock = self.create_publisher(ClockMessage, "/clock", qos.COMMANDS)
+            self._clock_message = ClockMessage()
             self._follow_all()
         driver = self._world.driver
         # xs_sdk's own subscriptions keep 10.
@@ -134,8 +133,7 @@ class SimNode(ShellNode):
             self._follow(CameraInfo, f"/{name}/camera_info", qos.CAMERA, camera_lag_ns)
 
     def _follow(self, message_type, topic: str, profile, lag_ns: int) -> None:
-        follower = Follower(lag_ns)
-        self._followers.append(follower)
+        follower = self._followers[topic] = Follower(lag_ns)
 
         def heard(message) -> None:
             stamp_ns = conversions.ns_from_stamp(message.header.stamp)
@@ -211,26 +209,31 @@ class SimNode(ShellNode):
         now_ns = time.monotonic_ns()
         given_up = self._pacer.given_up
         for _ in range(self._pacer.due(now_ns)):
-            if any(follower.lags(self._world.time_ns, now_ns) for follower in self._followers):
+            if any(self._waits_for(topic, now_ns) for topic in self._followers):
                 self._pacer.pause(now_ns)
                 self._nudge(now_ns)
                 break
-            self._waiting_since_ns, self._nudges = None, 0
+            self._waiting_since_ns = None
             self._tick()
             self._pacer.tick()
         if self._real_time:
             # Stamps stay ROS time across a hiccup.
             self._epoch_ns += (self._pacer.given_up - given_up) * CONTROL_PERIOD_NS
 
+    def _waits_for(self, topic: str, now_ns: int) -> bool:
+        follower = self._followers[topic]
+        times_lost = follower.times_lost
+        waits = follower.lags(self._world.time_ns, now_ns)
+        if follower.times_lost > times_lost:
+            self.get_logger().info(f"time goes on without {topic}: nothing was heard there for 2 s")
+        return waits
+
     def _nudge(self, now_ns: int) -> None:
         """Tell the time once more when it has stood still for a while."""
         if self._waiting_since_ns is None:
             self._waiting_since_ns = now_ns
         elif now_ns - self._waiting_since_ns > _NUDGE_NS:
-            # A microsecond later each time: a clock that does not move wakes nobody.
-            self._nudges += 1
-            told_ns = self._epoch_ns + self._world.time_ns + 1000 * self._nudges
-            self._clock.publish(ClockMessage(clock=conversions.stamp_from_ns(told_ns)))
+            self._clock.publish(self._clock_message)
             self._waiting_since_ns = now_ns
 
     def _tick(self) -> None:
@@ -239,7 +242,8 @@ class SimNode(ShellNode):
         stamp_ns = self._epoch_ns + self._world.time_ns
         stamp = conversions.stamp_from_ns(stamp_ns)
         if not self._real_time and ticks % _TICKS_PER_CLOCK == 0:
-            self._clock.publish(ClockMessage(clock=stamp))
+            self._clock_message.clock = stamp
+            self._clock.publish(self._clock_message)
         message = self._joint_message
         message.header.stamp = stamp
         _, position, velocity, effort = self._world.joint_state()
