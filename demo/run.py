@@ -32,7 +32,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training.bags import Bag  # noqa: E402  (the repository's root is on the path only now)
+from training.bags import Bag, finished_bags  # noqa: E402  (the repository's root is on the path only now)
 
 TASK = "put the carrot on the plate"
 CAMERA = ["camera_width:=128", "camera_height:=128", "camera_rate:=10"]
@@ -165,15 +165,6 @@ def run_script(title: str, command: list[str], log: Path) -> float:
     if process.returncode:
         raise step_failed(title, process.returncode, log)
     return round(time.monotonic() - start, 1)
-
-
-def finished_bags(folder: Path) -> list[Path]:
-    """Return the bags below `folder` that the recorder has closed, in order of their names."""
-    return sorted(
-        path.parent
-        for path in folder.glob("**/metadata.yaml")
-        if not any(part.endswith(".part") for part in path.parts)
-    )
 
 
 def record(args: argparse.Namespace, bags: Path, logs: Path) -> dict:

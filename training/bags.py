@@ -4,6 +4,7 @@ Only message stamps leave this module, never the time of arrival. A message that
 raises `BagError` naming bag and topic; a joint message that is no measurement is counted instead.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -49,17 +50,24 @@ def find_bags(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise BagError(f"{path} does not exist; give a bag folder or a folder of bags")
-        below = [
-            metadata.parent
-            for metadata in sorted(path.glob("**/metadata.yaml"))
-            if not any(part.endswith(".part") for part in metadata.parts)
-        ]
+        below = finished_bags(path)
         if not below:
             raise BagError(
                 f"{path} holds no bag (no metadata.yaml); give a bag folder or a folder of bags"
             )
         found += below
     return list(dict.fromkeys(found))
+
+
+def finished_bags(folder: Path) -> list[Path]:
+    """Return the bag folders at and below `folder`, sorted; bags may be recorded meanwhile."""
+    found = []
+    # os.walk passes over folders that vanish under it: a bag's `.part` does when it is saved.
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(".part")]
+        if "metadata.yaml" in files:
+            found.append(Path(parent))
+    return sorted(found)
 
 
 class Bag:

@@ -1,8 +1,10 @@
+import os
+
 import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin
 
-from training.bags import Bag, find_bags
+from training.bags import Bag, find_bags, finished_bags
 from vla_ros.core import arm
 from vla_ros.core.errors import BagError
 
@@ -117,3 +119,22 @@ def test_refuses_an_event_that_is_not_ours(write):
         pytest.raises(BagError, match="/vla/episode in bag .*is not JSON"),
     ):
         bag.episode_events()
+
+
+def test_a_bag_that_is_saved_while_one_looks_for_bags_does_no_harm(tmp_path, monkeypatch):
+    """The recorder takes `x.part` away between the listing of its parent and its own."""
+    for name in ("a/one", "a/two.part/two", "b.part"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "metadata.yaml").touch()
+    vanishing = tmp_path / "a" / "three"
+    vanishing.mkdir()
+    scandir = os.scandir
+
+    def scan(path):
+        if str(path) == str(vanishing):
+            vanishing.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert finished_bags(tmp_path) == [tmp_path / "a" / "one"]
+    assert not vanishing.exists(), "nothing vanished: the test shows nothing"
