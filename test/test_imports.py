@@ -21,6 +21,8 @@ ROS = {
     "rosgraph_msgs",
     "trajectory_msgs",
     "interbotix_xs_msgs",
+    "diagnostic_msgs",
+    "lifecycle_msgs",
 }
 STANDARD = set(sys.stdlib_module_names)
 # Core computes: nothing of the standard library that reads a clock, a file or the machine.
@@ -39,7 +41,9 @@ PURE = {
 CORE, POLICY, SIM = "vla_ros.core", "vla_ros.policy", "vla_ros.sim"
 MESSAGES = {
     "builtin_interfaces",
+    "diagnostic_msgs",
     "interbotix_xs_msgs",
+    "lifecycle_msgs",
     "rcl_interfaces",
     "rosgraph_msgs",
     "sensor_msgs",

@@ -22,6 +22,7 @@ COMMANDED = _profile(10)
 # A busy renderer falls behind a little rather than leave pictures out.
 SIM_STATE = _profile(5)
 EPISODE = _profile(10)
+DIAGNOSTICS = _profile(10)
 # What a late joiner must still see.
 LATCHED = _profile(1, latched=True)
 # The recorder's own subscriptions: nothing may be lost while a chunk is compressed.
@@ -32,6 +33,7 @@ COMMANDED_TOPIC = "/vla/commanded"
 EPISODE_TOPIC = "/vla/episode"
 TASK_TOPIC = "/vla/task"
 RECORDING_TOPIC = "/vla/recording"
+DIAGNOSTICS_TOPIC = "/diagnostics"
 SIM_STATE_TOPIC = "/sim/state"
 SIM_TASK_STATE_TOPIC = "/sim/task_state"
 SIM_RESET_SERVICE = "/sim/reset"
