@@ -6,6 +6,7 @@ raises `BagError` naming bag and topic; a joint message that is no measurement i
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -17,8 +18,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from vla_ros.core import arm
 from vla_ros.core.episode import EpisodeEvent
-from vla_ros.core.errors import BagError, ContractError, EpisodeError
+from vla_ros.core.errors import BagError, ContractError, EpisodeError, SafetyError
 from vla_ros.core.resample import NS_PER_S
+from vla_ros.core.safety import JointStateFilter, wx250s_limits
 from vla_ros.policy.preprocess import decode_jpeg
 
 EPISODE_TOPIC = "/vla/episode"
@@ -130,6 +132,50 @@ class Bag:
         for message in self._messages(self.joint_topic, "sensor_msgs/msg/JointState"):
             yield _stamp_ns(message), list(message.name), np.array(message.position, np.float64)
 
+    def believed_joints(self, refused: Counter) -> Iterator[tuple[int, tuple[np.ndarray, float]]]:
+        """Yield (stamp [ns], (joints (6,) [rad], opening [0, 1])) of the joint states to believe.
+
+        The live filter decides; what it refuses is counted in `refused`.
+        """
+        joint_filter = JointStateFilter(wx250s_limits())
+        for stamp_ns, names, position in self.joint_states():
+            try:
+                yield stamp_ns, joint_filter.accept(stamp_ns, names, position)
+            except SafetyError:
+                refused["refused joint state messages"] += 1
+
+    def intrinsics(self, camera: str) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+        """Return ((width, height) [px], K (3, 3) [px], plumb_bob distortion) of the camera.
+
+        Raises:
+            BagError: the camera is not calibrated, its distortion model is another one, or its
+                calibration changes within the bag.
+        """
+        topic = f"/{camera}/camera_info"
+        self.require_topics(topic)
+        said: tuple | None = None
+        for message in self._messages(topic, "sensor_msgs/msg/CameraInfo"):
+            model = message.distortion_model
+            facts = (message.width, message.height, model, *message.k, *message.d)
+            if said not in (None, facts):
+                raise BagError(
+                    f"{topic} in bag {self.path} changes on the way; record one calibration a bag"
+                )
+            said = facts
+        assert said is not None  # require_topics saw messages, and fewer of them is an error
+        width, height, model, *numbers = said
+        if numbers[0] == 0:
+            raise BagError(
+                f"{topic} in bag {self.path} has no intrinsics (k[0] is 0): calibrate the camera, "
+                "give the file as calibration:=FILE and record again"
+            )
+        if model not in ("plumb_bob", "rational_polynomial", ""):
+            raise BagError(
+                f"{topic} in bag {self.path} has the distortion model {model!r}; calibrate with "
+                "plumb_bob"
+            )
+        return (int(width), int(height)), np.reshape(numbers[:9], (3, 3)), np.array(numbers[9:])
+
     def commanded(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (stamp [ns], commanded (7,) float64: 6 arm joints [rad], opening [0, 1]).
 
@@ -184,6 +230,11 @@ class Bag:
                 f"{topic} in bag {self.path} cannot be read ({_first_line(error)}); "
                 "the bag is damaged: leave it out, or record it again"
             ) from None
+
+
+def bag_label(path: Path) -> str:
+    """Return session and episode: every session counts its episodes from 0."""
+    return "/".join(path.resolve().parts[-2:])
 
 
 def image_topic(camera: str) -> str:

@@ -16,14 +16,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.bags import COMMANDED_TOPIC, EPISODE_TOPIC, Bag, find_bags, image_topic
+from training.bags import (
+    COMMANDED_TOPIC,
+    EPISODE_TOPIC,
+    Bag,
+    bag_label,
+    find_bags,
+    image_topic,
+)
 from training.frames import MIN_FRAMES, MaxAge, Segment, Streams, segments_from_streams
 from training.lerobot_layout import DatasetWriter
 from training.provenance import code_version
 from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.episode import EpisodeEvent
-from vla_ros.core.errors import BagError, ContractError, SafetyError, VlaError
-from vla_ros.core.safety import JointStateFilter, wx250s_limits
+from vla_ros.core.errors import BagError, ContractError, VlaError
 from vla_ros.policy.preprocess import decode_jpeg, encode_jpeg, resize_rgb
 
 JPEG_QUALITY = 95
@@ -119,11 +125,6 @@ def _convert_bag(path: Path, writer: DatasetWriter, max_age: MaxAge, robot_name:
     }
 
 
-def bag_label(path: Path) -> str:
-    """Return session and episode: every session counts its episodes from 0."""
-    return "/".join(path.resolve().parts[-2:])
-
-
 def _events(bag: Bag) -> tuple[EpisodeEvent, EpisodeEvent | None]:
     events = bag.episode_events()
     starts = [event for event in events if event.event == "start"]
@@ -140,12 +141,7 @@ def read_streams(bag: Bag, camera: str, max_age: MaxAge) -> tuple[Streams, Count
     """Return the bag's streams (images as JPEG bytes) and the count of refused joint states."""
     streams = Streams.empty(max_age)
     refused: Counter = Counter()
-    joint_filter = JointStateFilter(wx250s_limits())
-    for stamp_ns, names, position in bag.joint_states():
-        try:
-            streams.joints.push(stamp_ns, joint_filter.accept(stamp_ns, names, position))
-        except SafetyError:
-            refused["refused joint state messages"] += 1
+    streams.joints.extend(bag.believed_joints(refused))
     streams.commanded.extend(bag.commanded())
     streams.images.extend(bag.jpegs(camera))
     return streams, refused
