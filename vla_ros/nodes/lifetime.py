@@ -1,9 +1,13 @@
 """How every node of the package starts, stops and fails: one place for all of them.
 
-A node ends in one of three ways, and each leaves the graph clean:
-- its work is done, or it failed: `finish` or `fail`;
-- SIGINT or SIGTERM, once or twice: `stop` is called once and may take `STOP_LIMIT_S`, with the
-  graph still alive, so that a bag can be closed and its state be published;
+A node is a managed node (lifecycle). With the parameter `autostart`, the default, it configures
+and activates itself; without, somebody else does, by its service `~/change_state`.
+
+A node ends in one of four ways, and each leaves the graph clean:
+- its work is done: `finish`;
+- it failed: `fail`, which gives `stop` the time to come to rest and to save what there is;
+- SIGINT or SIGTERM, once or twice, or the transition `shutdown`: `stop` is called once and may
+  take `STOP_LIMIT_S`, with the graph still alive;
 - the ROS context is shut down by another hand.
 """
 
@@ -16,44 +20,117 @@ from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from vla_ros.core.errors import VlaError
+from vla_ros.nodes.params import LifecycleParameters, declare_fields
 
 # A launch escalates from SIGINT to SIGTERM after 5 s.
 STOP_LIMIT_S = 4.0
 # How long a signal may wait for Python to look at it.
 _SIGNAL_POLL_S = 0.1
+_INTERNAL = "an internal error stopped the node, see the log above; please report it"
+_SUCCESS = TransitionCallbackReturn.SUCCESS
+_ENTITIES = ("publisher", "subscription", "client", "service", "timer")
 
 
-class ShellNode(Node):
-    """A node that knows how to end; its callbacks end it with one sentence when they raise."""
+class ShellNode(LifecycleNode):
+    """A managed node that knows how to end; what its callbacks raise ends it with one sentence.
+
+    Subclasses declare their parameters in `__init__` and override `configure`, `activate` and
+    `deactivate`. Each may raise VlaError: the transition is refused then, and where the node was
+    starting by itself, it ends with the sentence.
+
+    Attributes:
+        autostart: whether `run` configures and activates the node.
+        exit_sentence: why it failed; empty while it did not.
+    """
 
     def __init__(self, name: str, **options: object) -> None:
         # Before the base: it creates guarded subscriptions of its own (/clock).
         self.done = Future()
         self.exit_sentence = ""
+        self.stop_deadline_s: float | None = None
+        self._refusal: VlaError | None = None
+        self._brings_itself_up = False
+        self._undo: list[Callable[[], object]] = []
+        self._kept: set[int] = set()
         super().__init__(name, **options)
+        self.autostart = declare_fields(self, LifecycleParameters).autostart
+        # rclpy lets a transition that is illegal now, a client's mistake, end the process.
+        service = self._service_change_state
+        service.callback = functools.partial(_change_state, service.callback)
 
-    def finish(self, exit_code: int = 0) -> None:
-        """End the process with `exit_code` once the running callback has returned."""
-        if not self.done.done():
-            self.done.set_result(exit_code)
+    # --- what subclasses say ---
 
-    def fail(self, sentence: str) -> None:
-        """End the process with exit code 1 and `sentence` on stderr."""
-        if not self.done.done():
-            self.exit_sentence = sentence
-            self.done.set_result(1)
+    def configure(self) -> None:
+        """Check, load and create; the graph's entities made here are destroyed at cleanup."""
+
+    def activate(self) -> None:
+        """Begin the work; from here on the node may move things."""
+
+    def deactivate(self) -> None:
+        """Stop the work, so that `activate` can begin it anew; what takes time may go on after."""
+
+    def cleanup(self) -> None:
+        """Refuse, by VlaError, to be cleaned up now; releasing is the business of `close`."""
 
     def stop(self) -> None:
-        """React to SIGINT or SIGTERM; a node that needs time overrides this and finishes later."""
-        self.finish(0)
+        """Come to an end after a signal or a failure; override to take time, then `finish`."""
+        self.finish()
 
     def close(self) -> None:
-        """Release what the node holds besides ROS; called once before it is destroyed."""
+        """Release what the node holds besides ROS: at cleanup, and once more at the end."""
+
+    # --- what subclasses call ---
+
+    @property
+    def state(self) -> str:
+        """The lifecycle state's name, such as "inactive" or "active"."""
+        return self._state_machine.current_state[1]
+
+    def finish(self, exit_code: int = 0) -> None:
+        """End the process with `exit_code`, 1 after a failure, once the callback has returned."""
+        if not self.done.done():
+            self.done.set_result(1 if self.exit_sentence else exit_code)
+
+    def fail(self, sentence: str) -> None:
+        """End the process with exit code 1 and `sentence` on stderr, after `stop` has finished.
+
+        A second failure ends it at once: what is broken cannot be put to rest.
+        """
+        self.exit_sentence = self.exit_sentence or sentence
+        if self.stop_deadline_s is not None:
+            self.finish()
+        self.begin_stop()
+
+    def begin_stop(self) -> None:
+        """Have the node end within `STOP_LIMIT_S`; a second call changes nothing."""
+        if self.stop_deadline_s is None:
+            self.stop_deadline_s = time.monotonic() + STOP_LIMIT_S
+            self.guarded(self.stop)()
+
+    def undo_at_cleanup(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called when what `configure` made is destroyed."""
+        self._undo.append(callback)
+
+    def guarded(self, callback: Callable) -> Callable:
+        """Return `callback`, made to end the node with one sentence when it raises."""
+
+        @functools.wraps(callback)
+        def run_callback(*args: object) -> object:
+            try:
+                return callback(*args)
+            except VlaError as error:
+                self.fail(str(error))
+            except Exception:  # the outermost frame of a callback: report, then end
+                self.get_logger().error(traceback.format_exc())
+                self.fail(_INTERNAL)
+            return None
+
+        return run_callback
 
     def create_timer(self, timer_period_sec, callback, *args, **kwargs):
         return super().create_timer(timer_period_sec, self.guarded(callback), *args, **kwargs)
@@ -62,20 +139,89 @@ class ShellNode(Node):
         guarded = self.guarded(callback)
         return super().create_subscription(msg_type, topic, guarded, *args, **kwargs)
 
-    def guarded(self, callback: Callable) -> Callable:
-        """Return `callback`, made to end the node with one sentence when it raises."""
+    def create_service(self, srv_type, srv_name, callback, *args, **kwargs):
+        guarded = self.guarded(callback)
 
-        @functools.wraps(callback)
-        def run_callback(*args: object) -> None:
-            try:
-                callback(*args)
-            except VlaError as error:
-                self.fail(str(error))
-            except Exception:  # the outermost frame of a callback: report, then end
-                self.get_logger().error(traceback.format_exc())
-                self.fail("an internal error stopped the node, see the log above; please report it")
+        def answer(request: object, response: object) -> object:
+            answered = guarded(request, response)
+            return response if answered is None else answered
 
-        return run_callback
+        return super().create_service(srv_type, srv_name, answer, *args, **kwargs)
+
+    # --- the transitions ---
+
+    def bring_up(self) -> None:
+        """Configure and activate.
+
+        Raises:
+            VlaError: what one of the two raised; an internal error is logged with its traceback.
+        """
+        self._brings_itself_up = True
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != _SUCCESS:
+                raise self._refusal
+        self._brings_itself_up = False
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._kept = {id(entity) for kind in _ENTITIES for entity in getattr(self, f"{kind}s")}
+        result = self._attempt("configure", self.configure)
+        if result != _SUCCESS:
+            self._release()
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("activate", self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._attempt("deactivate", self.deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = self._attempt("clean up", self.cleanup)
+        if result == _SUCCESS:
+            self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.begin_stop()
+        return _SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        # After an internal error the node ends; nobody shall take it up again.
+        return TransitionCallbackReturn.FAILURE
+
+    def _attempt(self, what: str, body: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            body()
+            return _SUCCESS
+        except VlaError as error:
+            self._refusal = error
+            if not self._brings_itself_up:
+                self.get_logger().error(f"cannot {what}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it
+            self._refusal = VlaError(_INTERNAL)
+            self.get_logger().error(traceback.format_exc())
+            if not self._brings_itself_up:
+                self.fail(_INTERNAL)
+            return TransitionCallbackReturn.ERROR
+
+    def _release(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+        self.close()
+        for kind in _ENTITIES:
+            destroy = getattr(self, f"destroy_{kind}")
+            for entity in list(getattr(self, f"{kind}s")):
+                if id(entity) not in self._kept:
+                    destroy(entity)
+
+
+def _change_state(change_state: Callable, request: object, response: object) -> object:
+    try:
+        return change_state(request, response)
+    except RuntimeError:  # rclpy's RCLError, whose class is private
+        response.success = False
+        return response
 
 
 def run(make_node: Callable[[], ShellNode], name: str) -> int:
@@ -88,6 +234,8 @@ def run(make_node: Callable[[], ShellNode], name: str) -> int:
     try:
         _init(name)
         node = make_node()
+        if node.autostart:
+            node.bring_up()
         exit_code = _spin(node)
         if node.exit_sentence:
             raise VlaError(node.exit_sentence)
@@ -119,7 +267,6 @@ def _init(name: str) -> None:
 
 
 def _spin(node: ShellNode) -> int:
-    stop_deadline = None
     signalled = False
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -132,10 +279,10 @@ def _spin(node: ShellNode) -> int:
     executor.add_node(node)
     while not node.done.done():
         executor.spin_until_future_complete(node.done, timeout_sec=_SIGNAL_POLL_S)
-        if signalled and stop_deadline is None:
-            stop_deadline = time.monotonic() + STOP_LIMIT_S
-            node.stop()
-        if not rclpy.ok() or (stop_deadline is not None and time.monotonic() > stop_deadline):
+        if signalled:
+            node.begin_stop()
+        deadline_s = node.stop_deadline_s
+        if not rclpy.ok() or (deadline_s is not None and time.monotonic() > deadline_s):
             return 0
     return node.done.result()
 

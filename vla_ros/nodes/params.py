@@ -10,8 +10,8 @@ from vla_ros.core.errors import VlaError
 
 Parameters = TypeVar("Parameters")
 
-# Names that rclpy itself declares or reads.
-_FOREIGN_PREFIXES = ("use_sim_time", "qos_overrides.", "start_type_description_service")
+# Names that rclpy reads without declaring them.
+_FOREIGN_PREFIXES = ("qos_overrides.",)
 
 
 class ParameterError(VlaError):
@@ -48,22 +48,43 @@ def parameter(
     return dataclasses.field(default=default, metadata=facts)
 
 
+@dataclasses.dataclass(frozen=True)
+class LifecycleParameters:
+    """Parameters that every node of the package has besides its own."""
+
+    autostart: bool = parameter(
+        True, "Whether the node configures and activates itself; false: somebody else does."
+    )
+
+
 def declare(node: Node, parameters_class: type[Parameters]) -> Parameters:
     """Declare every field of `parameters_class` on the node and return the values it got.
 
     Raises:
         ParameterError: a value has the wrong type or is out of range, or a name is unknown.
     """
+    names = [field.name for field in dataclasses.fields(parameters_class)]
+    # Not public, but rclpy ignores misspelt names in silence.
+    for name in node._parameter_overrides:
+        is_known = name in names or node.has_parameter(name)
+        if not is_known and not name.startswith(_FOREIGN_PREFIXES):
+            raise ParameterError(
+                f"unknown parameter {name!r} of node {node.get_name()}: use one of {names}"
+            )
+    return declare_fields(node, parameters_class)
+
+
+def declare_fields(node: Node, parameters_class: type[Parameters]) -> Parameters:
+    """Declare as `declare` does, and leave other names alone.
+
+    Raises:
+        ParameterError: a value has the wrong type or is out of range.
+    """
     where = f"node {node.get_name()}"
-    fields = dataclasses.fields(parameters_class)
-    names = [field.name for field in fields]
-    overrides = node._parameter_overrides  # not public, but rclpy ignores misspelt names in silence
-    for name in overrides:
-        if name not in names and not name.startswith(_FOREIGN_PREFIXES):
-            raise ParameterError(f"unknown parameter {name!r} of {where}: use one of {names}")
+    overrides = node._parameter_overrides
     values = {}
     defaults = parameters_class()
-    for field in fields:
+    for field in dataclasses.fields(parameters_class):
         default = getattr(defaults, field.name)
         if field.name in overrides:  # before rclpy does, whose refusal is a traceback
             _checked(field, default, overrides[field.name].value, where)

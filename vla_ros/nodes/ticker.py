@@ -34,6 +34,8 @@ class Schedule:
 def tick_every(node: ShellNode, period_s: float, callback: Callable[[], None]) -> object:
     """Call `callback` every `period_s` of the node's time; return what must be kept alive.
 
+    It ends when the node is cleaned up.
+
     Under simulated time the callback runs within the /clock message's own callback: rclpy's
     event-driven executor now and then misses a ROS-time timer that falls due with a jump of the
     clock, and then everything that waits for its answer stands still.
@@ -51,4 +53,6 @@ def tick_every(node: ShellNode, period_s: float, callback: Callable[[], None]) -
     threshold = JumpThreshold(
         min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1)
     )
-    return clock.create_jump_callback(threshold, post_callback=on_jump)
+    handle = clock.create_jump_callback(threshold, post_callback=on_jump)
+    node.undo_at_cleanup(handle.unregister)
+    return handle
