@@ -37,6 +37,8 @@ DIAGNOSTICS_TOPIC = "/diagnostics"
 SIM_STATE_TOPIC = "/sim/state"
 SIM_TASK_STATE_TOPIC = "/sim/task_state"
 SIM_RESET_SERVICE = "/sim/reset"
+SIM_FAULT_TOPIC = "/sim/fault"
+SIM_FAULT_STATE_TOPIC = "/sim/fault_state"
 
 # Publishers that a late subscriber must still hear.
 LATCHED_TOPICS = (TASK_TOPIC, RECORDING_TOPIC, SIM_TASK_STATE_TOPIC)
