@@ -38,7 +38,7 @@ PURE = {
     "math",
     "typing",
 }
-CORE, POLICY, SIM = "vla_ros.core", "vla_ros.policy", "vla_ros.sim"
+CORE, POLICY, SIM, BAGS = "vla_ros.core", "vla_ros.policy", "vla_ros.sim", "vla_ros.bags"
 MESSAGES = {
     "builtin_interfaces",
     "diagnostic_msgs",
@@ -56,9 +56,11 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     "vla_ros/sim": {CORE, SIM, "numpy", "mujoco"} | STANDARD,
     "vla_ros/policy": {CORE, POLICY, "numpy", "torch", "cv2", "safetensors", "transformers"}
     | STANDARD,
-    "vla_ros/nodes": {CORE, POLICY, SIM, "vla_ros.nodes", "numpy", "torch", "cv2", "yaml"}
+    # Files of recordings, for the node that writes them and for those who read them without ROS.
+    "vla_ros/bags": {CORE, BAGS, "rosbags"} | STANDARD,
+    "vla_ros/nodes": {CORE, POLICY, SIM, BAGS, "vla_ros.nodes", "numpy", "torch", "cv2", "yaml"}
     | {"rosbags"} | ROS_PYTHON | MESSAGES | STANDARD,
-    "training": {CORE, POLICY, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
+    "training": {CORE, POLICY, BAGS, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
     | STANDARD,
     "launch": {"vla_ros.nodes.launching", "launch", "launch_ros", "ament_index_python", "typing"},
 }  # fmt: skip
@@ -132,6 +134,8 @@ def test_ring_imports_only_what_its_arrows_allow(ring):
         ("vla_ros/policy", "from vla_ros.sim.world import World"),
         ("vla_ros/sim", "import sensor_msgs.msg"),
         ("vla_ros/sim", "import av"),
+        ("vla_ros/bags", "from vla_ros.nodes import qos"),
+        ("vla_ros/bags", "import rclpy"),
         ("training", "from vla_ros.nodes.camera import main"),
         ("training", "from vla_ros.sim.world import World"),
         ("training", "def f():\n    from vla_ros import sim"),
@@ -200,7 +204,7 @@ def module_names(*folders: str) -> list[str]:
 
 @pytest.mark.slow
 def test_learning_half_runs_without_ros():
-    modules = module_names("vla_ros/core", "vla_ros/policy", "training")
+    modules = module_names("vla_ros/core", "vla_ros/policy", "vla_ros/bags", "training")
     assert loaded_after_importing(modules, ROS) == set()
 
 

@@ -1,0 +1,117 @@
+"""The folder in which a bag grows: `<session>/<id>.part`, locked by who writes or repairs it."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+from vla_ros.core.errors import BagError
+
+SUFFIX = ".part"
+_LOCK = ".lock"
+_FACTS = "facts.json"
+
+
+class PartFolder:
+    """An unfinished bag's folder, `<id>.part`, that holds the bag as `<id>/`.
+
+    The bag has its final folder name in it already, so that the file names in its metadata stay
+    true. The lock goes with the process that holds it, however it ends.
+
+    Args:
+        path: the folder, whether it exists or not.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.episode_id = path.name.removesuffix(SUFFIX)
+        self.bag = path / self.episode_id
+        self.final = path.with_name(self.episode_id)
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, session: Path, episode_id: str) -> "PartFolder":
+        """Return a new folder, locked.
+
+        Raises:
+            BagError: the episode exists already, finished or not, or the folder cannot be made.
+        """
+        part = cls(session / f"{episode_id}{SUFFIX}")
+        for path in (part.final, part.path):
+            if path.exists():
+                raise BagError(
+                    f"{path} exists already; choose another session name or move it away"
+                )
+        try:
+            part.path.mkdir(parents=True)
+            if not part.lock():
+                raise BlockingIOError("another process took it")
+        except OSError as error:
+            raise BagError(
+                f"{part.path} cannot be made ({error.strerror or error}); choose another out"
+            ) from None
+        return part
+
+    def lock(self) -> bool:
+        """Take the folder for this process; False when another one has it, or it is gone."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        if not (self.path / _LOCK).exists():  # it was finished between the two steps above
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    def unlock(self) -> None:
+        """Let others take the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_facts(self, facts: dict[str, str]) -> None:
+        """Keep what is known when the bag starts, for the case that nobody ends it."""
+        (self.path / _FACTS).write_text(json.dumps(facts, ensure_ascii=False))
+
+    def facts(self) -> dict[str, str]:
+        """Return what `write_facts` kept, empty where that did not come to be."""
+        try:
+            facts = json.loads((self.path / _FACTS).read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in facts.items()} if isinstance(facts, dict) else {}
+
+    def finish(self, bag: Path) -> Path:
+        """Give the complete `bag` its final name, on the disk for good, and drop this folder.
+
+        Raises:
+            OSError: the disk refused it.
+        """
+        for path in sorted(bag.iterdir()):
+            sync(path)
+        sync(bag)
+        bag.rename(self.final)
+        sync(self.final.parent)
+        self.remove()
+        return self.final
+
+    def remove(self) -> None:
+        """Delete the folder with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.unlock()
+
+
+def sync(path: Path) -> None:
+    """Have a file's or a folder's content on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
