@@ -7,6 +7,9 @@ import numpy as np
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import SafetyError
 
+# A measured joint may stand this far outside its limits (zero offset, or resting
+# without torque against its stop).
+MEASURED_TOLERANCE_RAD = 0.1
 # Goals at a register's last count are refused by the servo without a word: stay 3 counts inside.
 _POSITION_MARGIN_RAD = 0.005
 # Kept between a clamped tool pose and the bound, for the solver's and the servo's inaccuracy.

@@ -3,24 +3,29 @@
 The Interbotix driver clamps nothing, rejects no NaN and reports a failed read as -pi on every
 joint. `JointStateFilter` therefore judges what comes in and `CommandGuard` what goes out.
 Neither reads a clock: a guard's step is one command period, a filter's time is the stamps'.
+What lies between the two - does the arm do what it is told? - is `monitor.ArmMonitor`'s.
 """
 
 import numpy as np
 
-from vla_ros.core import arm
 from vla_ros.core.errors import SafetyError
-from vla_ros.core.limits import SafetyLimits, finite_joints, require_range, wx250s_limits
+from vla_ros.core.joint_states import JointStateFilter
+from vla_ros.core.limits import (
+    MEASURED_TOLERANCE_RAD,
+    SafetyLimits,
+    finite_joints,
+    require_range,
+    wx250s_limits,
+)
 
 __all__ = ["CommandGuard", "JointStateFilter", "SafetyLimits", "wx250s_limits"]
 
 # Inverse kinematics may end on a URDF limit, and hand-typed poses are rounded: up to this far
 # outside, a target is clipped; further out it is refused.
 _TARGET_TOLERANCE_RAD = 0.02
-# A measured joint may stand this far outside its limits (zero offset, or resting
-# without torque against its stop).
-_MEASURED_TOLERANCE_RAD = 0.1
-# A failed read gives every joint about -pi (xs_sdk's default behaviour).
-_FAILED_READ_TOLERANCE_RAD = 1e-2
+# A resting arm is measured this close to its command: gravity bends it, and at the servos' gains
+# 0.1 rad takes about half of the stall current.
+_RESYNC_RAD = 0.1
 _ROUNDING_M = 1e-9
 # Columns of `SafetyLimits.excess`. A straight way in joint space from outside the box bends, so
 # it may go this much further out before it comes in; deeper into the table it may not go.
@@ -87,7 +92,7 @@ class CommandGuard:
             SafetyError: not finite, wrong shape, or far outside the joint limits.
         """
         q = finite_joints(q_measured, opening, "measured pose")
-        require_range(q, self.limits, _MEASURED_TOLERANCE_RAD, "measured pose")
+        require_range(q, self.limits, MEASURED_TOLERANCE_RAD, "measured pose")
         self._q = np.clip(q, self.limits.low_rad, self.limits.high_rad)
         self._u = np.zeros(6)
         self._target = self._q.copy()
@@ -95,6 +100,29 @@ class CommandGuard:
         self._blocked = False
         excess = self.limits.excess(self._q[None])[0]
         self._allowed = np.where(excess > 0.0, excess + _DETOUR_M, 0.0)
+
+    def resync(self, q_measured: np.ndarray, opening: float) -> bool:
+        """Start anew after a time in which the arm may have gone elsewhere.
+
+        Where it is measured within 0.1 rad of the command, that command stays: the arm does not
+        twitch, nor sink a little each time. Otherwise this is `reset`, the one command that may
+        jump, and only to where the arm is.
+
+        Returns:
+            Whether it was a `reset`.
+
+        Raises:
+            SafetyError: not finite, wrong shape, or far outside the joint limits.
+        """
+        q = finite_joints(q_measured, opening, "measured pose")
+        if self._q is not None and np.all(np.abs(q - self._q) <= _RESYNC_RAD):
+            return False
+        self.reset(q, opening)
+        return True
+
+    def halt(self) -> None:
+        """Note that commands paused until the servos came to rest at the last one."""
+        self._u = np.zeros(6)
 
     def step(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
         """Return the next command (6,) [rad] and opening, one period further towards a target.
@@ -194,77 +222,3 @@ class CommandGuard:
             return False
         self._allowed = np.where(worst > 0.0, np.minimum(self._allowed, worst + _DETOUR_M), 0.0)
         return True
-
-
-class JointStateFilter:
-    """Passes joint states that a working arm can have, refuses the rest.
-
-    Args:
-        limits: joint range; a measurement far outside it is a failed read.
-        jump_margin: how much faster than pi rad/s a joint may seem to move, for stamp jitter.
-        jump_slack_rad: movement [rad] allowed at any time, for encoder counts and jitter.
-    """
-
-    def __init__(
-        self, limits: SafetyLimits, jump_margin: float = 1.5, jump_slack_rad: float = 0.05
-    ):
-        self.limits = limits
-        self.jump_margin = jump_margin
-        self.jump_slack_rad = jump_slack_rad
-        self._last: tuple[int, np.ndarray] | None = None
-
-    def reset(self) -> None:
-        """Forget the last joint state, as after a jump of the clock."""
-        self._last = None
-
-    def accept(
-        self, stamp_ns: int, names: list[str], position: np.ndarray
-    ) -> tuple[np.ndarray, float]:
-        """Return arm joints (6,) [rad] and gripper opening (clipped to [0, 1]).
-
-        Args:
-            stamp_ns: the message's stamp [ns].
-            names: joint names; the six of the arm and "left_finger", in any order.
-            position: positions (len(names),) [rad], fingers in metres.
-
-        Raises:
-            SafetyError: a joint is missing, a value is not finite, every arm joint reads -pi,
-                a joint is far outside its limits, moved faster than a servo can, or the stamp
-                is not later than the last accepted one.
-        """
-        position = np.asarray(position, dtype=np.float64)
-        index = {name: i for i, name in enumerate(names)}
-        missing = [name for name in (*arm.ARM_JOINTS, "left_finger") if name not in index]
-        if missing or position.shape != (len(names),):
-            raise SafetyError(
-                f"joint state must have a position for each of {len(names)} names and lacks "
-                f"{', '.join(missing) or 'positions'}; check the driver's motor configuration"
-            )
-        q = position[[index[name] for name in arm.ARM_JOINTS]]
-        opening = arm.opening_from_finger(position[index["left_finger"]])
-        if np.all(np.abs(q + np.pi) < _FAILED_READ_TOLERANCE_RAD):
-            raise SafetyError("every joint reads -pi: the driver's bus read failed; check cabling")
-        q = finite_joints(q, opening, "joint state")
-        require_range(q, self.limits, _MEASURED_TOLERANCE_RAD, "joint state")
-        self._require_continuous(stamp_ns, q)
-        self._last = (stamp_ns, q)
-        return q, float(np.clip(opening, 0.0, 1.0))
-
-    def _require_continuous(self, stamp_ns: int, q: np.ndarray) -> None:
-        if self._last is None:
-            return
-        last_ns, last_q = self._last
-        if stamp_ns <= last_ns:
-            raise SafetyError(
-                f"joint state stamped {stamp_ns} ns is not later than the last at {last_ns} ns; "
-                "check for a second publisher or a clock that was set back"
-            )
-        elapsed_s = (stamp_ns - last_ns) / 1e9
-        allowed = self.jump_slack_rad + self.jump_margin * np.pi * elapsed_s
-        joint = int(np.argmax(np.abs(q - last_q)))
-        jump = abs(float(q[joint] - last_q[joint]))
-        if jump > allowed:
-            raise SafetyError(
-                f"{arm.ARM_JOINTS[joint]} jumped {jump:.2f} rad in {elapsed_s:.3f} s, more than a "
-                "servo can turn; check for a second publisher or a failed read"
-            )

@@ -1,0 +1,261 @@
+"""Does the arm do what it is told, and at what effort? Judged once a command period.
+
+Pure: times are handed in as seconds of any one steady clock. What the judgement means for the
+commands is the caller's business; `Verdict` says how much of it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vla_ros.core import arm
+from vla_ros.core.errors import SafetyError
+
+# The six arm joints and the gripper: where the driver measures a current.
+SERVOS = (*arm.ARM_JOINTS, "gripper")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do about the arm, and why.
+
+    Attributes:
+        level: "go": nothing is wrong. "hold": brake and rest; it may pass by itself. "stop":
+            give the target up; the arm shall rest where it is measured to be.
+        cause: one word for counting and for tests; empty with "go".
+        sentence: what is wrong and what to do; empty with "go".
+    """
+
+    level: Literal["go", "hold", "stop"]
+    cause: str = ""
+    sentence: str = ""
+
+
+GO = Verdict("go")
+
+
+@dataclass(frozen=True, eq=False)
+class MonitorLimits:
+    """When an arm counts as blocked, overloaded, left behind or unseen.
+
+    Attributes:
+        effort_ma: sustained current (7,) [mA] that no servo may exceed: six arm joints, gripper;
+            above 0, inf switches a joint's check off. The defaults are bridge_data_robot's
+            ABS_MAX_JOINT_EFFORTS for this arm, half to three quarters of the XM430's 2.3 A stall
+            current; the gripper's is above what its own current limit lets pass.
+        overload_s: how long it may be exceeded [s]; a start or a touch is shorter.
+        stall_error_rad: a joint this far from its command [rad] ...
+        stall_effort: ... that pushes with this share of `effort_ma`, 0 to 1 ...
+        stall_s: ... and stands still for so long [s] is blocked. An XM430 at the driver's gains
+            pushes with about 1 A at 0.1 rad.
+        still_rad_s, still_s: slower than this [rad/s] over this time [s] is standing still.
+        lag_rad, lag_s: further behind its commands than this [rad] for this long [s], an arm is
+            blocked, limp or in error, whatever its current: going on would let it whip to the far
+            goal once it is free. At full speed the servos are 0.1 rad behind.
+        limp_rad, limp_ma, limp_s: this far from its command [rad] with less than this current
+            [mA] for this long [s], a joint has no torque: a powered one would push.
+        frozen_rad, frozen_s: the commands moved this far [rad] in at least this time [s], and no
+            bit of positions and currents changed: the driver repeats itself.
+    """
+
+    effort_ma: np.ndarray = (1360.0, 1700.0, 1020.0, 1020.0, 1020.0, 1190.0, 1000.0)
+    overload_s: float = 0.3
+    stall_error_rad: float = 0.1
+    stall_effort: float = 0.5
+    stall_s: float = 0.15
+    still_rad_s: float = 0.05
+    still_s: float = 0.1
+    lag_rad: float = 0.4
+    lag_s: float = 0.5
+    limp_rad: float = 0.2
+    limp_ma: float = 50.0
+    limp_s: float = 0.1
+    frozen_rad: float = 0.05
+    frozen_s: float = 0.08
+
+    def __post_init__(self):
+        effort_ma = np.array(self.effort_ma, dtype=np.float64)
+        if effort_ma.shape != (7,) or not np.all(effort_ma > 0):
+            raise SafetyError(f"effort_ma must be 7 currents above 0 mA, got {self.effort_ma}")
+        effort_ma.setflags(write=False)
+        object.__setattr__(self, "effort_ma", effort_ma)
+        for name in vars(self).keys() - {"effort_ma", "stall_effort"}:
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise SafetyError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0.0 <= self.stall_effort <= 1.0:
+            raise SafetyError(f"stall_effort must be in [0, 1], got {self.stall_effort}")
+
+
+class ArmMonitor:
+    """Compares what was commanded with what is measured.
+
+    Args:
+        limits: the thresholds.
+    """
+
+    def __init__(self, limits: MonitorLimits | None = None):
+        self.limits = limits or MonitorLimits()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen, as when the arm starts anew from its measured pose."""
+        self._overloaded = _Since(7)
+        self._stalled = _Since(6)
+        self._lagging = _Since(1)
+        self._limp = _Since(6)
+        # Measured poses of the last `still_s`, and one before; the oldest first.
+        self._poses: list[tuple[float, np.ndarray]] = []
+        self._repeated: tuple[float, bytes, np.ndarray] | None = None
+
+    def judge(
+        self,
+        now_s: float,
+        q_commanded: np.ndarray,
+        q_measured: np.ndarray,
+        effort_ma: np.ndarray | None,
+    ) -> Verdict:
+        """Return what one command period shows.
+
+        An arm that still moves is only held: where it is measured to be is no place to rest
+        before it stands there, because measurements may be late.
+
+        Args:
+            now_s: time of this command period [s], not before the last one's.
+            q_commanded, q_measured: joints (6,) [rad].
+            effort_ma: currents (7,) [mA]; None where the driver measures none, and then only
+                the arm's lag tells that it is blocked.
+        """
+        if self._is_frozen(now_s, q_commanded, q_measured, effort_ma):
+            return Verdict(
+                "hold",
+                "frozen",
+                "the joint states repeat themselves while the arm is told to move: holding; "
+                "check the driver's log and the arm's cable",
+            )
+        # Always asked, so that each of them sees every period.
+        found = (
+            self._stall(now_s, q_commanded, q_measured, effort_ma),
+            self._overload(now_s, effort_ma),
+            self._limpness(now_s, q_commanded, q_measured, effort_ma),
+            self._lag(now_s, q_commanded, q_measured),
+        )
+        still = self._is_still(now_s, q_measured)
+        for cause, sentence in (one for one in found if one is not None):
+            return Verdict("stop" if still else "hold", cause, sentence)
+        return GO
+
+    def _is_frozen(self, now_s, q_commanded, q_measured, effort_ma) -> bool:
+        said = q_measured.tobytes() + (b"" if effort_ma is None else effort_ma.tobytes())
+        if self._repeated is None or self._repeated[1] != said:
+            self._repeated = now_s, said, q_commanded.copy()
+        since_s, _, q_then = self._repeated
+        moved_rad = float(np.abs(q_commanded - q_then).max())
+        return now_s - since_s >= self.limits.frozen_s and moved_rad > self.limits.frozen_rad
+
+    def _stall(self, now_s, q_commanded, q_measured, effort_ma) -> tuple[str, str] | None:
+        limits = self.limits
+        error_rad = np.abs(q_commanded - q_measured)
+        pushing = np.zeros(6, dtype=bool)
+        if effort_ma is not None:
+            pushing = np.abs(effort_ma[:6]) >= limits.stall_effort * limits.effort_ma[:6]
+        still = self._still_joints(now_s, q_measured)
+        held_s = self._stalled.held_s(now_s, pushing & still & (error_rad > limits.stall_error_rad))
+        joint = int(np.argmax(held_s))
+        if held_s[joint] < limits.stall_s:
+            return None
+        return "stall", (
+            f"{SERVOS[joint]} is blocked: {error_rad[joint]:.2f} rad short of its command at "
+            f"{abs(effort_ma[joint]):.0f} mA; clear the arm's way"
+        )
+
+    def _overload(self, now_s, effort_ma) -> tuple[str, str] | None:
+        if effort_ma is None:
+            self._overloaded.held_s(now_s, np.zeros(7, dtype=bool))
+            return None
+        over = np.abs(effort_ma) > self.limits.effort_ma
+        held_s = self._overloaded.held_s(now_s, over)
+        servo = int(np.argmax(held_s))
+        if held_s[servo] < self.limits.overload_s:
+            return None
+        return "overload", (
+            f"{SERVOS[servo]} draws {abs(effort_ma[servo]):.0f} mA, above its "
+            f"{self.limits.effort_ma[servo]:.0f} mA, for {held_s[servo]:.1f} s; lighten or clear "
+            "the arm before the servo shuts itself down"
+        )
+
+    def _limpness(self, now_s, q_commanded, q_measured, effort_ma) -> tuple[str, str] | None:
+        error_rad = np.abs(q_commanded - q_measured)
+        slack = np.zeros(6, dtype=bool)
+        if effort_ma is not None:
+            slack = np.abs(effort_ma[:6]) < self.limits.limp_ma
+        held_s = self._limp.held_s(now_s, slack & (error_rad > self.limits.limp_rad))
+        joint = int(np.argmax(held_s))
+        if held_s[joint] < self.limits.limp_s:
+            return None
+        return "limp", (
+            f"{SERVOS[joint]} is {error_rad[joint]:.2f} rad from its command and draws no current: "
+            "it is without torque or in error; support the arm, reboot_motors, then start again"
+        )
+
+    def _lag(self, now_s, q_commanded, q_measured) -> tuple[str, str] | None:
+        lag_rad = np.abs(q_commanded - q_measured)
+        joint = int(np.argmax(lag_rad))
+        behind = np.array([lag_rad[joint] > self.limits.lag_rad])
+        if self._lagging.held_s(now_s, behind)[0] < self.limits.lag_s:
+            return None
+        return "lag", (
+            f"{SERVOS[joint]} is {lag_rad[joint]:.2f} rad behind its commands: blocked, without "
+            "torque or in error; clear its way, reboot_motors if a servo blinks, then start again"
+        )
+
+    def _still_joints(self, now_s, q_measured) -> np.ndarray:
+        """Return which joints (6,) stood still; none before `still_s` of history."""
+        if not self._poses or now_s > self._poses[-1][0]:
+            self._poses.append((now_s, q_measured.copy()))
+        while len(self._poses) > 1 and now_s - self._poses[1][0] >= self.limits.still_s:
+            self._poses.pop(0)
+        then_s, q_then = self._poses[0]
+        elapsed_s = now_s - then_s
+        if elapsed_s < self.limits.still_s:
+            return np.zeros(6, dtype=bool)
+        return np.abs(q_measured - q_then) <= self.limits.still_rad_s * elapsed_s
+
+    def _is_still(self, now_s, q_measured) -> bool:
+        return bool(self._still_joints(now_s, q_measured).all())
+
+
+class BlockedRow:
+    """Counts how often in a row the arm was blocked.
+
+    Args:
+        limit: after so many the arm is given up, 1 or more.
+        apart_s: blocks further apart than this [s] are not of one row.
+    """
+
+    def __init__(self, limit: int = 5, apart_s: float = 5.0):
+        if limit < 1 or not apart_s > 0:
+            raise SafetyError(f"limit must be 1 or more and apart_s above 0: {limit}, {apart_s}")
+        self.limit = limit
+        self.apart_s = apart_s
+        self._last_s = -np.inf
+        self._in_row = 0
+
+    def add(self, now_s: float) -> bool:
+        """Note a block; return whether the arm is to be given up."""
+        self._in_row = self._in_row + 1 if now_s - self._last_s <= self.apart_s else 1
+        self._last_s = now_s
+        return self._in_row >= self.limit
+
+
+class _Since:
+    """For how long each of N conditions has held without a break."""
+
+    def __init__(self, size: int):
+        self._since_s = np.full(size, np.nan)
+
+    def held_s(self, now_s: float, holds: np.ndarray) -> np.ndarray:
+        """Return the time (N,) [s]; -1 where a condition does not hold now."""
+        began = np.where(np.isnan(self._since_s), now_s, self._since_s)
+        self._since_s = np.where(holds, began, np.nan)
+        return np.where(holds, now_s - began, -1.0)
