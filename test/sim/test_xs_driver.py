@@ -206,3 +206,51 @@ def test_robot_info_of_group_and_of_the_gripper(bench):
     assert gripper.joint_names == ("left_finger",)
     assert gripper.joint_upper_limits == (arm.FINGER_OPEN_M,)
     assert bench.driver.robot_info("group", "all").name == ("arm", "all")
+
+
+def test_a_servo_in_error_stays_limp_until_it_is_rebooted(bench):
+    bench.driver.raise_error("elbow", "overload")
+    status = bench.driver.get_register("group", "arm", "Hardware_Error_Status")
+    assert status == [0, 0, 32, 0, 0, 0]
+    others = (True, True, False, *[True] * 4)
+    assert bench.after(0.1).torque == others
+    bench.driver.torque_enable("group", "arm", True)
+    bench.driver.command_group("arm", [0.1] * 6)
+    reference = bench.after(2.0)
+    assert reference.torque == others
+    assert reference.arm_rad == pytest.approx([0.1, 0.1, 0.0, 0.1, 0.1, 0.1])
+
+
+def test_a_smart_reboot_touches_only_servos_in_error(bench):
+    bench.driver.raise_error("elbow", "overload")
+    bench.present[2] = -0.3
+    bench.driver.reboot("group", "arm", True, True)
+    assert bench.after(0.1).torque == (True, True, False, *[True] * 4)
+    reference = bench.after(0.3)
+    assert all(reference.torque)
+    assert reference.arm_rad == pytest.approx([0.0, 0.0, -0.3, 0.0, 0.0, 0.0])
+    assert bench.driver.get_register("group", "arm", "Hardware_Error_Status") == [0] * 6
+    velocity = bench.driver.get_register("group", "arm", "Profile_Velocity")
+    assert velocity == [2000, 2000, 0, 2000, 2000, 2000]
+
+
+def test_a_reboot_without_enable_leaves_the_joint_limp(bench):
+    bench.driver.reboot("single", "waist", False, False)
+    assert bench.after(1.0).torque == (False, *[True] * 6)
+
+
+def test_torque_that_is_lost_in_silence_comes_back_when_enabled(bench):
+    bench.after(0.1)
+    bench.driver.lose_torque("shoulder")
+    assert bench.after(0.1).torque == (True, False, *[True] * 5)
+    assert bench.driver.get_register("single", "shoulder", "Hardware_Error_Status") == [0]
+    assert bench.driver.get_register("single", "shoulder", "Torque_Enable") == [0]
+    bench.driver.torque_enable("single", "shoulder", True)
+    assert all(bench.after(0.1).torque)
+
+
+def test_servos_that_feel_too_much_load_drop_out(bench):
+    bench.after(0.1)
+    for _ in range(25):
+        bench.driver.feel([0.0] * 5 + [2200.0, 0.0], 0.1)
+    assert bench.after(0.1).torque == (*[True] * 5, False, True)

@@ -17,18 +17,33 @@ _DEFAULT_REGISTERS = {
     "Position_I_Gain": 0,
     "Position_D_Gain": 0,
     "Hardware_Error_Status": 0,
-    "Present_Temperature": 30,
     "Present_Input_Voltage": 120,
 }
+# Kept by a servo that is rebooted; the other registers are in RAM and start anew.
+_EEPROM = ("Velocity_Limit",)
 # The servo compares rounded positions: 4096 counts a turn.
 _HALF_COUNT_RAD = math.pi / 4096.0
+_COUNTS_PER_RAD = 4096.0 / (2.0 * math.pi)
+# Operating_Mode register values of the X series; linear_position is the driver's own invention.
+_MODE_REGISTER = dict(zip(MODES, (3, 4, 1, 0, 5, 16, 3), strict=True))
+
+# Bits of Hardware_Error_Status; any of them switches the torque off (register Shutdown).
+ERROR_BITS = {"input_voltage": 0, "overheating": 2, "encoder": 3, "shock": 4, "overload": 5}
+# What an XM430-W350 draws when it is blocked at 12 V. The manual calls an overload a persistent
+# load above the maximum output, without numbers: 85 % for 2 s is ours.
+STALL_CURRENT_MA = 2300.0
+OVERLOAD_MA, OVERLOAD_S = 0.85 * STALL_CURRENT_MA, 2.0
+# A motor warms with the square of its current; 0.5 A end at about 45 degrees. Tried, not measured.
+AMBIENT_C, HEAT_C_PER_A2, WARM_UP_S = 30.0, 60.0, 600.0
+TEMPERATURE_LIMIT_C = 80.0  # register Temperature_Limit of the XM430
 
 
 class Servo:
-    """One servo: mode, registers, and the profile that its reference is on."""
+    """One servo: mode, registers, errors, and the profile that its reference is on."""
 
-    __slots__ = ("limp_from_s", "limp_until_s", "lower", "mode", "motion", "position")
-    __slots__ += ("profile_type", "registers", "started_s", "torque", "upper", "value", "velocity")
+    __slots__ = ("limp_from_s", "limp_until_s", "loaded_s", "lower", "mode", "motion", "position")
+    __slots__ += ("profile_type", "registers", "started_s", "temperature_c", "torque", "upper")
+    __slots__ += ("value", "velocity")
 
     def __init__(self, lower: float, upper: float, mode: str, profile_type: str) -> None:
         self.lower, self.upper = lower, upper
@@ -40,9 +55,58 @@ class Servo:
         self.value = 0.0  # the goal in modes that are no position modes
         self.torque = True
         self.limp_from_s = self.limp_until_s = -1.0
+        self.loaded_s = 0.0
+        self.temperature_c = AMBIENT_C
+
+    @property
+    def error(self) -> int:
+        """Hardware_Error_Status; a servo in error has no torque until it is rebooted."""
+        return self.registers["Hardware_Error_Status"]
 
     def hold(self, position: float) -> None:
+        """Make the position the reference, at rest, and push with nothing."""
         self.position, self.velocity, self.value, self.motion = position, 0.0, 0.0, None
+
+    def go_limp(self) -> None:
+        """Lose the torque until somebody enables it."""
+        self.torque = False
+        self.velocity, self.value, self.motion = 0.0, 0.0, None
+
+    def raise_error(self, bit: int) -> None:
+        """Set one bit of Hardware_Error_Status and drop the torque."""
+        self.registers["Hardware_Error_Status"] |= 1 << bit
+        self.go_limp()
+
+    def feel(self, current_ma: float, dt_s: float) -> bool:
+        """Live `dt_s` [s] with a current [mA]; return whether that set an error."""
+        ampere = current_ma * 1e-3
+        warmest = AMBIENT_C + HEAT_C_PER_A2 * ampere * ampere
+        self.temperature_c += (warmest - self.temperature_c) * min(1.0, dt_s / WARM_UP_S)
+        self.loaded_s = self.loaded_s + dt_s if abs(current_ma) > OVERLOAD_MA else 0.0
+        before = self.error
+        if self.loaded_s >= OVERLOAD_S:
+            self.raise_error(ERROR_BITS["overload"])
+        if self.temperature_c > TEMPERATURE_LIMIT_C:
+            self.raise_error(ERROR_BITS["overheating"])
+        return self.error != before
+
+    def reboot(self) -> None:
+        """Clear errors and what lies in RAM: profile, goal current and gains are lost."""
+        kept = {name: self.registers[name] for name in _EEPROM}
+        self.registers = {**_DEFAULT_REGISTERS, **kept}
+        self.loaded_s = 0.0
+
+    def read(self, register: str, present_rad: float) -> int | None:
+        """Return a register's value, None for one that is not modelled."""
+        derived = {
+            "Torque_Enable": int(self.torque),
+            "Operating_Mode": _MODE_REGISTER[self.mode],
+            "Min_Position_Limit": _counts(self.lower),
+            "Max_Position_Limit": _counts(self.upper),
+            "Present_Position": _counts(present_rad),
+            "Present_Temperature": round(self.temperature_c),
+        }
+        return derived.get(register, self.registers.get(register))
 
     def command(self, value: float, now_s: float) -> None:
         """Take a goal in the mode's unit; a goal that the servo refuses changes nothing."""
@@ -78,3 +142,8 @@ class Servo:
             self.position += min(max(self.value, -limit), limit) * dt_s
             return True
         return False
+
+
+def _counts(angle_rad: float) -> int:
+    """Return the servo's position value, 2048 at 0 rad, 4096 a turn."""
+    return round(angle_rad * _COUNTS_PER_RAD) + 2048

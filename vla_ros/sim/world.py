@@ -8,6 +8,8 @@ from vla_ros.core import arm
 from vla_ros.core.rotations import transform
 from vla_ros.sim import food, robot, scene
 from vla_ros.sim.gl import mujoco
+from vla_ros.sim.robot_info import JOINTS
+from vla_ros.sim.servo import STALL_CURRENT_MA
 from vla_ros.sim.xs_driver import Reference, XsDriver
 
 CONTROL_PERIOD_NS = 10_000_000
@@ -24,9 +26,12 @@ _GAP_M, _TOOL_GAP_M = 0.02, 0.02
 _MAX_DRAWS = 20_000
 
 # Torque to servo current: the stall point of an XM430-W350 at 12 V (4.1 N m at 2.3 A), taken as
-# linear. Shoulder and elbow share the torque between two servos and report one.
-CURRENT_MA_PER_NM = 2300.0 / 4.1
+# linear up to there. Shoulder and elbow share the torque between two servos and report one.
+CURRENT_MA_PER_NM = STALL_CURRENT_MA / 4.1
 _SERVOS_PER_JOINT = np.array([1.0, 2.0, 2.0, 1.0, 1.0, 1.0])
+# Servos look at their load this often; the friction that blocks a joint [N m] or [N].
+_TICKS_PER_LOAD_CHECK = 10
+_BLOCK_FRICTION = 1000.0
 
 # (x [m], y [m], yaw [rad]) of each object in play.
 Layout = dict[str, tuple[float, float, float]]
@@ -132,6 +137,18 @@ class SimWorld:
             self._apply(reference)
         mujoco.mj_step(self.model, self.data, _SUBSTEPS)
         self._ticks += 1
+        if self._ticks % _TICKS_PER_LOAD_CHECK == 0:
+            self.driver.feel(
+                self.joint_state()[3][:7].tolist(), _TICKS_PER_LOAD_CHECK * _CONTROL_PERIOD_S
+            )
+
+    def block(self, joint: str, blocked: bool) -> None:
+        """Jam one of the 7 joints by dry friction that no servo overcomes, or free it."""
+        # The first 7 degrees of freedom are the arm and the left finger, in JOINTS' order.
+        dof = JOINTS.index(joint)
+        self.model.dof_frictionloss[dof] = _BLOCK_FRICTION if blocked else 0.0
+        # As hard as the solver allows: by default friction creeps under load.
+        self.model.dof_solimp[dof, :2] = 0.9999
 
     @property
     def time_ns(self) -> int:
@@ -141,8 +158,8 @@ class SimWorld:
     def joint_state(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
         """Return (names, position, velocity, effort) of 9 joints as xs_sdk publishes them.
 
-        rad and rad/s, fingers m; effort is the current [mA]; the fingers' velocity and effort are
-        0, and the right finger is minus the left one.
+        rad and rad/s, fingers m; effort is the current [mA], up to a servo's stall; the fingers'
+        velocity and effort are 0, and the right finger is minus the left one.
         """
         qpos, qvel, force = self.data.qpos, self.data.qvel, self.data.actuator_force
         finger = float(qpos[6])
@@ -154,6 +171,7 @@ class SimWorld:
         effort[:6] = force[:6] * CURRENT_MA_PER_NM / _SERVOS_PER_JOINT
         finger_force = force[self._gripper_position] + force[self._gripper_force]
         effort[6] = finger_force * lever * CURRENT_MA_PER_NM
+        np.clip(effort, -STALL_CURRENT_MA, STALL_CURRENT_MA, out=effort)
         return arm.JOINT_STATE_NAMES, position, velocity, effort
 
     def qpos_names(self) -> list[str]:

@@ -1,10 +1,10 @@
 """A model of the Interbotix xs_sdk driver and its servos: commands in, joint references out.
 
 What is modelled: groups and single joints, operating modes, time- and velocity-based profiles,
-torque, reboots, the registers in `servo.py`, and what goes wrong in silence: a group command of
-the wrong length is refused with a logged sentence, a goal outside a servo's limits or not a number
-leaves that joint where it is, nothing is clamped or rate-limited, and the last goal is held for
-ever.
+torque, hardware errors, reboots, the registers in `servo.py`, and what goes wrong in silence: a
+group command of the wrong length is refused with a logged sentence, a goal outside a servo's limits
+or not a number leaves that joint where it is, a servo in error takes neither goal nor torque,
+nothing is clamped or rate-limited, and the last goal is held for ever.
 
 What is not: the bus and its errors, PID gains (stored, without effect), current and pwm modes of
 the arm joints (refused with a sentence), 12-bit rounding of positions, and trajectories.
@@ -18,11 +18,9 @@ import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.sim.robot_info import JOINTS, RobotInfo, describe
-from vla_ros.sim.servo import MODES, POSITION_MODES, Servo
+from vla_ros.sim.servo import ERROR_BITS, MODES, POSITION_MODES, Servo
 
 GROUPS: dict[str, tuple[int, ...]] = {"arm": tuple(range(6)), "all": tuple(range(7))}
-# Operating_Mode register values of the X series; linear_position is the driver's own invention.
-_MODE_REGISTER = dict(zip(MODES, (3, 4, 1, 0, 5, 16, 3), strict=True))
 # Registers that can be written; the others in `get_register` are read only.
 WRITABLE_REGISTERS = ("Profile_Velocity", "Profile_Acceleration", "Goal_Current", "Velocity_Limit")
 WRITABLE_REGISTERS += ("Position_P_Gain", "Position_I_Gain", "Position_D_Gain")
@@ -33,7 +31,6 @@ PWM_FORCE_N = 20.0 / 350.0
 # How long each joint is without torque when its mode changes (joint after joint), or it reboots.
 MODE_CHANGE_LIMP_S = 0.05
 REBOOT_LIMP_S = 0.3
-_COUNTS_PER_RAD = 4096.0 / (2.0 * math.pi)
 
 
 class Reference(NamedTuple):
@@ -152,25 +149,33 @@ class XsDriver:
             self._group_modes[name] = (mode, profile_type)
 
     def torque_enable(self, cmd_type: str, name: str, enable: bool) -> None:
-        """Power the joints, which then hold where they are, or let them go limp."""
+        """Power the joints, which then hold where they are, or let them go limp.
+
+        A servo in error stays limp: it has to be rebooted first.
+        """
         present = self._read_present()
         for index in self._indices(cmd_type, name):
             servo = self._servos[index]
-            if enable and not servo.torque:
+            if not enable:
+                servo.go_limp()
+            elif not servo.torque and not servo.error:
                 servo.hold(float(present[index]))
-            servo.torque = bool(enable)
+                servo.torque = True
         self._settled = None
 
     def reboot(self, cmd_type: str, name: str, enable: bool, smart_reboot: bool) -> None:
         """Reboot the joints: limp for REBOOT_LIMP_S, then powered if `enable`.
 
-        A smart reboot touches only servos in error, and the simulated ones never are.
+        Errors are cleared, and so is what lies in RAM: the profile is 0 then, a step to each goal.
+        A smart reboot touches only servos in error.
         """
-        if smart_reboot:
-            return
         for index in self._indices(cmd_type, name):
-            self._servos[index].torque = bool(enable)
-            self._go_limp(self._servos[index], 0.0, REBOOT_LIMP_S)
+            servo = self._servos[index]
+            if smart_reboot and not servo.error:
+                continue
+            servo.reboot()
+            servo.torque = bool(enable)
+            self._go_limp(servo, 0.0, REBOOT_LIMP_S)
 
     def set_register(self, cmd_type: str, name: str, reg: str, value: int) -> None:
         """Write one register; Profile_* take effect at the next goal, no torque is lost."""
@@ -185,24 +190,14 @@ class XsDriver:
 
     def get_register(self, cmd_type: str, name: str, reg: str) -> list[int]:
         """Return the register of each joint in order; an unknown register gives []."""
+        present = self._read_present()
         values = []
         for index in self._indices(cmd_type, name):
-            servo = self._servos[index]
-            derived = {
-                "Torque_Enable": int(servo.torque),
-                "Operating_Mode": _MODE_REGISTER[servo.mode],
-                "Min_Position_Limit": _counts(servo.lower),
-                "Max_Position_Limit": _counts(servo.upper),
-            }
-            if reg == "Present_Position":
-                values.append(_counts(float(self._read_present()[index])))
-            elif reg in derived:
-                values.append(derived[reg])
-            elif reg in servo.registers:
-                values.append(servo.registers[reg])
-            else:
+            value = self._servos[index].read(reg, float(present[index]))
+            if value is None:
                 self._log(f"register {reg!r} is not modelled by the simulated arm; ask another")
                 return []
+            values.append(value)
         return values
 
     def robot_info(self, cmd_type: str, name: str) -> RobotInfo:
@@ -212,6 +207,28 @@ class XsDriver:
         if cmd_type == "single" and indices:
             mode, profile = self._servos[indices[0]].mode, self._servos[indices[0]].profile_type
         return describe(cmd_type, name, indices, mode, profile, tuple(GROUPS))
+
+    # What happens to the servos -----------------------------------------------------------------
+
+    def raise_error(self, name: str, bit: str) -> None:
+        """Set a bit of ERROR_BITS at one of the 7 servos, which drops its torque."""
+        servo = self._servos[JOINTS.index(name)]
+        if servo.torque or not servo.error & 1 << ERROR_BITS[bit]:
+            servo.raise_error(ERROR_BITS[bit])
+            self._settled = None
+
+    def lose_torque(self, name: str) -> None:
+        """Let one of the 7 servos go limp without telling anybody."""
+        servo = self._servos[JOINTS.index(name)]
+        if servo.torque:
+            servo.go_limp()
+            self._settled = None
+
+    def feel(self, current_ma: Sequence[float], dt_s: float) -> None:
+        """Have the servos live `dt_s` [s] with these currents (7,) [mA], which may be too much."""
+        for servo, current in zip(self._servos, current_ma, strict=True):
+            if servo.feel(float(current), dt_s):
+                self._settled = None
 
     # The servos' clock --------------------------------------------------------------------------
 
@@ -273,8 +290,3 @@ class XsDriver:
             f"or single {', '.join(JOINTS)}"
         )
         return ()
-
-
-def _counts(angle_rad: float) -> int:
-    """Return the servo's position value, 2048 at 0 rad, 4096 a turn."""
-    return round(angle_rad * _COUNTS_PER_RAD) + 2048
