@@ -1,0 +1,174 @@
+"""The independent check at the servos, on streams whose every step is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vla_ros.core import arm, kinematics
+from vla_ros.core.limits import wx250s_limits
+from vla_ros.sim.judge import WIRE_RAD, ServoJudge
+
+T_S = 0.02
+# 1 rad/s is 0.02 rad a goal, 4 rad/s^2 a change of 0.0016 rad from goal to goal.
+LIMITS = wx250s_limits(velocity_rad_s=1.0, acceleration_rad_s2=4.0)
+STILL = np.zeros(6)
+SPEED_UP = [0.0016 * k for k in range(1, 13)]
+
+
+def waist_goals(steps_rad, start_rad=0.0):
+    """Return goals (N, 6) as they come off the wire: the ready pose with the waist moving so."""
+    goals = np.tile(arm.READY_RAD, (len(steps_rad) + 1, 1))
+    goals[:, 0] = start_rad + np.concatenate([[0.0], np.cumsum(steps_rad)])
+    return goals.astype(np.float32).astype(np.float64)
+
+
+def judged(goals, limits=LIMITS, kept=None):
+    """Return the judge after a stream to an arm that follows exactly, of which it sees `kept`."""
+    judge = ServoJudge(limits, T_S)
+    for period, goal in enumerate(goals):
+        if kept is None or period in kept:
+            # Moving, so that no later goal passes for a new start.
+            speed = STILL if period == 0 else np.ones(6)
+            judge.goal(period * T_S, goal, goals[max(0, period - 1)], speed)
+    judge.finish()
+    return judge
+
+
+LEGAL = waist_goals([*SPEED_UP, *[0.02] * 10, *SPEED_UP[::-1], 0.0, 0.0], start_rad=-0.3)
+
+
+def test_a_stream_at_its_limits_is_legal_even_in_float32():
+    judge = judged(LEGAL)
+    assert judge.violations == {}
+    assert (judge.goals, judge.restarts) == (len(LEGAL), 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "violations"),
+    [
+        ([*SPEED_UP, 0.0201, 0.0201], {"goal velocity": 2}),
+        ([0.0017, 0.0017, 0.0], {"goal acceleration": 2}),
+        ([0.05], {"goal velocity": 1, "goal acceleration": 1}),
+    ],
+)
+def test_a_step_a_little_too_long_or_too_sudden_is_counted(steps, violations):
+    assert judged(waist_goals(steps)).violations == violations
+
+
+@pytest.mark.parametrize("lost", [{5}, {5, 6, 7}, {15, 16}, {10, 11, 12, 13, 14}, {24, 25, 26}])
+def test_lost_goals_of_a_legal_stream_break_nothing(lost):
+    kept = set(range(len(LEGAL))) - lost
+    assert judged(LEGAL, kept=kept).violations == {}
+
+
+def test_a_gap_is_no_excuse_for_a_step_that_is_too_long_for_it():
+    # Three periods for 0.0606 rad: 1.01 rad/s.
+    goals = waist_goals([*SPEED_UP, 0.02, 0.02, 0.02, 0.0206])
+    kept = set(range(len(goals))) - {len(goals) - 3, len(goals) - 2}
+    assert judged(goals, kept=kept).violations == {"goal velocity": 1}
+
+
+def test_a_stream_may_start_anew_only_where_the_arm_stands():
+    here, there = waist_goals([0.3])
+    for present, speed, restarts, violations in (
+        (there, STILL, 2, {}),
+        (there + 0.04, STILL, 2, {}),
+        (there, np.full(6, 0.5), 1, {"goal velocity": 1, "goal acceleration": 1}),
+        (here, STILL, 1, {"goal velocity": 1, "goal acceleration": 1}),
+    ):
+        judge = ServoJudge(LIMITS, T_S)
+        judge.goal(0.0, here, here, STILL)
+        judge.goal(T_S, there, present, speed)
+        assert (judge.restarts, judge.violations) == (restarts, violations)
+
+
+def test_the_first_goal_must_be_where_the_arm_is():
+    judge = ServoJudge(LIMITS, T_S)
+    judge.goal(0.0, arm.READY_RAD + 0.1, arm.READY_RAD, STILL)
+    assert judge.violations == {"goal velocity": 1}
+
+
+def test_positions_are_judged_to_the_last_bit_of_the_wire():
+    pose = arm.READY_RAD.copy()
+    for over_rad, count in ((0.5 * WIRE_RAD, 0), (1e-6, 1)):
+        pose[5] = LIMITS.high_rad[5] + over_rad
+        assert judged(pose[None]).violations["goal position"] == count
+
+
+def test_what_is_no_number_is_counted_and_moves_nothing():
+    judge = judged(np.array([arm.READY_RAD, np.full(6, np.nan), arm.READY_RAD]))
+    assert judge.violations == {"goal not finite": 1}
+
+
+def box(high_y_m):
+    """Return limits whose box ends at y; the ready pose's tool is 0.25 m from the waist's axis."""
+    return replace(LIMITS, workspace_high_m=np.array([0.5, high_y_m, 0.5]))
+
+
+# 0.25 sin(waist) = 0.05 m at 0.2014 rad.
+OUT = waist_goals([0.001] * 20, start_rad=0.19)
+
+
+def test_goals_outside_the_box_are_counted():
+    assert judged(OUT, box(0.05)).violations == {"goal workspace": 9}
+
+
+def test_an_arm_found_outside_may_go_back_but_not_out_again():
+    back_and_out = np.concatenate([OUT[::-1], OUT])
+    judge = judged(back_and_out, box(0.05))
+    assert judge.violations == {"goal workspace": 9}
+    assert judged(OUT[::-1], box(0.05)).violations == {}
+
+
+def test_goals_under_the_table_clearance_are_counted():
+    goals = np.tile(arm.READY_RAD, (20, 1))
+    goals[:, 1] += 0.001 * np.arange(20)
+    lowest_m = np.array([kinematics.link_points(q)[:, 2].min() for q in goals])
+    limits = replace(LIMITS, table_clearance_m=float(lowest_m[[12, 13]].mean()))
+    assert judged(goals, limits).violations == {"goal table": 7}
+
+
+def ticked(waist_rad, arm_waist_rad=None, powered=True, lost=False, limits=LIMITS):
+    """Return the judge after one reference and one arm pose every 10 ms."""
+    judge = ServoJudge(limits, T_S)
+    judge.goal(0.0, arm.READY_RAD, arm.READY_RAD, STILL)
+    if lost:
+        judge.goal(3 * T_S, arm.READY_RAD, arm.READY_RAD, STILL)
+    for tick, waist in enumerate(waist_rad):
+        reference, present = arm.READY_RAD.copy(), arm.READY_RAD.copy()
+        reference[0] = waist
+        present[0] = waist if arm_waist_rad is None else arm_waist_rad[tick]
+        judge.tick(3 * T_S + tick * T_S / 2, reference, present, powered)
+    judge.finish()
+    return judge
+
+
+def test_a_reference_a_third_too_fast_is_counted_and_after_lost_goals_apart():
+    ramp = 0.0133 * np.arange(8)
+    assert ticked(ramp).violations == {"reference velocity": 4}
+    assert ticked(0.0102 * np.arange(8)).violations == {}
+    # Ticks 4, 5 and 6 are still within three periods of the goal after the gap.
+    judge = ticked(ramp, lost=True)
+    assert judge.lost["reference velocity"] == 3
+    assert judge.violations == {"reference velocity": 1}
+
+
+def test_a_reference_that_turns_too_suddenly_is_counted():
+    # 0.0025 rad over two windows of 0.02 s are 6.25 rad/s^2.
+    judge = ticked([0.0, 0.0, 0.0, 0.00125, 0.0025, 0.00375, 0.005])
+    assert judge.violations == {"reference acceleration": 1}
+    assert judge.peaks["reference acceleration"] == pytest.approx(6.25 / 4.0)
+
+
+def test_what_moves_without_torque_is_nobodys_command():
+    ramp = 0.1 * np.arange(8)
+    assert ticked(np.zeros(8), ramp).violations == {"arm velocity": 4}
+    assert ticked(np.zeros(8), ramp, powered=False).violations == {}
+
+
+def test_an_arm_far_outside_the_box_is_counted():
+    # 0.25 sin(0.4) = 0.097 m, 47 mm out; 30 mm are for bending.
+    judge = ticked(np.zeros(8), np.full(8, 0.4), limits=box(0.05))
+    assert judge.violations == {"arm workspace": 4}
+    assert ticked(np.zeros(8), np.full(8, 0.3), limits=box(0.05)).violations == {}

@@ -1,0 +1,217 @@
+"""An independent check at the servos: what they were told, what their reference did, what moved.
+
+It shares nothing with the guard but limits and kinematics, and sees only what arrived. Counted are:
+
+- goal: every goal that arrived. Its velocity and acceleration are difference quotients over the
+  time since the last goals, in whole command periods: where n goals in a row were lost, the step
+  over the gap may be n + 1 as long. A goal within `RESTART_RAD` of where the arm stands (a node
+  that starts, or one that gives a target up) begins a new stream at rest, with what that pose had
+  outside the workspace allowed on the way back.
+- reference: what a servo's profile makes of the goals, as means over one command period. A servo
+  catches up with lost goals within one profile, faster than anybody asked; such moments are counted
+  apart, as "after lost goals".
+- arm: what moved, while every servo has torque; a limp arm sinks by itself.
+
+Goals are float32 on the wire: half a unit in the last place is no violation.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from vla_ros.core import arm
+from vla_ros.core.limits import SafetyLimits
+
+# Half the distance of two float32 numbers near pi [rad].
+WIRE_RAD = float(np.spacing(np.float32(np.pi))) / 2.0
+# The arm's tool moves by less than its reach of 0.7 m times that, six times over.
+_WIRE_M = 6.0 * 0.7 * WIRE_RAD
+# A new stream begins this close to the arm [rad] that moves no faster than this [rad/s].
+RESTART_RAD, RESTART_RAD_S = 0.05, 0.3
+# Way back into the workspace: this much further out of the box [m], no deeper under the table
+# clearance, since a straight way in joint space bends.
+_DETOUR_M = np.array([0.05] * 6 + [0.0])
+# A profile of 25 ms a goal of 20 ms bends the way between two goals by so much.
+_PROFILE_SHARE, _PROFILE_M = 0.25, 2e-3
+# Gravity and contact bend the arm away from its reference by so much [m], [rad].
+_BEND_M, _BEND_RAD = 0.03, 0.1
+_BATCH = 1000
+
+
+class ServoJudge:
+    """Counts by kind what breaks the limits.
+
+    Args:
+        limits: what the arm may do.
+        period_s: time between two commands [s].
+
+    Attributes:
+        violations: how often each kind was seen, like "goal velocity"; empty is good.
+        lost: the same for references after lost goals, which no commander can prevent.
+        restarts: how many streams began.
+        goals, ticks: how many were judged.
+        peaks: the largest share of its limit that each kind of speed and acceleration came to.
+    """
+
+    def __init__(self, limits: SafetyLimits, period_s: float = 0.02):
+        self._limits = limits
+        self._period_s = period_s
+        self.violations: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.peaks: dict[str, float] = {}
+        self.restarts = self.goals = self.ticks = 0
+        self._last: tuple[float, np.ndarray] | None = None
+        self._velocity, self._gap_s = np.zeros(6), period_s
+        self._allowed_m = np.zeros(7)
+        self._last_gap_s = -np.inf
+        self._goal_rows: list[np.ndarray] = []
+        self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool]] = []
+
+    def goal(
+        self, now_s: float, goal_rad: np.ndarray, arm_rad: np.ndarray, arm_rad_s: np.ndarray
+    ) -> None:
+        """Judge a goal that arrives.
+
+        Args:
+            now_s: when [s].
+            goal_rad: the goal (6,) [rad].
+            arm_rad, arm_rad_s: where the joints are (6,) [rad] and how fast they move [rad/s].
+        """
+        self.goals += 1
+        goal_rad = np.asarray(goal_rad, dtype=np.float64)
+        if not np.all(np.isfinite(goal_rad)):
+            self.violations["goal not finite"] += 1
+            return
+        low, high = self._limits.low_rad - WIRE_RAD, self._limits.high_rad + WIRE_RAD
+        if np.any((goal_rad < low) | (goal_rad > high)):
+            self.violations["goal position"] += 1
+        broken = self._broken_speeds(now_s, goal_rad)
+        if broken:
+            near = np.all(np.abs(goal_rad - arm_rad) <= RESTART_RAD)
+            if near and np.all(np.abs(arm_rad_s) <= RESTART_RAD_S):
+                self._restart(goal_rad, arm_rad)
+            else:
+                self.violations.update(broken)
+        self._last = now_s, goal_rad
+        if self._allowed_m.any():
+            self._judge_way_back(goal_rad)
+        else:
+            self._goal_rows.append(goal_rad)
+            if len(self._goal_rows) == _BATCH:
+                self._judge_places()
+
+    def _restart(self, goal_rad: np.ndarray, arm_rad: np.ndarray) -> None:
+        self._velocity, self._gap_s = np.zeros(6), self._period_s
+        self.restarts += 1
+        outside = self._limits.excess(np.stack([goal_rad, arm_rad])).max(axis=0)
+        self._allowed_m = np.where(outside > 0.0, outside + _DETOUR_M, 0.0)
+
+    def _judge_way_back(self, goal_rad: np.ndarray) -> None:
+        """Judge the place of a goal of an arm that began outside; what is inside stays inside."""
+        outside = self._limits.excess(goal_rad[None])[0]
+        self._count_goals(outside[None] > self._allowed_m + _WIRE_M)
+        self._allowed_m = np.where(outside > 0.0, self._allowed_m, 0.0)
+
+    def _broken_speeds(self, now_s: float, goal_rad: np.ndarray) -> list[str]:
+        """Return which limits the step to this goal breaks, and remember its velocity."""
+        if self._last is None:
+            # The first goal is a start, whatever it asks for.
+            return ["goal velocity"]
+        last_s, last_rad = self._last
+        gap_s = max(1, round((now_s - last_s) / self._period_s)) * self._period_s
+        if gap_s > 1.5 * self._period_s:
+            self._last_gap_s = now_s
+        velocity = (goal_rad - last_rad) / gap_s
+        between_s = (gap_s + self._gap_s) / 2.0
+        acceleration = (velocity - self._velocity) / between_s
+        slack = 2.0 * WIRE_RAD / gap_s
+        slack_change = (slack + 2.0 * WIRE_RAD / self._gap_s) / between_s
+        self._velocity, self._gap_s = velocity, gap_s
+        return [
+            name
+            for name, value, limit, allowed in (
+                ("goal velocity", velocity, self._limits.velocity_rad_s, slack),
+                ("goal acceleration", acceleration, self._limits.acceleration_rad_s2, slack_change),
+            )
+            if np.any(np.abs(value) > limit + allowed)
+        ]
+
+    def _judge_places(self) -> None:
+        """Judge where the arm would be at each goal of the batch."""
+        if self._goal_rows:
+            self._count_goals(self._limits.excess(np.array(self._goal_rows)) > _WIRE_M)
+            self._goal_rows.clear()
+
+    def _count_goals(self, over_n7: np.ndarray) -> None:
+        self._add("goal workspace", over_n7[:, :6].any(axis=1))
+        self._add("goal table", over_n7[:, 6])
+
+    def tick(
+        self, now_s: float, reference_rad: np.ndarray, arm_rad: np.ndarray, powered: bool
+    ) -> None:
+        """Judge one tick of half a command period: reference (6,) and arm (6,) [rad].
+
+        Args:
+            now_s: time [s].
+            reference_rad: what the servos follow.
+            arm_rad: where the joints are.
+            powered: whether every arm servo has torque and nothing blocks a joint.
+        """
+        self.ticks += 1
+        # Two periods on, the servos have caught up with a lost goal.
+        lost = now_s - self._last_gap_s <= 3.0 * self._period_s
+        # The way of an arm that started outside is the goals' business.
+        counts = powered and not self._allowed_m.any()
+        self._tick_rows.append((np.array(reference_rad), np.array(arm_rad), counts, lost))
+        if len(self._tick_rows) == _BATCH:
+            self._judge_ticks()
+
+    def _judge_ticks(self) -> None:
+        rows = self._tick_rows
+        if len(rows) < 5:
+            return
+        reference, measured = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+        counts, lost = np.array([r[2] for r in rows]), np.array([r[3] for r in rows])
+        # A servo that loses torque, or gets it back, sets its reference to where it is.
+        steady = counts[4:] & counts[3:-1] & counts[2:-2] & counts[1:-3] & counts[:-4]
+        speed = (reference[4:] - reference[2:-2]) / self._period_s
+        before = (reference[2:-2] - reference[:-4]) / self._period_s
+        change = np.abs(speed - before) / self._period_s
+        self._count_speed(
+            "reference velocity", np.abs(speed), self._limits.velocity_rad_s, steady, lost[4:]
+        )
+        self._count_speed(
+            "reference acceleration", change, self._limits.acceleration_rad_s2, steady, lost[4:]
+        )
+        moved = np.abs(measured[4:] - measured[2:-2]) / self._period_s
+        self._count_speed("arm velocity", moved, arm.VELOCITY_LIMIT_RAD_S, steady, lost[4:])
+        self._count_places("reference", reference[4:], 0.0, _PROFILE_M, steady)
+        self._count_places("arm", measured[4:], _BEND_RAD, _BEND_M, steady)
+        # The windows of the next batch begin with these.
+        self._tick_rows = rows[-4:]
+
+    def _count_speed(self, kind, values_n6, limit_6, counted_n, lost_n) -> None:
+        share = np.max(values_n6 / limit_6, axis=1, where=counted_n[:, None], initial=0.0)
+        broken = share > 1.0 + _PROFILE_SHARE
+        self.peaks[kind] = max(self.peaks.get(kind, 0.0), float(share[~lost_n].max(initial=0.0)))
+        after = f"{kind} after lost goals"
+        self.peaks[after] = max(self.peaks.get(after, 0.0), float(share[lost_n].max(initial=0.0)))
+        self._add(kind, broken & ~lost_n)
+        self.lost[kind] += int((broken & lost_n).sum())
+
+    def _count_places(self, who, q_n6, slack_rad, slack_m, counted_n) -> None:
+        low, high = self._limits.low_rad - slack_rad, self._limits.high_rad + slack_rad
+        outside = np.any((q_n6 < low - WIRE_RAD) | (q_n6 > high + WIRE_RAD), axis=1)
+        self._add(f"{who} position", outside & counted_n)
+        over = self._limits.excess(q_n6) > slack_m
+        self._add(f"{who} workspace", over[:, :6].any(axis=1) & counted_n)
+        self._add(f"{who} table", over[:, 6] & counted_n)
+
+    def _add(self, kind: str, broken_n: np.ndarray) -> None:
+        if broken_n.any():
+            self.violations[kind] += int(broken_n.sum())
+
+    def finish(self) -> None:
+        """Judge what has not been judged yet."""
+        self._judge_places()
+        self._judge_ticks()
