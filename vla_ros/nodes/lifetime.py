@@ -53,10 +53,10 @@ class ShellNode(LifecycleNode):
         self.done = Future()
         self.exit_sentence = ""
         self.stop_deadline_s: float | None = None
-        self._refusal: VlaError | None = None
+        self._refusal = VlaError(_INTERNAL)
         self._brings_itself_up = False
-        self._undo: list[Callable[[], object]] = []
-        self._kept: set[int] = set()
+        self._at_cleanup: list[Callable[[], object]] = []
+        self._kept_entities: set[int] = set()
         super().__init__(name, **options)
         self.autostart = declare_fields(self, LifecycleParameters).autostart
         # rclpy lets a transition that is illegal now, a client's mistake, end the process.
@@ -114,7 +114,7 @@ class ShellNode(LifecycleNode):
 
     def undo_at_cleanup(self, callback: Callable[[], object]) -> None:
         """Have `callback` called when what `configure` made is destroyed."""
-        self._undo.append(callback)
+        self._at_cleanup.append(callback)
 
     def guarded(self, callback: Callable) -> Callable:
         """Return `callback`, made to end the node with one sentence when it raises."""
@@ -163,22 +163,24 @@ class ShellNode(LifecycleNode):
         self._brings_itself_up = False
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._kept = {id(entity) for kind in _ENTITIES for entity in getattr(self, f"{kind}s")}
-        result = self._attempt("configure", self.configure)
+        self._kept_entities = {
+            id(entity) for kind in _ENTITIES for entity in getattr(self, f"{kind}s")
+        }
+        result = self._transition("configure", self.configure)
         if result != _SUCCESS:
-            self._release()
+            self.guarded(self._destroy_made)()
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("activate", self.activate)
+        return self._transition("activate", self.activate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("deactivate", self.deactivate)
+        return self._transition("deactivate", self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = self._attempt("clean up", self.cleanup)
+        result = self._transition("clean up", self.cleanup)
         if result == _SUCCESS:
-            self._release()
+            self.guarded(self._destroy_made)()
         return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -189,7 +191,7 @@ class ShellNode(LifecycleNode):
         # After an internal error the node ends; nobody shall take it up again.
         return TransitionCallbackReturn.FAILURE
 
-    def _attempt(self, what: str, body: Callable[[], None]) -> TransitionCallbackReturn:
+    def _transition(self, what: str, body: Callable[[], None]) -> TransitionCallbackReturn:
         try:
             body()
             return _SUCCESS
@@ -205,14 +207,14 @@ class ShellNode(LifecycleNode):
                 self.fail(_INTERNAL)
             return TransitionCallbackReturn.ERROR
 
-    def _release(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+    def _destroy_made(self) -> None:
+        while self._at_cleanup:
+            self._at_cleanup.pop()()
         self.close()
         for kind in _ENTITIES:
             destroy = getattr(self, f"destroy_{kind}")
             for entity in list(getattr(self, f"{kind}s")):
-                if id(entity) not in self._kept:
+                if id(entity) not in self._kept_entities:
                     destroy(entity)
 
 
