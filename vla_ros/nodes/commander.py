@@ -2,10 +2,13 @@
 
 A mission is a generator: plain sequential code that yields wherever it waits. A timer advances
 it, so no callback ever blocks. Motion within an episode happens in `on_tick`, before each command.
+
+However the work ends - done, deactivated, failed, or stopped by a signal - the arm is braked to
+rest first, and the running episode is ended.
 """
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +20,13 @@ from vla_ros.core import arm
 from vla_ros.core.errors import EpisodeError, SafetyError
 from vla_ros.nodes import qos
 from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.diagnostics import ERROR, OK, Diagnostics
 from vla_ros.nodes.episodes import Episodes, Steps
 from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.params import declare, parameter
 
 _MISSION_PERIOD_S = 0.01
+_STATUS_PERIOD_S = 1.0
 # The slowest move of the wx250s, pi rad at the guard's speed, takes a few seconds.
 _MOVE_LIMIT_S = 30.0
 
@@ -42,31 +47,87 @@ class CommanderParameters:
 
 
 class CommanderNode(ShellNode):
-    """A node that moves the arm in episodes; subclasses write `mission` and `on_tick`."""
+    """A node that moves the arm in episodes; subclasses write `mission` and `on_tick`.
+
+    Attributes:
+        acting: whether `on_tick` is called before each command.
+        phase: what the mission is about, for people.
+        task_state: what the sim last said about its task; empty without one.
+    """
 
     def __init__(self, name: str, kind: str, parameters_class: type[CommanderParameters]):
         super().__init__(name)
         self.parameters = declare(self, parameters_class)
-        self.episodes = Episodes(
-            self, kind, self.parameters.record, self.parameters.recorder_wait_s
-        )
+        self._kind = kind
+        self.acting = False
+        self.phase = "not configured"
         self.task_state: dict = {}
+        self.arm: ArmClient | None = None
+        self.episodes: Episodes | None = None
+        self._steps: Generator | None = None
+        self._resting = False
+
+    def configure(self) -> None:
+        """Create what the node talks through; nothing moves."""
+        parameters = self.parameters
+        self.task_state = {}
+        self.episodes = Episodes(self, self._kind, parameters.record, parameters.recorder_wait_s)
         self._reset_client = self.create_client(Trigger, qos.SIM_RESET_SERVICE)
         self.create_subscription(String, qos.SIM_TASK_STATE_TOPIC, self._on_task_state, qos.LATCHED)
-        self.arm = ArmClient(
-            self, self.parameters.robot_name, self.parameters.driver_wait_s, self.on_tick
-        )
-        self._steps: Generator | None = self.mission()
-        # Wall time, so that it also runs while simulated time stands still.
+        self.arm = ArmClient(self, parameters.robot_name, parameters.driver_wait_s, self._on_tick)
+        self.diagnostics = Diagnostics(self, parameters.robot_name)
+        self.phase = "inactive"
+        # Wall time, so that both also run while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_MISSION_PERIOD_S, self._advance, clock=steady)
+        self.create_timer(_STATUS_PERIOD_S, self.say_status, clock=steady)
+
+    def activate(self) -> None:
+        """Begin the mission, from wherever the arm is.
+
+        Raises:
+            EpisodeError: the last one has not come to rest yet.
+        """
+        self._require_rest("activate")
+        self.phase = "waiting for the arm driver"
+        getattr(self.arm, "start", lambda: None)()
+        self._steps = self._whole_mission()
+
+    def deactivate(self) -> None:
+        """Brake, end the running episode, and stop commanding once at rest."""
+        self._come_to_rest("deactivated", getattr(self.arm, "shutdown", lambda: None))
+
+    def cleanup(self) -> None:
+        """Refuse while the arm still comes to rest.
+
+        Raises:
+            EpisodeError: it does.
+        """
+        self._require_rest("clean up")
+
+    def stop(self) -> None:
+        """Leave the mission: brake, end the running episode, then end the node."""
+        if self._steps is None:
+            self.finish()
+        else:
+            self._come_to_rest(self.exit_sentence or "stopped", self.finish)
+
+    def close(self) -> None:
+        """Tell the recorder of the end of an episode that nothing else has ended."""
+        if self.episodes is not None:
+            self.episodes.abandon(self.exit_sentence or "the node ended")
+            self.episodes = None
+
+    # --- what subclasses write ---
 
     def mission(self) -> Steps:
         """Yield while waiting; returning ends the node with exit code 0."""
         raise NotImplementedError
 
     def on_tick(self) -> None:
-        """Set the arm's target; called before each command while the arm is active."""
+        """Set the arm's target; called before each command while the arm is active and `acting`."""
+
+    # --- what missions are made of ---
 
     @property
     def now_ns(self) -> int:
@@ -79,9 +140,14 @@ class CommanderNode(ShellNode):
             yield
 
     def wait(self, duration_s: float) -> Steps:
-        """Let `duration_s` seconds of the node's time pass."""
+        """Let `duration_s` seconds of the node's time pass.
+
+        Raises:
+            EpisodeError: an episode runs and is not being recorded any more.
+        """
         end_ns = self.now_ns + int(duration_s * 1e9)
         while self.now_ns < end_ns:
+            self.episodes.check()
             yield
 
     def go_to(self, q_rad: np.ndarray, opening: float) -> Steps:
@@ -103,6 +169,7 @@ class CommanderNode(ShellNode):
 
     def settle(self) -> Steps:
         """Brake and wait until the arm was told to rest."""
+        self.acting = False
         self.arm.hold()
         yield
         while not self.arm.at_rest:
@@ -111,6 +178,7 @@ class CommanderNode(ShellNode):
     def park_arm(self) -> Steps:
         """Go to the sleep pose by way of the ready pose, if asked to."""
         if self.parameters.park:
+            self.phase = "parking"
             opening = self.arm.commanded[1]
             yield from self.go_to(arm.READY_RAD, opening)
             yield from self.go_to(arm.SLEEP_RAD, opening)
@@ -136,25 +204,59 @@ class CommanderNode(ShellNode):
         while self.task_state.get("episode", -1) < episode:
             yield
 
-    def stop(self) -> None:
-        """Leave the mission: hold, end the running episode, then end the node."""
-        if self._steps is not None:
-            self._steps.close()
-        self._steps = self._ending()
+    # --- how a mission is driven ---
 
-    def _ending(self) -> Steps:
+    def _whole_mission(self) -> Steps:
+        yield from self.mission()
+        self.phase = "done"
+        self.finish()
+
+    def _come_to_rest(self, reason: str, then: Callable[[], None]) -> None:
+        self.acting = False
+        self._resting = True
+        self.phase = f"coming to rest: {reason}"
+        self._steps = self._rest(reason, then)
+
+    def _rest(self, reason: str, then: Callable[[], None]) -> Steps:
         if self.arm.active:
             yield from self.settle()
-        yield from self.episodes.end(None, "stopped")
+        try:
+            yield from self.episodes.end(None, reason)
+        except EpisodeError as error:
+            if self.stop_deadline_s is not None:
+                self.exit_sentence = self.exit_sentence or str(error)
+            self.get_logger().warning(str(error))
+        self._resting = False
+        self.phase = "inactive"
+        then()
+
+    def _require_rest(self, what: str) -> None:
+        if self._resting:
+            raise EpisodeError(
+                f"node {self.get_name()} cannot {what} while it is {self.phase}; try again in a "
+                "second"
+            )
 
     def _advance(self) -> None:
         if self._steps is None:
             return
+        steps = self._steps
         try:
-            next(self._steps)
+            next(steps)
         except StopIteration:
-            self._steps = None
-            self.finish(0)
+            # Unless the last step has put others in its place.
+            if self._steps is steps:
+                self._steps = None
+
+    def _on_tick(self) -> None:
+        if self.acting:
+            self.on_tick()
 
     def _on_task_state(self, message: String) -> None:
         self.task_state = json.loads(message.data)
+
+    def say_status(self) -> None:
+        """Put the mission and the arm on /diagnostics."""
+        level = ERROR if self.exit_sentence else OK
+        episode = {"episode_running": self.episodes.running, "bags": len(self.episodes.paths)}
+        self.diagnostics.set("mission", level, self.exit_sentence or self.phase, episode)

@@ -42,13 +42,21 @@ class DemoNode(CommanderNode):
     """Records demonstrations until enough of them succeeded."""
 
     def __init__(self):
-        self._teaching = False
+        super().__init__("demo", "demo", DemoParameters)
         self._teacher_done = False
         self._state: tuple[tuple[str, ...], np.ndarray] | None = None
         self._started = False
-        super().__init__("demo", "demo", DemoParameters)
+
+    def configure(self) -> None:
+        """Find the teacher, and what it needs.
+
+        Raises:
+            ParameterError: there is no task.
+            EpisodeError: the scripted teacher does not know it.
+        """
         if not self.parameters.task.strip():
             raise ParameterError("parameter task of node demo is empty: say what to do, task:=…")
+        super().configure()
         self._teacher = None
         if self.parameters.teacher == "scripted":
             self._teacher = scripted_teacher(self.parameters.task, self.parameters.seed)
@@ -76,6 +84,7 @@ class DemoNode(CommanderNode):
                 yield
             yield from self.episodes.begin(f"demo-{index:05d}", self.parameters.task)
             while self._started:
+                self.episodes.check()
                 yield
             yield from self.episodes.end(True, "stopped by the person")
 
@@ -118,10 +127,10 @@ class DemoNode(CommanderNode):
         self._teacher.reset()
         self._teacher_done = False
         end_ns = self.now_ns + int(self.parameters.episode_s * 1e9)
-        self._teaching = True
+        self.acting = True
         while self.now_ns < end_ns and not self._teacher_done:
+            self.episodes.check()
             yield
-        self._teaching = False
         yield from self.settle()
         # The sim judges every 0.2 s.
         yield from self.wait(0.5)
@@ -131,7 +140,7 @@ class DemoNode(CommanderNode):
         return success
 
     def _teach(self) -> None:
-        if not self._teaching:
+        if not self.acting:
             return
         q_now, opening_now = self.arm.measured
         T_target, opening, self._teacher_done = self._teacher.action(
@@ -165,11 +174,6 @@ class DemoNode(CommanderNode):
         response.success = True
         response.message = "the arm holds" if request.data else "hold the arm: it is limp now"
         return response
-
-    def stop(self) -> None:
-        """End the demonstration where it is."""
-        self._teaching = False
-        super().stop()
 
 
 def scripted_teacher(task: str, seed: int):

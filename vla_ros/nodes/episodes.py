@@ -1,8 +1,9 @@
 """The commander's half of the episode handshake with the recorder."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
+from rclpy.duration import Duration
 from std_msgs.msg import String
 
 from vla_ros.core.episode import EpisodeEvent, RecordingState
@@ -11,6 +12,23 @@ from vla_ros.nodes import qos
 from vla_ros.nodes.lifetime import ShellNode
 
 Steps = Generator[None, None, None]
+
+# The recorder has nothing more to say about an episode in one of these states.
+_OVER = ("saved", "discarded", "failed")
+# Without a publisher on /vla/recording for so long the recorder is gone [s, wall].
+_GONE_S = 2.0
+# How often the graph is asked who publishes there [s, wall].
+_LOOK_S = 0.5
+# How long a last event may take to reach the recorder [s].
+_FLUSH_S = 0.5
+
+
+class RecorderGoneError(EpisodeError):
+    """There was a recorder, and now there is none."""
+
+
+class RecordingCutError(EpisodeError):
+    """The recorder ended, or refused, a recording that was to go on."""
 
 
 class Episodes:
@@ -21,6 +39,9 @@ class Episodes:
         kind: "play", "demo" or "policy".
         record: whether a recorder must take part.
         recorder_wait_s: how long it may take to appear, and to answer [s, wall time].
+
+    Attributes:
+        paths: the folders of the bags that were saved.
     """
 
     def __init__(self, node: ShellNode, kind: str, record: bool, recorder_wait_s: float):
@@ -30,6 +51,8 @@ class Episodes:
         self._wait_s = recorder_wait_s
         self._state = RecordingState()
         self._current: EpisodeEvent | None = None
+        self._present_s: float | None = None
+        self._look_s = 0.0
         self.paths: list[str] = []
         self._events = node.create_publisher(String, qos.EPISODE_TOPIC, qos.EPISODE)
         self._tasks = node.create_publisher(String, qos.TASK_TOPIC, qos.LATCHED)
@@ -48,7 +71,9 @@ class Episodes:
         """Start an episode; done once the recorder records it.
 
         Raises:
-            EpisodeError: no recorder, or it cannot record.
+            RecorderGoneError: the recorder went away.
+            RecordingCutError: it cannot record; the sentence says why.
+            EpisodeError: there is none, or it does not answer.
         """
         if self._record:
             yield from self._until(
@@ -58,45 +83,94 @@ class Episodes:
             )
         self._current = EpisodeEvent("start", episode_id, self._kind, task)
         self._events.publish(String(data=self._current.to_json()))
-        if self._record:
+        if not self._record:
+            return
+        try:
             yield from self._until(
-                lambda: self._said("recording"),
+                lambda: self._is_recording(episode_id),
                 f"the recorder did not start episode {episode_id}; see its log",
             )
+        except EpisodeError:
+            self._say_end(None, "the recording did not start")
+            raise
+
+    def check(self) -> None:
+        """Make sure that the running episode is still being recorded; fine where none runs.
+
+        Raises:
+            RecorderGoneError: the recorder is gone.
+            RecordingCutError: it ended this recording by itself.
+        """
+        if not self._record or self._current is None:
+            return
+        self._require_recorder()
+        said, running = self._state, self._current.episode_id
+        if said.episode_id == running and said.state in _OVER:
+            detail = said.detail or "see its log"
+            raise RecordingCutError(f"the recorder ended {running} ({said.state}): {detail}")
 
     def end(self, success: bool | None, reason: str) -> Steps:
         """End the running episode; done once its bag is saved.
 
         Raises:
-            EpisodeError: the recorder failed.
+            EpisodeError: the recorder failed, does not answer, or is gone.
         """
         if self._current is None:
             return
+        episode_id = self._current.episode_id
+        self._say_end(success, reason)
+        if not self._record:
+            return
+        yield from self._until(
+            lambda: self._state.episode_id == episode_id and self._state.state in _OVER,
+            f"the recorder did not confirm episode {episode_id}; see its log",
+        )
+        if self._state.state == "failed":
+            raise RecordingCutError(f"recording {episode_id} failed: {self._state.detail}")
+        if self._state.path:
+            self.paths.append(self._state.path)
+
+    def abandon(self, reason: str) -> None:
+        """End the running episode, if there is one, without waiting for its bag."""
+        if self._current is not None and self._node.context.ok():
+            self._say_end(None, reason)
+            # The process may end right after; the recorder should still hear this.
+            self._events.wait_for_all_acked(Duration(seconds=_FLUSH_S))
+
+    def _say_end(self, success: bool | None, reason: str) -> None:
         start, self._current = self._current, None
         event = EpisodeEvent("end", start.episode_id, self._kind, start.task, success, reason)
         self._events.publish(String(data=event.to_json()))
-        if self._record:
-            yield from self._until(
-                lambda: self._said("saved", "discarded", episode_id=start.episode_id),
-                f"the recorder did not confirm episode {start.episode_id}; see its log",
-            )
-            if self._state.path:
-                self.paths.append(self._state.path)
 
-    def _said(self, *states: str, episode_id: str = "") -> bool:
-        episode_id = episode_id or self._current.episode_id
+    def _is_recording(self, episode_id: str) -> bool:
         if self._state.episode_id != episode_id:
             return False
+        # "saved" would be that of an earlier run, whose names were the same.
         if self._state.state == "failed":
-            raise EpisodeError(f"recording {episode_id} failed: {self._state.detail}")
-        return self._state.state in states
+            raise RecordingCutError(f"recording {episode_id} failed: {self._state.detail}")
+        return self._state.state == "recording"
 
-    def _until(self, condition, sentence: str) -> Steps:
+    def _until(self, condition: Callable[[], bool], sentence: str) -> Steps:
         deadline = time.monotonic() + self._wait_s
         while not condition():
+            self._require_recorder()
             if time.monotonic() > deadline:
                 raise EpisodeError(f"{sentence} (waited {self._wait_s:g} s)")
             yield
+
+    def _require_recorder(self) -> None:
+        """Raise where a recorder was there and is not any more."""
+        now_s = time.monotonic()
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + _LOOK_S
+        if self._node.count_publishers(qos.RECORDING_TOPIC):
+            self._present_s = now_s
+        elif self._present_s is not None and now_s - self._present_s > _GONE_S:
+            raise RecorderGoneError(
+                f"the recorder is gone: nobody publishes {qos.RECORDING_TOPIC} any more; see its "
+                "log, and start it again"
+            )
 
     def _on_recording(self, message: String) -> None:
         self._state = RecordingState.from_json(message.data)

@@ -34,12 +34,15 @@ class ExplorerNode(CommanderNode):
 
     def __init__(self):
         super().__init__("explorer", "play", ExplorerParameters)
+        self._solution = arm.READY_RAD
+        self._unreachable = 0
+
+    def configure(self) -> None:
+        """Seed the motion."""
+        super().configure()
         self._motion = PlayMotion(
             ExplorationParameters(), np.random.default_rng(self.parameters.seed)
         )
-        self._playing = False
-        self._solution = arm.READY_RAD
-        self._unreachable = 0
         self.episodes.say_task("")
 
     def mission(self) -> Steps:
@@ -69,9 +72,8 @@ class ExplorerNode(CommanderNode):
         yield from self.episodes.begin(f"play-{index:05d}")
         self._solution, opening = self.arm.commanded
         self._motion.start(kinematics.forward(self._solution), opening)
-        self._playing = True
+        self.acting = True
         yield from self.wait(self.parameters.segment_s)
-        self._playing = False
         yield from self.settle()
         yield from self.episodes.end(None, "segment over")
 
@@ -83,8 +85,6 @@ class ExplorerNode(CommanderNode):
 
     def on_tick(self) -> None:
         """One command period further in the play motion."""
-        if not self._playing:
-            return
         try:
             T_base_tool, opening = self._motion.step(COMMAND_PERIOD_S)
             # From the last solution, which is nearer than the command that follows it.
@@ -95,11 +95,6 @@ class ExplorerNode(CommanderNode):
             return
         self._solution = q
         self.arm.set_target(q, opening)
-
-    def stop(self) -> None:
-        """End the segment where it is."""
-        self._playing = False
-        super().stop()
 
 
 def main() -> int:

@@ -49,15 +49,23 @@ class PolicyNode(CommanderNode):
     """Runs episodes of one task with one checkpoint."""
 
     def __init__(self):
-        self._acting = False
+        super().__init__("policy", "policy", PolicyParameters)
+        self._worker: ThreadPoolExecutor | None = None
         self._inference: Future | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._outcomes: list[dict] = []
         self._inference_ms: list[float] = []
         self._steps_taken = 0
         self._held = 0
         self._limits = wx250s_limits()
-        super().__init__("policy", "policy", PolicyParameters)
+
+    def configure(self) -> None:
+        """Load the checkpoint and have the network act once, so that its first step is no slower.
+
+        Raises:
+            ParameterError: there is no task or no checkpoint.
+            CheckpointError: the checkpoint is missing or damaged.
+            ContractError: it was made for another arm, camera or action space.
+        """
         parameters = self.parameters
         # The same rule as in conversion: the newest image not later than now, if recent enough.
         self._images: StreamBuffer[bytes] = StreamBuffer(
@@ -71,6 +79,8 @@ class PolicyNode(CommanderNode):
         torch.set_num_threads(parameters.threads)
         self._runner = load_runner(parameters.checkpoint, parameters.camera)
         self._runner.warm_up()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        super().configure()
         self.create_subscription(
             CompressedImage,
             f"/{parameters.camera}/image_raw/compressed",
@@ -97,16 +107,18 @@ class PolicyNode(CommanderNode):
         yield from self._until_image()
         yield from self.episodes.begin(episode_id, self._task)
         self._steps_taken, self._held, self._inference_ms = 0, 0, []
+        # An action of the last episode, if one came late, is nobody's any more.
+        self._inference = None
         start_ns = self.now_ns
         end_ns = start_ns + int(self.parameters.episode_s * 1e9)
         partial, success = None, None
-        self._acting = True
+        self.acting = True
         while self.now_ns < end_ns and not success:
+            self.episodes.check()
             if self.task_state:
                 partial = partial or self.task_state["partial"]
                 success = self.task_state["success"]
             yield
-        self._acting = False
         yield from self.settle()
         yield from self.episodes.end(success, "task done" if success else "time limit")
         self._note(episode_id, partial, success, (self.now_ns - start_ns) / 1e9)
@@ -134,7 +146,7 @@ class PolicyNode(CommanderNode):
 
     def _decide(self) -> None:
         """Start one inference on the newest image, unless the last one still runs."""
-        if not self._acting:
+        if not self.acting:
             return
         try:
             _, jpeg = self._images.sample(self.now_ns)
@@ -157,8 +169,6 @@ class PolicyNode(CommanderNode):
         if self._inference is None or not self._inference.done():
             return
         done, self._inference = self._inference, None
-        if not self._acting:
-            return
         try:
             action, duration_ms = done.result()
             q_now, _ = self.arm.commanded
@@ -213,14 +223,12 @@ class PolicyNode(CommanderNode):
             "episodes": self._outcomes,
         }
 
-    def stop(self) -> None:
-        """End the episode where it is."""
-        self._acting = False
-        super().stop()
-
     def close(self) -> None:
         """Wait for the running inference."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        super().close()
+        if self._worker is not None:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+            self._worker = None
 
 
 def load_runner(checkpoint: str, camera: str) -> PolicyRunner:
