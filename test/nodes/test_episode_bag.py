@@ -60,7 +60,7 @@ def test_a_full_disk_is_one_sentence_and_spares_what_is_saved(tmp_path, monkeypa
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bag._writer, call, refuse)
+    monkeypatch.setattr(bag._writer._writer, call, refuse)
 
     def write_and_save():
         bag.write("/vla/task", 1, string_cdr("x"))

@@ -19,12 +19,8 @@ from vla_ros.core.errors import VlaError  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 from vla_ros.nodes.conversions import joint_state_to_msg  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
-from vla_ros.nodes.recorder import (  # noqa: E402
-    RecorderNode,
-    RecorderParameters,
-    message_class,
-    topics_to_record,
-)
+from vla_ros.nodes.recorder import RecorderNode  # noqa: E402
+from vla_ros.nodes.recorder_topics import message_class, topics_to_record  # noqa: E402
 
 DISCOVERY_LIMIT_S = 20.0
 
@@ -36,6 +32,7 @@ class Stage:
         parameters = ["-p", f"out:={out}", "-p", "session:=s", "-p", "cameras:=['']"]
         ros(*parameters, "-p", "min_free_mb:=0", *arguments)
         self.recorder = RecorderNode()
+        self.recorder.bring_up()
         self.peer = Node("peer")
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.recorder)
@@ -76,13 +73,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(ros, tmp_path, monkeypatch):
-    # The recorder takes a camera for granted; here there is none.
-    def without_cameras(parameters):
-        required, optional = topics_to_record(parameters)
-        return required[:1], optional
-
-    monkeypatch.setattr("vla_ros.nodes.recorder.topics_to_record", without_cameras)
+def stage(ros, tmp_path):
     stages = []
 
     def make(*arguments):
@@ -102,7 +93,7 @@ def topics_in(path):
 def test_recording_starts_once_the_topics_arrived_and_ends_with_a_whole_bag(stage, tmp_path):
     scene = stage()
     scene.task.publish(String(data="put it there"))
-    scene.until(lambda: scene.recorder._latched)
+    scene.until(lambda: list(scene.recorder._latched.messages()))
     scene.say("start")
     scene.until_state("waiting")
     assert scene.said[-1].missing == ("/wx250s/joint_states",)
@@ -176,7 +167,7 @@ def test_a_disk_that_refuses_a_message_ends_the_node_with_one_sentence(stage, mo
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(scene.recorder._bag._writer, "write", refuse)
+    monkeypatch.setattr(scene.recorder._bag._writer._writer, "write", refuse)
     scene.move()
     scene.until_state("failed")
     scene.until(scene.recorder.done.done)
@@ -193,7 +184,7 @@ def test_nothing_is_recorded_on_a_disk_that_is_nearly_full(stage):
 
 
 def test_every_camera_must_arrive():
-    required, optional = topics_to_record(RecorderParameters(cameras=["front", "wrist"]))
+    required, optional = topics_to_record("wx250s", ["front", "wrist"], [])
     assert [topic.name for topic in required] == [
         "/wx250s/joint_states",
         "/front/image_raw/compressed",
@@ -207,7 +198,7 @@ def test_every_camera_must_arrive():
 @pytest.mark.parametrize("entry", ["/tf", "tf tf2_msgs/msg/TFMessage", "/tf TFMessage"])
 def test_malformed_extra_topics_are_refused(entry):
     with pytest.raises(ParameterError, match="an entry of extra_topics must be"):
-        topics_to_record(RecorderParameters(extra_topics=[entry]))
+        topics_to_record("wx250s", [], [entry])
 
 
 def test_a_message_type_that_is_not_installed_is_refused():

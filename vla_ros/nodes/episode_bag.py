@@ -1,9 +1,11 @@
-"""One MCAP bag for one episode, written with `rosbags` from serialised messages. No ROS graph."""
+"""One MCAP bag for one episode, from serialised messages. No ROS graph."""
 
-import shutil
+import importlib.util
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from rosbags.interfaces import (
@@ -14,13 +16,15 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from vla_ros.bags.part import PartFolder
+from vla_ros.bags.writer import ChunkedWriter
 from vla_ros.core.errors import BagError
 
 # How rosbag2 writes "no limit": 2^63 - 1 ns.
 _UNBOUNDED = QosTime(sec=9223372036, nsec=854775807)
+BACKENDS = ("auto", "rosbags", "rosbag2")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,24 @@ class Topic:
     latched: bool = False
 
 
+class BagWriter(Protocol):
+    """What writes the files of a bag; every method may raise OSError."""
+
+    size_bytes: int
+
+    def write(self, topic: str, time_ns: int, data: bytes) -> None:
+        """Append one serialised message, received at `time_ns`."""
+
+    def flush(self) -> None:
+        """Give what is buffered to the operating system, so that it outlives the process."""
+
+    def close(self, facts: dict[str, str]) -> None:
+        """Write index and metadata with `facts`."""
+
+    def abort(self) -> None:
+        """Close as it is."""
+
+
 class EpisodeBag:
     """The bag of one episode, under a temporary name until it is saved.
 
@@ -39,32 +61,37 @@ class EpisodeBag:
         session: the folder that holds the session's bags.
         episode_id: the bag's folder in it.
         topics: what the bag may hold.
+        facts: what is known already, for a bag that nobody comes to save.
+        make_writer: (folder, topics, facts) to the writer of the files.
 
     Raises:
         BagError: the episode exists already, or the folder cannot be written.
     """
 
-    def __init__(self, session: Path, episode_id: str, topics: list[Topic]):
-        self.path = session / episode_id
-        # The bag grows in `<id>.part/<id>`, so that the file names in its metadata stay true.
-        self._part = session / f"{episode_id}.part"
+    def __init__(
+        self,
+        session: Path,
+        episode_id: str,
+        topics: list[Topic],
+        facts: dict[str, str] | None = None,
+        make_writer: Callable[..., BagWriter] | None = None,
+    ):
+        self._part = PartFolder.create(session, episode_id)
         self.messages = 0
-        for path in (self.path, self._part):
-            if path.exists():
-                raise BagError(
-                    f"{path} exists already; choose another session name or move it away"
-                )
-        self._writer = Writer(self._part / episode_id, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         try:
-            self._writer.open()
-            self._connections = {topic.name: self._connect(topic) for topic in topics}
+            self._part.write_facts(facts or {})
+            self._writer = (make_writer or RosbagsWriter)(self._part.bag, topics, facts or {})
         except OSError as error:
-            self._abort()
+            self._part.unlock()
             raise self._failed(error) from None
         except BagError:
-            self.discard()
+            self._part.remove()
             raise
+
+    @property
+    def size_bytes(self) -> int:
+        """What is on the disk so far."""
+        return self._writer.size_bytes
 
     def write(self, topic: str, time_ns: int, data: bytes) -> None:
         """Append one serialised message, received at `time_ns`.
@@ -73,11 +100,19 @@ class EpisodeBag:
             BagError: the disk refused it; the bag is closed and keeps its temporary name.
         """
         try:
-            self._writer.write(self._connections[topic], time_ns, data)
+            self._writer.write(topic, time_ns, data)
         except OSError as error:
             self._abort()
             raise self._failed(error) from None
         self.messages += 1
+
+    def flush(self) -> None:
+        """Put what was written out of reach of a kill; raises BagError as `write` does."""
+        try:
+            self._writer.flush()
+        except OSError as error:
+            self._abort()
+            raise self._failed(error) from None
 
     def save(self, facts: dict[str, str]) -> Path:
         """Write the index and the metadata with `facts`, and give the bag its final name.
@@ -86,43 +121,94 @@ class EpisodeBag:
             BagError: the disk refused it; what was written keeps its temporary name.
         """
         try:
-            for key, value in facts.items():
-                self._writer.set_custom_data(key, value)
-            self._writer.close()
-            self._writer.path.rename(self.path)
-            self._part.rmdir()
+            self._writer.close(facts)
+            return self._part.finish(self._part.bag)
         except OSError as error:
             self._abort()
             raise self._failed(error) from None
-        return self.path
 
     def discard(self) -> None:
         """Delete the bag."""
         self._abort()
-        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.remove()
 
     def _abort(self) -> None:
         # The file's own buffer is flushed here once more, and fails once more on a full disk.
         with suppress(OSError):
             self._writer.abort()
+        self._part.unlock()
 
     def _failed(self, error: OSError) -> BagError:
         return BagError(
-            f"recording to {self._part} failed ({error.strerror or error}): what was written "
+            f"recording to {self._part.path} failed ({error.strerror or error}): what was written "
             "stays there, saved episodes are untouched; free disk space or choose another out"
         )
 
+
+class RosbagsWriter:
+    """Writes with `rosbags`; a kill costs what came since the last flush or whole chunk."""
+
+    def __init__(self, path: Path, topics: list[Topic], facts: dict[str, str]):
+        del facts  # taken at the end
+        self._writer = ChunkedWriter(path)
+        try:
+            self._writer.open()
+            self._connections = {topic.name: self._connect(topic) for topic in topics}
+        except (BagError, OSError):
+            with suppress(OSError):
+                self._writer.abort()
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        return self._writer.size_bytes
+
+    def write(self, topic: str, time_ns: int, data: bytes) -> None:
+        self._writer.write(self._connections[topic], time_ns, data)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self, facts: dict[str, str]) -> None:
+        for key, value in facts.items():
+            self._writer.set_custom_data(key, value)
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.abort()
+
     def _connect(self, topic: Topic):
-        typestore = _typestore_with(topic.type)
         return self._writer.add_connection(
-            topic.name, topic.type, typestore=typestore, offered_qos_profiles=[_qos(topic.latched)]
+            topic.name,
+            topic.type,
+            typestore=typestore_with(topic.type),
+            offered_qos_profiles=[offered_qos(topic.latched)],
         )
+
+
+def choose_writer(backend: str) -> tuple[str, Callable[..., BagWriter]]:
+    """Return the backend's name and writer; "auto" takes rosbag2 where it can be imported.
+
+    Raises:
+        BagError: rosbag2 is asked for and is not installed.
+    """
+    installed = importlib.util.find_spec("rosbag2_py") is not None
+    if backend == "rosbag2" and not installed:
+        raise BagError(
+            "backend is rosbag2, but rosbag2_py cannot be imported; install and source the "
+            "package rosbag2_py, or set backend to rosbags"
+        )
+    if backend == "rosbags" or not installed:
+        return "rosbags", RosbagsWriter
+    from vla_ros.nodes.rosbag2_writer import Rosbag2Writer
+
+    return "rosbag2", Rosbag2Writer
 
 
 _typestore = get_typestore(Stores.ROS2_JAZZY)
 
 
-def _typestore_with(msgtype: str):
+def typestore_with(msgtype: str):
     """Return the type store, taught `msgtype` from its package's .msg file where it is foreign."""
     if msgtype not in _typestore.types:
         package, _, name = msgtype.split("/")
@@ -137,8 +223,8 @@ def _typestore_with(msgtype: str):
     return _typestore
 
 
-def _qos(latched: bool) -> Qos:
-    """Return the profile that players and readers see for the topic."""
+def offered_qos(latched: bool) -> Qos:
+    """Return the profile that players and readers see for a topic."""
     return Qos(
         history=QosHistory.KEEP_LAST,
         depth=10,

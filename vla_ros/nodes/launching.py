@@ -123,6 +123,8 @@ def recorder() -> Node:
     """Return the recorder, unless nothing shall be recorded."""
     parameters = {
         "robot_name": text("robot_name"),
+        "robot_model": text("robot_model"),
+        "arm": text("arm"),
         "cameras": [[LaunchConfiguration("camera_name")]],
         "out": text("out"),
         "session": text("session"),

@@ -2,50 +2,44 @@
 
 The node that moves the arm says on /vla/episode when an episode starts and ends; this one answers
 on /vla/recording. An episode is recorded from the moment on at which every topic it needs has
-arrived after the start event, never from a guess about discovery.
+arrived after the start event, never from a guess about discovery. When one of them falls silent
+the bag ends there, which the other node sees as a "saved" that it did not ask for.
 """
 
-import importlib
-import importlib.metadata
-import json
-import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import String
 
+from vla_ros.bags.repair import repair_below
+from vla_ros.core.disk_budget import DiskBudget
 from vla_ros.core.episode import EpisodeEvent, RecordingState
 from vla_ros.core.errors import BagError, EpisodeError
 from vla_ros.nodes import qos
-from vla_ros.nodes.episode_bag import EpisodeBag, Topic
+from vla_ros.nodes.diagnostics import OK, Diagnostics
+from vla_ros.nodes.disk import SessionDisk
+from vla_ros.nodes.episode_bag import EpisodeBag, Topic, choose_writer
 from vla_ros.nodes.lifetime import ShellNode, run
-from vla_ros.nodes.params import ParameterError, declare, parameter
+from vla_ros.nodes.params import declare
+from vla_ros.nodes.recorder_facts import Provenance
+from vla_ros.nodes.recorder_parameters import RecorderParameters
+from vla_ros.nodes.recorder_report import TopicReport
+from vla_ros.nodes.recorder_topics import (
+    Latched,
+    subscribe,
+    topics_to_record,
+    without_missing_types,
+)
 
 # How long a recorder that was told to stop waits for the commander's end event.
 _END_GRACE_S = 1.5
-
-
-@dataclass(frozen=True)
-class RecorderParameters:
-    """Parameters of recorder_node."""
-
-    out: str = parameter("rosbags", "Folder that holds the sessions.")
-    session: str = parameter("", "Folder of this session in it; empty: the UTC date and time.")
-    robot_name: str = parameter("wx250s", "Namespace of the arm driver.")
-    cameras: list = parameter(["front"], "Names of the cameras to record.")
-    extra_topics: list = parameter(
-        [""],
-        "More topics that must arrive, each as 'NAME TYPE', like '/x std_msgs/msg/String'.",
-    )
-    start_timeout_s: float = parameter(
-        15.0, "How long an episode may wait for its topics.", "s", 0.1, 600.0
-    )
-    min_free_mb: int = parameter(
-        500, "Recording stops once less than this is free on the disk.", "MB", 0, 10_000_000
-    )
+_WATCH_S = 0.2
+# A kill costs at most so much of a bag.
+_FLUSH_S = 1.0
+_REPORT_S = 1.0
 
 
 class RecorderNode(ShellNode):
@@ -53,25 +47,54 @@ class RecorderNode(ShellNode):
 
     def __init__(self):
         super().__init__("recorder")
-        self._parameters = parameters = declare(self, RecorderParameters)
+        self._given = parameters = declare(self, RecorderParameters)
         session = parameters.session or time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self._session = Path(parameters.out).expanduser() / session
-        required, optional = topics_to_record(parameters)
-        self._topics = required + optional
-        self._required = tuple(topic.name for topic in required)
+        self._node_clock = self.get_clock()
+        self._active = False
         self._bag: EpisodeBag | None = None
+        self._bag_start_s = 0.0
         self._start: EpisodeEvent | None = None
         self._missing: set[str] = set()
         self._deadline = 0.0
-        self._stop_deadline: float | None = None
-        self._latched: dict[str, bytes] = {}
+        self._end_deadline: float | None = None
+        self._latched = Latched()
+        self._next_flush_s = self._next_report_s = 0.0
         self.saved = 0
+
+    def configure(self) -> None:
+        """Repair what was cut off before, then listen."""
+        parameters = self._given
+        required, optional = topics_to_record(
+            parameters.robot_name, parameters.cameras, parameters.extra_topics
+        )
+        optional = without_missing_types(optional, self.get_logger().warning)
+        self._topics = without_missing_types(required, lambda _: None) + optional
+        self._required = {topic.name for topic in required}
+        backend, self._make_writer = choose_writer(parameters.backend)
+        repair_below([Path(parameters.out).expanduser()], self.get_logger().warning)
+        budget = DiskBudget(parameters.min_free_mb * 10**6, round(parameters.max_session_gb * 1e9))
+        self._disk = SessionDisk(self._session, budget)
+        self._report = TopicReport(required, optional, parameters.late_s, parameters.silent_s)
+        simulated_time = self.get_parameter("use_sim_time").value
+        self._provenance = Provenance(parameters, backend, simulated_time)
         self._states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
+        self._diagnostics = Diagnostics(self, parameters.robot_name)
         for topic in self._topics:
             self._subscribe(topic)
         # Wall time: these bounds hold while simulated time stands still, too.
-        self.create_timer(0.2, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def activate(self) -> None:
+        """Accept episodes."""
+        self._active = True
         self._tell("idle")
+
+    def deactivate(self) -> None:
+        """Save the running episode and accept no more."""
+        self._active = False
+        if self._start is not None:
+            self._end(self._cut_short("the recorder was deactivated"))
 
     def _subscribe(self, topic: Topic) -> None:
         if topic.name == qos.EPISODE_TOPIC:
@@ -79,20 +102,22 @@ class RecorderNode(ShellNode):
         else:
 
             def handler(data: bytes) -> None:
-                self._on_message(topic.name, data)
+                self._on_message(topic, data)
 
-        profile = qos.RECORD_LATCHED if topic.latched else qos.RECORD
-        self.create_subscription(message_class(topic.type), topic.name, handler, profile, raw=True)
+        subscribe(self, topic, handler, lambda count: self._report.lose(topic.name, count))
 
-    def _on_message(self, topic: str, data: bytes) -> None:
-        if topic in qos.LATCHED_TOPICS:
-            self._latched[topic] = bytes(data)
+    def _on_message(self, topic: Topic, data: bytes) -> None:
+        name = topic.name
+        if topic.latched:
+            self._latched.hear(name, bytes(data))
+        self._provenance.hear(name, data)
         if self._missing:
-            self._missing.discard(topic)
+            self._missing.discard(name)
             if not self._missing:
                 self._begin()
-        if self._bag is not None:
-            self._write(topic, data)
+        now_ns = self._node_clock.now().nanoseconds
+        self._report.hear(name, data, now_ns, time.monotonic_ns())
+        self._write(name, now_ns, data)
 
     def _on_episode(self, data: bytes) -> None:
         try:
@@ -103,41 +128,49 @@ class RecorderNode(ShellNode):
         if event.event == "start":
             self._on_start(event)
         elif self._start is not None and event.episode_id == self._start.episode_id:
-            if self._bag is not None:
-                self._write(qos.EPISODE_TOPIC, data)
+            self._write(qos.EPISODE_TOPIC, self._node_clock.now().nanoseconds, data)
             self._end(event)
 
     def _on_start(self, event: EpisodeEvent) -> None:
         if self._start is not None:
             self._end(self._cut_short("another episode started before this one ended"))
-        self._check_space(event.episode_id)
+        if not self._active:
+            detail = "the recorder is not active; activate it"
+            self._tell("failed", detail, episode_id=event.episode_id)
+            return
+        if self._is_out_of_space(event.episode_id):
+            return
         self._start = event
         self._missing = set(self._required)
-        self._deadline = time.monotonic() + self._parameters.start_timeout_s
+        self._deadline = time.monotonic() + self._given.start_timeout_s
         self._tell("waiting")
 
     def _begin(self) -> None:
+        facts = self._provenance.facts() | {"episode": self._start.to_json()}
+        episode_id = self._start.episode_id
         try:
-            self._bag = EpisodeBag(self._session, self._start.episode_id, self._topics)
+            self._bag = EpisodeBag(
+                self._session, episode_id, self._topics, facts, self._make_writer
+            )
         except BagError as error:
             self._fail_recording(error)
             return
+        self._bag_start_s = time.monotonic()
+        self._report.begin()
         # Said before this bag was opened, but a reader needs them in each.
-        for topic, data in self._latched.items():
-            self._write(topic, data)
+        now_ns = self._node_clock.now().nanoseconds
+        for topic, data in self._latched.messages():
+            self._write(topic, now_ns, data)
         start = serialize_message(String(data=self._start.to_json()))
-        self._write(qos.EPISODE_TOPIC, start)
+        self._write(qos.EPISODE_TOPIC, now_ns, start)
         self._tell("recording")
+        self.get_logger().info(f"{episode_id}: recording; {self._disk.outlook()}")
 
-    def _write(self, topic: str, data: bytes) -> None:
-        if self._bag is None:
-            return
-        try:
-            self._bag.write(topic, self.get_clock().now().nanoseconds, data)
-        except BagError as error:
-            self._fail_recording(error)
+    def _write(self, topic: str, time_ns: int, data: bytes) -> None:
+        if self._bag is not None:
+            self._try(self._bag.write, topic, time_ns, data)
 
-    def _end(self, event: EpisodeEvent) -> None:
+    def _end(self, event: EpisodeEvent, detail: str = "") -> None:
         bag, self._bag = self._bag, None
         try:
             if bag is None:
@@ -146,59 +179,90 @@ class RecorderNode(ShellNode):
                 bag.discard()
                 self._tell("discarded")
             else:
+                self._note_size(bag)
                 path = bag.save(self._facts(event))
+                self._disk.saved(path)
                 self.saved += 1
-                self._tell("saved", path=str(path.resolve()))
+                self._tell("saved", detail, path=str(path.resolve()))
         except BagError as error:
             self._fail_recording(error)
         self._start = None
         self._missing = set()
-        if self._stop_deadline is not None:
+        if self._end_deadline is not None:
             self.finish(0)
 
     def _facts(self, event: EpisodeEvent) -> dict[str, str]:
-        return {
-            "vla_ros_version": _version(),
-            "episode": event.to_json(),
-            "robot_name": self._parameters.robot_name,
-            "cameras": json.dumps(self._parameters.cameras),
-        }
+        said = {"episode": event.to_json(), "topics": self._report.to_json()}
+        return self._provenance.facts() | said
 
     def _cut_short(self, reason: str) -> EpisodeEvent:
         start = self._start
         return EpisodeEvent("end", start.episode_id, start.kind, start.task, None, reason)
 
     def _watch(self) -> None:
-        if self._stop_deadline is not None and time.monotonic() > self._stop_deadline:
-            self._end(self._cut_short("the recorder was stopped"))
-        elif self._start is not None and self.count_publishers(qos.EPISODE_TOPIC) == 0:
-            self._end(self._cut_short("the node that moves the arm is gone"))
-        elif self._missing and time.monotonic() > self._deadline:
-            missing = ", ".join(sorted(self._missing))
-            self._tell(
-                "failed",
-                f"no message within {self._parameters.start_timeout_s:g} s on {missing}: check "
-                "that the arm driver and the cameras run",
-            )
-            self._start, self._missing = None, set()
+        now_s, now_ns = time.monotonic(), self._node_clock.now().nanoseconds
+        silent = self._report.look(now_ns, time.monotonic_ns())
+        if self._start is None:
+            pass
+        elif self._end_deadline is not None and now_s > self._end_deadline:
+            self._cut("the recorder was stopped")
+        elif self.count_publishers(qos.EPISODE_TOPIC) == 0:
+            self._cut("the node that moves the arm is gone")
+        elif self._missing and now_s > self._deadline:
+            self._give_up_waiting()
+        elif self._bag is not None and silent:
+            self._cut(f"topic {', '.join(silent)} silent")
         elif self._bag is not None:
-            self._check_space(self._start.episode_id)
+            self._keep_safe(now_s)
+        if now_s > self._next_report_s:
+            self._next_report_s = now_s + _REPORT_S
+            self._publish_report()
 
-    def _check_space(self, episode_id: str) -> None:
-        """End the recording, and the node, before the disk is full."""
-        folder = next(path for path in [self._session, *self._session.parents] if path.exists())
-        free_mb = shutil.disk_usage(folder.resolve()).free // 1_000_000
-        if free_mb >= self._parameters.min_free_mb:
-            return
-        if self._bag is not None:
-            self._end(self._cut_short("the disk is nearly full"))
-        error = BagError(
-            f"only {free_mb} MB are free on the disk of {self._session}, under min_free_mb "
-            f"{self._parameters.min_free_mb}: saved episodes are whole; free space or choose "
-            "another out"
+    def _cut(self, reason: str) -> None:
+        self._end(self._cut_short(reason), reason)
+
+    def _give_up_waiting(self) -> None:
+        missing = ", ".join(sorted(self._missing))
+        self._tell(
+            "failed",
+            f"no message within {self._given.start_timeout_s:g} s on {missing}: check "
+            "that the arm driver and the cameras run",
         )
-        self._tell("failed", str(error), episode_id=episode_id)
-        raise error
+        self._start, self._missing = None, set()
+
+    def _keep_safe(self, now_s: float) -> None:
+        """Flush the running bag, and end it while there still is room to do so."""
+        if now_s > self._next_flush_s:
+            self._next_flush_s = now_s + _FLUSH_S
+            self._try(self._bag.flush)
+            if self._bag is None:
+                return
+        self._note_size(self._bag)
+        self._is_out_of_space(self._start.episode_id)
+
+    def _note_size(self, bag: EpisodeBag) -> None:
+        self._disk.written(bag.size_bytes, time.monotonic() - self._bag_start_s)
+
+    def _is_out_of_space(self, episode_id: str) -> bool:
+        """End the recording and the node, if no more may be written, and return whether so."""
+        fault = self._disk.fault()
+        if fault is None:
+            return False
+        spent = self._disk.is_spent
+        if self._bag is not None:
+            self._cut("the session's budget is spent" if spent else "the disk is nearly full")
+        self._tell("failed", str(fault), episode_id=episode_id)
+        if not spent:
+            raise fault
+        self.get_logger().warning(str(fault))
+        self.finish(0)
+        return True
+
+    def _try(self, write: Callable[..., None], *arguments: object) -> None:
+        try:
+            write(*arguments)
+        except BagError as error:
+            self._fail_recording(error)
 
     def _fail_recording(self, error: BagError) -> None:
         self._tell("failed", str(error))
@@ -213,71 +277,30 @@ class RecorderNode(ShellNode):
         self._states.publish(String(data=said.to_json()))
         if state in ("saved", "discarded", "failed"):
             # `fail` prints its own sentence at the end; the log has every episode's fate.
-            self.get_logger().info(f"{episode_id}: {state} {path}{detail}")
+            words = " ".join(filter(None, (state, path, detail)))
+            self.get_logger().info(f"{episode_id}: {words}")
+
+    def _publish_report(self) -> None:
+        wall_ns = time.monotonic_ns()
+        self._report.publish(self._diagnostics, wall_ns)
+        self._disk.publish(self._diagnostics)
+        state = "waiting" if self._missing else "idle" if self._bag is None else "recording"
+        episode_id = self._start.episode_id if self._start else ""
+        values = {"episode": episode_id, "saved": self.saved}
+        self._diagnostics.set("recording", OK, state, values)
 
     def stop(self) -> None:
         """Give the commander a moment to end its episode, then save what there is."""
         if self._start is None:
             self.finish(0)
-        self._stop_deadline = time.monotonic() + _END_GRACE_S
+        else:
+            self._end_deadline = time.monotonic() + _END_GRACE_S
 
     def close(self) -> None:
         """Save the open bag, if the node was ended without being asked."""
         if self._bag is not None:
             bag, self._bag = self._bag, None
             bag.save(self._facts(self._cut_short("the recorder was stopped")))
-
-
-def topics_to_record(parameters: RecorderParameters) -> tuple[list[Topic], list[Topic]]:
-    """Return (required, optional) topics; an episode starts once each required one arrived.
-
-    Raises:
-        ParameterError: an entry of `extra_topics` is not a name and a type.
-    """
-    arm = f"/{parameters.robot_name}"
-    required = [Topic(f"{arm}/joint_states", "sensor_msgs/msg/JointState")]
-    for camera in parameters.cameras:
-        image = f"/{camera}/image_raw/compressed"
-        required.append(Topic(image, "sensor_msgs/msg/CompressedImage"))
-        required.append(Topic(f"/{camera}/camera_info", "sensor_msgs/msg/CameraInfo"))
-    for entry in filter(None, parameters.extra_topics):
-        parts = entry.split()
-        if len(parts) != 2 or not parts[0].startswith("/") or parts[1].count("/") != 2:
-            raise ParameterError(
-                f"an entry of extra_topics must be '/NAME package/msg/Type', got {entry!r}"
-            )
-        required.append(Topic(*parts))
-    optional = [
-        Topic(qos.COMMANDED_TOPIC, "sensor_msgs/msg/JointState"),
-        Topic(f"{arm}/commands/joint_group", "interbotix_xs_msgs/msg/JointGroupCommand"),
-        Topic(f"{arm}/commands/joint_single", "interbotix_xs_msgs/msg/JointSingleCommand"),
-        Topic(qos.EPISODE_TOPIC, "std_msgs/msg/String"),
-        Topic(qos.TASK_TOPIC, "std_msgs/msg/String", latched=True),
-        Topic(qos.SIM_TASK_STATE_TOPIC, "std_msgs/msg/String", latched=True),
-    ]
-    return required, optional
-
-
-def message_class(msgtype: str) -> type:
-    """Return the Python class of a message type `package/msg/Name`.
-
-    Raises:
-        BagError: its package is not installed or does not have it.
-    """
-    package, _, name = msgtype.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError):
-        raise BagError(
-            f"the message type {msgtype} is not installed; install and source {package}"
-        ) from None
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("vla_ros")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def main() -> int:
