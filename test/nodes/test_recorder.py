@@ -1,15 +1,21 @@
 """The recorder against a commander and a driver made of plain publishers, in this process."""
 
 import errno
+import json
+import sys
 import time
 
+import numpy as np
 import pytest
+import yaml
 
 rclpy = pytest.importorskip("rclpy")
 pytestmark = pytest.mark.ros
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rclpy.serialization import serialize_message  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -17,12 +23,23 @@ from std_msgs.msg import String  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.errors import VlaError  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
-from vla_ros.nodes.conversions import joint_state_to_msg  # noqa: E402
+from vla_ros.nodes.conversions import camera_info_to_msg, joint_state_to_msg  # noqa: E402
+from vla_ros.nodes.episode_bag import Topic  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.recorder import RecorderNode  # noqa: E402
-from vla_ros.nodes.recorder_topics import message_class, topics_to_record  # noqa: E402
+from vla_ros.nodes.recorder_facts import Provenance  # noqa: E402
+from vla_ros.nodes.recorder_parameters import RecorderParameters  # noqa: E402
+from vla_ros.nodes.recorder_report import TopicReport  # noqa: E402
+from vla_ros.nodes.recorder_topics import (  # noqa: E402
+    Latched,
+    message_class,
+    starts_with_header,
+    topics_to_record,
+    without_missing_types,
+)
 
 DISCOVERY_LIMIT_S = 20.0
+SECOND = 1_000_000_000
 
 
 class Stage:
@@ -173,6 +190,159 @@ def test_a_disk_that_refuses_a_message_ends_the_node_with_one_sentence(stage, mo
     scene.until(scene.recorder.done.done)
     assert scene.recorder.done.result() == 1
     assert "play-1.part failed (No space left on device)" in scene.recorder.exit_sentence
+
+
+def custom_data(path):
+    metadata = yaml.safe_load((path / "metadata.yaml").read_text())
+    return metadata["rosbag2_bagfile_information"]["custom_data"]
+
+
+def start_recording(scene, episode_id="play-1"):
+    scene.say("start", episode_id)
+    scene.until_state("waiting", episode_id)
+    scene.move()
+    scene.until_state("recording", episode_id)
+
+
+def test_a_required_topic_that_falls_silent_ends_the_bag_and_says_which(stage, tmp_path):
+    scene = stage("-p", "silent_s:=0.3")
+    start_recording(scene)
+    scene.until_state("saved")
+    assert scene.said[-1].detail == "topic /wx250s/joint_states silent"
+    assert scene.said[-1].path == str(tmp_path / "s" / "play-1")
+    end = EpisodeEvent.from_json(custom_data(tmp_path / "s" / "play-1")["episode"])
+    assert (end.event, end.reason) == ("end", "topic /wx250s/joint_states silent")
+    # The commander's own end comes too late to matter, and the next episode is recorded.
+    scene.say("end")
+    start_recording(scene, "play-2")
+
+
+def test_the_bag_tells_its_origin_and_what_became_of_each_topic(stage, tmp_path):
+    scene = stage("-p", "arm:=sim", "-p", "robot_model:=wx250s")
+    start_recording(scene)
+    for stamp_ns in (20, 20, 10):
+        scene.joints.publish(joint_state_to_msg(stamp_ns, ("waist",), [0.5]))
+    scene.until(lambda: scene.recorder._bag.messages == 5)
+    scene.say("end")
+    scene.until_state("saved")
+    facts = custom_data(tmp_path / "s" / "play-1")
+    assert facts["arm"] == "sim"
+    assert facts["robot_model"] == "wx250s"
+    assert facts["backend"] == "rosbags"
+    assert facts["rosbags_version"][0].isdigit()
+    assert json.loads(facts["simulated_time"]) is False
+    counts = json.loads(facts["topics"])["/wx250s/joint_states"]
+    # Stamps 7, 20, 20, 10 ns after the epoch are decades late.
+    expected = {"received": 4, "lost": 0, "duplicates": 1, "out_of_order": 1, "late": 4}
+    assert {key: counts[key] for key in expected} == expected
+
+
+def test_what_was_cut_off_before_is_repaired_at_the_start(stage, tmp_path):
+    scene = stage()
+    start_recording(scene)
+    scene.recorder._bag.flush()
+    scene.recorder._bag._abort()
+    scene.recorder._bag = None
+    assert not (tmp_path / "s" / "play-1").exists()
+    scene.recorder.trigger_deactivate()
+    scene.recorder.trigger_cleanup()
+    scene.recorder.trigger_configure()
+    assert topics_in(tmp_path / "s" / "play-1") == ["/vla/episode", "/wx250s/joint_states"]
+    facts = custom_data(tmp_path / "s" / "play-1")
+    assert EpisodeEvent.from_json(facts["episode"]).event == "start"
+    assert "recovered, cut off" in facts["recovered"]
+    assert facts["robot_name"] == "wx250s"
+
+
+def test_a_session_that_has_used_its_budget_ends_the_node_without_an_error(stage, tmp_path):
+    scene = stage("-p", "max_session_gb:=0.0000001")
+    start_recording(scene)
+    scene.recorder._bag.flush()
+    scene.until_state("saved")
+    assert "reached its budget max_session_gb 1e-07" in scene.said[-1].detail
+    scene.until(scene.recorder.done.done)
+    assert scene.recorder.done.result() == 0
+    assert (tmp_path / "s" / "play-1" / "metadata.yaml").exists()
+
+
+def test_deactivation_saves_the_episode_and_refuses_the_next(stage, tmp_path):
+    scene = stage()
+    start_recording(scene)
+    scene.recorder.trigger_deactivate()
+    scene.until_state("saved")
+    scene.say("start", "play-2")
+    scene.until_state("failed", "play-2")
+    assert "not active" in scene.said[-1].detail
+    scene.recorder.trigger_activate()
+    start_recording(scene, "play-3")
+
+
+def test_diagnostics_name_the_silent_topic_and_the_time_left(stage):
+    scene = stage("-p", "silent_s:=0.3")
+    statuses = {}
+    scene.peer.create_subscription(
+        DiagnosticArray,
+        qos.DIAGNOSTICS_TOPIC,
+        lambda message: statuses.update({status.name: status for status in message.status}),
+        qos.DIAGNOSTICS,
+    )
+    joints = "recorder: /wx250s/joint_states"
+    scene.until(lambda: joints in statuses)
+    assert statuses[joints].message == "no message yet"
+    start_recording(scene)
+    scene.until(lambda: statuses[joints].level == b"\2")
+    assert statuses[joints].message.startswith("silent for")
+    assert "room for" in statuses["recorder: disk"].message
+
+
+def test_static_transforms_of_several_nodes_are_kept_and_tasks_replaced():
+    latched = Latched()
+    for topic, data in [
+        ("/tf_static", b"a"),
+        ("/vla/task", b"old"),
+        ("/tf_static", b"b"),
+        ("/tf_static", b"a"),
+        ("/vla/task", b"new"),
+    ]:
+        latched.hear(topic, data)
+    said = list(latched.messages())
+    assert said == [("/tf_static", b"a"), ("/tf_static", b"b"), ("/vla/task", b"new")]
+
+
+def test_a_machine_without_transforms_records_the_rest_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", None)
+    said = []
+    _, optional = topics_to_record("wx250s", [], [])
+    names = [topic.name for topic in without_missing_types(optional, said.append)]
+    assert "/vla/task" in names
+    assert not {"/tf", "/tf_static"} & set(names)
+    assert len(said) == 1
+    assert "transforms are not recorded" in said[0]
+
+
+def test_stamps_are_read_only_where_a_type_starts_with_its_header():
+    assert starts_with_header("sensor_msgs/msg/CompressedImage")
+    assert not starts_with_header("std_msgs/msg/String")
+    assert not starts_with_header("std_msgs/msg/Header")
+
+
+def test_whether_a_camera_is_calibrated_is_read_from_its_info():
+    facts = Provenance(RecorderParameters(cameras=["front", "wrist"]), "rosbags", False)
+    for camera, K in (("front", np.eye(3)), ("wrist", None)):
+        info = camera_info_to_msg(640, 480, K, None, "x")
+        facts.hear(f"/{camera}/camera_info", serialize_message(info))
+    assert json.loads(facts.facts()["camera_calibrated"]) == {"front": True, "wrist": False}
+
+
+def test_a_listener_that_was_held_up_blames_nobody():
+    topic = Topic("/a", "sensor_msgs/msg/JointState")
+    report = TopicReport([topic], [], late_s=0.5, silent_s=2.0)
+    report.hear("/a", bytes(12), 0, 0)
+    assert report.look(SECOND // 2, SECOND // 2) == []
+    assert report.look(5 * SECOND, 5 * SECOND) == []
+    for at in range(6, 8):
+        assert report.look(at * SECOND, at * SECOND) == []
+    assert report.look(15 * SECOND // 2, 15 * SECOND // 2) == ["/a"]
 
 
 def test_nothing_is_recorded_on_a_disk_that_is_nearly_full(stage):

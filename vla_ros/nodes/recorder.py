@@ -250,8 +250,10 @@ class RecorderNode(ShellNode):
             return False
         spent = self._disk.is_spent
         if self._bag is not None:
-            self._cut("the session's budget is spent" if spent else "the disk is nearly full")
-        self._tell("failed", str(fault), episode_id=episode_id)
+            reason = "the session's budget is spent" if spent else "the disk is nearly full"
+            self._end(self._cut_short(reason), str(fault))
+        else:
+            self._tell("failed", str(fault), episode_id=episode_id)
         if not spent:
             raise fault
         self.get_logger().warning(str(fault))
