@@ -1,5 +1,6 @@
 """The arm client against a driver of plain services and publishers, in this process."""
 
+import json
 import time
 
 import numpy as np
@@ -14,8 +15,11 @@ from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand  # noqa
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool, String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm  # noqa: E402
+from vla_ros.core.errors import SafetyError  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 from vla_ros.nodes.arm_client import ArmClient  # noqa: E402
 from vla_ros.nodes.conversions import joint_state_to_msg  # noqa: E402
@@ -27,10 +31,12 @@ LIMIT_S = 20.0
 class FakeDriver(Node):
     """Answers like xs_sdk, notes what it is asked, and says that the arm stands at READY."""
 
-    def __init__(self, joint_names=arm.ARM_JOINTS, mode="position"):
+    def __init__(self, joint_names=arm.ARM_JOINTS, mode="position", pose=arm.READY_RAD):
         super().__init__("driver")
         self.asked, self.commands, self.gripper = [], [], []
-        self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
+        self.position = np.array([*pose, 0.0, 0.037, -0.037])
+        self.effort = np.zeros(9)
+        self.registers = {}
         self.publishing = self.follows = True
         self._joint_names = joint_names
         self._mode = mode
@@ -41,6 +47,7 @@ class FakeDriver(Node):
             (srv.TorqueEnable, "torque_enable"),
         ):
             self.create_service(kind, f"/wx250s/{name}", self._answer)
+        self.create_service(srv.RegisterValues, "/wx250s/get_motor_registers", self._read)
         self._states = self.create_publisher(JointState, "/wx250s/joint_states", 10)
         self.create_timer(0.01, self._publish)
         self.create_subscription(
@@ -60,10 +67,17 @@ class FakeDriver(Node):
             response.mode, response.profile_type = self._mode, "time"
         return response
 
+    def _read(self, request, response):
+        response.values = self.registers.get((request.name, request.reg), [])
+        return response
+
     def _publish(self):
         if self.publishing:
             now_ns = self.get_clock().now().nanoseconds
-            self._states.publish(joint_state_to_msg(now_ns, arm.JOINT_STATE_NAMES, self.position))
+            names = arm.JOINT_STATE_NAMES
+            self._states.publish(
+                joint_state_to_msg(now_ns, names, self.position, effort=self.effort)
+            )
 
     def _on_group(self, message):
         self.commands.append(np.array(message.cmd))
@@ -72,10 +86,12 @@ class FakeDriver(Node):
 
 
 class Stage:
-    def __init__(self, driver):
+    def __init__(self, driver, start):
         self.driver = driver
         self.node = ShellNode("commander")
         self.client = ArmClient(self.node, "wx250s", driver_wait_s=LIMIT_S)
+        if start:
+            self.client.start()
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
         self.executor.add_node(driver)
@@ -92,8 +108,8 @@ def stage(ros):
     ros()
     made = []
 
-    def make(**options):
-        made.append(Stage(FakeDriver(**options)))
+    def make(start=True, **options):
+        made.append(Stage(FakeDriver(**options), start))
         return made[-1]
 
     yield make
@@ -183,15 +199,179 @@ def test_a_second_commander_is_refused(stage):
     assert "1 other node(s) command the arm" in scene.node.exit_sentence
 
 
+AWAY = arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0])
+
+
 def test_an_arm_that_does_not_follow_ends_the_node_and_gets_its_own_pose_as_goal(stage):
     scene = stage()
     scene.until(lambda: scene.client.active)
-    scene.driver.follows = False
+    # Not enough for a stall, too much for a limp arm.
+    scene.driver.follows, scene.driver.effort[:] = False, 100.0
+    scene.driver.create_timer(0.01, lambda: scene.driver.effort.__iadd__(0.01))
     stuck = scene.driver.position[:6].copy()
-    scene.client.set_target(arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)
+    scene.client.set_target(AWAY, 1.0)
     scene.until(scene.node.done.done)
     assert "behind its commands" in scene.node.exit_sentence
     scene.until(lambda: np.allclose(scene.driver.commands[-1], stuck, atol=1e-6))
+
+
+def test_a_blocked_arm_is_pushed_no_more_then_goes_on_to_the_next_target(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    scene.driver.follows, scene.driver.effort[:] = False, 900.0
+    scene.driver.create_timer(0.01, lambda: scene.driver.effort.__iadd__(0.01))
+    stuck = scene.driver.position[:6].copy()
+    scene.client.set_target(AWAY, 1.0)
+    scene.until(lambda: scene.client.blocked_reason)
+    assert "waist is blocked" in scene.client.blocked_reason
+    scene.until(lambda: np.allclose(scene.driver.commands[-1], stuck, atol=1e-6))
+    assert not scene.node.done.done()
+    scene.client.set_target(arm.READY_RAD - np.array([0.1, 0, 0, 0, 0, 0]), 1.0)
+    scene.driver.follows, scene.driver.effort[:] = True, 0.0
+    scene.until(lambda: scene.client.commanded[0][0] == pytest.approx(-0.1))
+    assert scene.client.status[2]["blocks"] == 1
+
+
+def states_of(scene):
+    said = []
+    scene.driver.create_subscription(
+        String, qos.STOP_STATE_TOPIC, lambda m: said.append(json.loads(m.data)), qos.LATCHED
+    )
+    return said
+
+
+def ask(scene, name):
+    client = scene.driver.create_client(Trigger, name)
+    scene.until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    scene.until(future.done)
+    return future.result()
+
+
+def test_a_stop_on_the_topic_brakes_at_the_next_command_and_only_a_reset_clears_it(stage):
+    scene = stage()
+    said = states_of(scene)
+    publisher = scene.driver.create_publisher(Bool, qos.ESTOP_TOPIC, qos.ESTOP)
+    scene.until(lambda: scene.client.active and said and publisher.get_subscription_count())
+    assert said == [{"stopped": False, "reason": ""}]
+    scene.client.set_target(AWAY, 1.0)
+    scene.until(lambda: scene.client.commanded[0][0] > 0.3)
+    before = len(scene.driver.commands)
+    publisher.publish(Bool(data=True))
+    scene.until(lambda: scene.client.stopped)
+    scene.until(lambda: scene.client.at_rest)
+    waist = np.array(scene.driver.commands)[before:, 0]
+    assert waist[-1] < 0.8 - 0.05, "it went on to the target"
+    publisher.publish(Bool(data=False))
+    count = len(scene.driver.commands)
+    scene.client.set_target(AWAY, 1.0)
+    scene.until(lambda: len(scene.driver.commands) > count + 30)
+    assert scene.client.at_rest, "a target was taken while stopped"
+    scene.until(lambda: said[-1] == {"stopped": True, "reason": "stop on /vla/estop"})
+    assert ask(scene, qos.RESET_STOP_SERVICE).message == "the arm may move again"
+    scene.until(lambda: scene.client.arrived and scene.client.commanded[0][0] > 0.79)
+    scene.until(lambda: said[-1] == {"stopped": False, "reason": ""})
+
+
+def test_a_stop_before_activation_lets_the_arm_become_active_and_hold(stage):
+    scene = stage(start=False)
+    assert ask(scene, qos.STOP_SERVICE).message == "stopped: /vla/stop was called"
+    scene.client.start()
+    scene.client.set_target(AWAY, 1.0)
+    scene.until(lambda: scene.client.active and len(scene.driver.commands) > 20)
+    assert np.abs(np.array(scene.driver.commands) - arm.READY_RAD).max() < 1e-6
+
+
+def test_shutdown_brakes_before_it_lets_the_node_end(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    scene.client.set_target(AWAY, 1.0)
+    scene.until(lambda: scene.client.commanded[0][0] > 0.3)
+    ended = []
+    scene.client.shutdown(lambda: ended.append(scene.client.at_rest))
+    scene.until(lambda: ended)
+    assert ended == [True]
+    assert not scene.client.active
+    count = len(scene.driver.commands)
+    steps = np.diff(np.array(scene.driver.commands)[:, 0])
+    # 4 rad/s^2 in periods of 20 ms: no step differs from the last by more than 1.6 mrad.
+    assert np.abs(np.diff(steps)).max() < 0.0017
+    assert len(scene.driver.commands) - count <= 1
+
+
+def test_shutdown_of_an_arm_that_is_not_active_ends_at_once_and_set_up_is_cancelled(stage):
+    scene = stage()
+    ended = []
+    scene.client.shutdown(lambda: ended.append(True))
+    assert ended == [True]
+    scene.client.start()
+    scene.until(lambda: scene.client.active)
+
+
+def test_the_torque_is_released_only_at_rest_in_the_sleep_pose(stage):
+    scene = stage()
+    with pytest.raises(SafetyError, match="stays on: the arm is not active"):
+        scene.client.release(lambda: None)
+    scene.until(lambda: scene.client.active)
+    with pytest.raises(SafetyError, match="not at rest in its sleep pose and would fall"):
+        scene.client.release(lambda: None)
+    scene.client.set_target(arm.SLEEP_RAD, 0.0)
+    scene.until(lambda: scene.client.arrived and scene.client.commanded[0][1] < -1.7)
+    scene.until(lambda: np.allclose(scene.client.measured[0], arm.SLEEP_RAD, atol=1e-5))
+    released = []
+    scene.client.release(lambda: released.append(True))
+    scene.until(lambda: released)
+    torque = [r for r in scene.driver.asked if hasattr(r, "enable")]
+    assert [(r.name, r.enable) for r in torque] == [("arm", False), ("gripper", False)]
+
+
+def test_a_servo_in_error_stops_the_arm_with_its_name_until_it_is_rebooted_and_reset(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    scene.driver.registers = {
+        ("all", "Hardware_Error_Status"): [0, 0, 0x20, 0, 0, 0, 0],
+        ("all", "Present_Temperature"): [40, 41, 42, 43, 44, 45, 46],
+    }
+    assert scene.client.check_hardware()
+    assert not scene.client.check_hardware(), "asked twice within a second"
+    scene.until(lambda: scene.client.stopped)
+    assert "servo error (elbow: overload)" in scene.client.blocked_reason
+    scene.until(lambda: scene.client.status[2]["hottest_c"] == 46)
+    assert scene.client.status[0] == 2
+    scene.driver.registers["all", "Hardware_Error_Status"] = [0] * 7
+    ask(scene, qos.RESET_STOP_SERVICE)
+    assert not scene.client.stopped
+
+
+def test_another_commander_that_comes_later_ends_the_node_and_is_named(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    topic = "/wx250s/commands/joint_single"
+    scene.driver.create_publisher(JointSingleCommand, topic, qos.COMMANDS)
+    scene.until(scene.node.done.done)
+    assert "1 other node(s) command the arm on " + topic in scene.node.exit_sentence
+    assert "/driver" in scene.node.exit_sentence
+
+
+def test_a_gripper_without_a_current_limit_is_limited_in_duty(stage):
+    scene = stage()
+    scene.driver.registers["gripper", "Operating_Mode"] = [3]
+    scene.until(lambda: scene.client.active)
+    modes = [r.mode for r in scene.driver.asked if isinstance(r, srv.OperatingModes.Request)]
+    assert modes == ["current_based_position", "position"]
+    registers = [r for r in scene.driver.asked if isinstance(r, srv.RegisterValues.Request)]
+    first = registers[0]
+    assert (first.name, first.reg, first.value) == ("gripper", "Goal_PWM", 250)
+
+
+def test_status_counts_what_was_not_believed(stage):
+    scene = stage()
+    scene.until(lambda: scene.client.active)
+    assert scene.client.status[:2] == (0, "follows its commands")
+    scene.driver.position, scene.driver.follows = np.full(9, -np.pi), False
+    scene.until(lambda: scene.client.status[2].get("rejected.failed read", 0) > 2)
+    scene.until(lambda: scene.client.status[0] == 1)
+    assert "joint states are" in scene.client.status[1]
 
 
 def test_a_limp_arm_is_sent_nothing_and_its_own_motion_counts_as_commanded(stage):

@@ -4,7 +4,7 @@ Pure: times are handed in as seconds of any one steady clock. What the judgement
 commands is the caller's business; `Verdict` says how much of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from vla_ros.core.errors import SafetyError
 
 # The six arm joints and the gripper: where the driver measures a current.
 SERVOS = (*arm.ARM_JOINTS, "gripper")
+_EFFORT_MA = (1360.0, 1700.0, 1020.0, 1020.0, 1020.0, 1190.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,20 @@ class MonitorLimits:
         overload_s: how long it may be exceeded [s]; a start or a touch is shorter.
         stall_error_rad: a joint this far from its command [rad] ...
         stall_effort: ... that pushes with this share of `effort_ma`, 0 to 1 ...
-        stall_s: ... and stands still for so long [s] is blocked. An XM430 at the driver's gains
-            pushes with about 1 A at 0.1 rad.
+        stall_s: ... and stands still is held, and after so long [s] counts as blocked. An XM430
+            at the driver's gains pushes with about 1 A at 0.1 rad.
         still_rad_s, still_s: slower than this [rad/s] over this time [s] is standing still.
         lag_rad, lag_s: further behind its commands than this [rad] for this long [s], an arm is
             blocked, limp or in error, whatever its current: going on would let it whip to the far
             goal once it is free. At full speed the servos are 0.1 rad behind.
-        limp_rad, limp_ma, limp_s: this far from its command [rad] with less than this current
-            [mA] for this long [s], a joint has no torque: a powered one would push.
+        limp_rad, limp_ma, limp_s: this far from its command [rad], coming no nearer, with less
+            than this current [mA] for this long [s], a joint has no torque: a powered one pushes.
         frozen_rad, frozen_s: the commands moved this far [rad] in at least this time [s], and no
             bit of positions and currents changed: the driver repeats itself.
+        lost_s: a driver that repeats itself for so long [s] is given up.
     """
 
-    effort_ma: np.ndarray = (1360.0, 1700.0, 1020.0, 1020.0, 1020.0, 1190.0, 1000.0)
+    effort_ma: np.ndarray = field(default_factory=lambda: np.array(_EFFORT_MA))
     overload_s: float = 0.3
     stall_error_rad: float = 0.1
     stall_effort: float = 0.5
@@ -73,6 +75,7 @@ class MonitorLimits:
     limp_s: float = 0.1
     frozen_rad: float = 0.05
     frozen_s: float = 0.08
+    lost_s: float = 10.0
 
     def __post_init__(self):
         effort_ma = np.array(self.effort_ma, dtype=np.float64)
@@ -118,7 +121,8 @@ class ArmMonitor:
         """Return what one command period shows.
 
         An arm that still moves is only held: where it is measured to be is no place to rest
-        before it stands there, because measurements may be late.
+        before it stands there, because measurements may be late. Not so a limp one: its command
+        shall not be far away when its torque comes back.
 
         Args:
             now_s: time of this command period [s], not before the last one's.
@@ -126,12 +130,16 @@ class ArmMonitor:
             effort_ma: currents (7,) [mA]; None where the driver measures none, and then only
                 the arm's lag tells that it is blocked.
         """
-        if self._is_frozen(now_s, q_commanded, q_measured, effort_ma):
-            return Verdict(
-                "hold",
-                "frozen",
-                "the joint states repeat themselves while the arm is told to move: holding; "
-                "check the driver's log and the arm's cable",
+        frozen_s = self._frozen_for(now_s, q_commanded, q_measured, effort_ma)
+        if frozen_s > 0.0:
+            sentence = (
+                f"the joint states repeat themselves for {frozen_s:.1f} s while the arm is told to "
+                "move: holding; check the driver's log and the arm's cable"
+            )
+            return (
+                Verdict("hold", "frozen", sentence)
+                if frozen_s < self.limits.lost_s
+                else Verdict("stop", "lost", sentence)
             )
         # Always asked, so that each of them sees every period.
         found = (
@@ -141,19 +149,23 @@ class ArmMonitor:
             self._lag(now_s, q_commanded, q_measured),
         )
         still = self._is_still(now_s, q_measured)
-        for cause, sentence in (one for one in found if one is not None):
-            return Verdict("stop" if still else "hold", cause, sentence)
-        return GO
+        held: Verdict | None = None
+        for verdict in (one for one in found if one is not None):
+            if verdict.level == "stop" and (still or verdict.cause == "limp"):
+                return verdict
+            held = held or replace(verdict, level="hold")
+        return held or GO
 
-    def _is_frozen(self, now_s, q_commanded, q_measured, effort_ma) -> bool:
+    def _frozen_for(self, now_s, q_commanded, q_measured, effort_ma) -> float:
         said = q_measured.tobytes() + (b"" if effort_ma is None else effort_ma.tobytes())
         if self._repeated is None or self._repeated[1] != said:
             self._repeated = now_s, said, q_commanded.copy()
         since_s, _, q_then = self._repeated
         moved_rad = float(np.abs(q_commanded - q_then).max())
-        return now_s - since_s >= self.limits.frozen_s and moved_rad > self.limits.frozen_rad
+        repeats = now_s - since_s >= self.limits.frozen_s and moved_rad > self.limits.frozen_rad
+        return now_s - since_s if repeats else 0.0
 
-    def _stall(self, now_s, q_commanded, q_measured, effort_ma) -> tuple[str, str] | None:
+    def _stall(self, now_s, q_commanded, q_measured, effort_ma) -> Verdict | None:
         limits = self.limits
         error_rad = np.abs(q_commanded - q_measured)
         pushing = np.zeros(6, dtype=bool)
@@ -162,14 +174,17 @@ class ArmMonitor:
         still = self._still_joints(now_s, q_measured)
         held_s = self._stalled.held_s(now_s, pushing & still & (error_rad > limits.stall_error_rad))
         joint = int(np.argmax(held_s))
-        if held_s[joint] < limits.stall_s:
+        if effort_ma is None or held_s[joint] < 0.0:
             return None
-        return "stall", (
+        # The commands stop at once, so that nothing winds up while it becomes certain.
+        level = "stop" if held_s[joint] >= limits.stall_s else "hold"
+        sentence = (
             f"{SERVOS[joint]} is blocked: {error_rad[joint]:.2f} rad short of its command at "
             f"{abs(effort_ma[joint]):.0f} mA; clear the arm's way"
         )
+        return Verdict(level, "stall", sentence)
 
-    def _overload(self, now_s, effort_ma) -> tuple[str, str] | None:
+    def _overload(self, now_s, effort_ma) -> Verdict | None:
         if effort_ma is None:
             self._overloaded.held_s(now_s, np.zeros(7, dtype=bool))
             return None
@@ -178,48 +193,58 @@ class ArmMonitor:
         servo = int(np.argmax(held_s))
         if held_s[servo] < self.limits.overload_s:
             return None
-        return "overload", (
+        sentence = (
             f"{SERVOS[servo]} draws {abs(effort_ma[servo]):.0f} mA, above its "
             f"{self.limits.effort_ma[servo]:.0f} mA, for {held_s[servo]:.1f} s; lighten or clear "
             "the arm before the servo shuts itself down"
         )
+        return Verdict("stop", "overload", sentence)
 
-    def _limpness(self, now_s, q_commanded, q_measured, effort_ma) -> tuple[str, str] | None:
+    def _limpness(self, now_s, q_commanded, q_measured, effort_ma) -> Verdict | None:
         error_rad = np.abs(q_commanded - q_measured)
         slack = np.zeros(6, dtype=bool)
         if effort_ma is not None:
             slack = np.abs(effort_ma[:6]) < self.limits.limp_ma
+        # A fast joint may be far behind at little current, but it comes nearer.
+        elapsed_s, moved_rad = self._moved(now_s, q_measured)
+        nearer_rad = moved_rad * np.sign(q_commanded - q_measured)
+        slack &= nearer_rad <= self.limits.still_rad_s * elapsed_s
         held_s = self._limp.held_s(now_s, slack & (error_rad > self.limits.limp_rad))
         joint = int(np.argmax(held_s))
         if held_s[joint] < self.limits.limp_s:
             return None
-        return "limp", (
+        sentence = (
             f"{SERVOS[joint]} is {error_rad[joint]:.2f} rad from its command and draws no current: "
             "it is without torque or in error; support the arm, reboot_motors, then start again"
         )
+        return Verdict("stop", "limp", sentence)
 
-    def _lag(self, now_s, q_commanded, q_measured) -> tuple[str, str] | None:
+    def _lag(self, now_s, q_commanded, q_measured) -> Verdict | None:
         lag_rad = np.abs(q_commanded - q_measured)
         joint = int(np.argmax(lag_rad))
         behind = np.array([lag_rad[joint] > self.limits.lag_rad])
         if self._lagging.held_s(now_s, behind)[0] < self.limits.lag_s:
             return None
-        return "lag", (
+        sentence = (
             f"{SERVOS[joint]} is {lag_rad[joint]:.2f} rad behind its commands: blocked, without "
             "torque or in error; clear its way, reboot_motors if a servo blinks, then start again"
         )
+        return Verdict("stop", "lag", sentence)
 
-    def _still_joints(self, now_s, q_measured) -> np.ndarray:
-        """Return which joints (6,) stood still; none before `still_s` of history."""
+    def _moved(self, now_s, q_measured) -> tuple[float, np.ndarray]:
+        """Return how each joint (6,) moved [rad] in the last so many seconds, about `still_s`."""
         if not self._poses or now_s > self._poses[-1][0]:
             self._poses.append((now_s, q_measured.copy()))
         while len(self._poses) > 1 and now_s - self._poses[1][0] >= self.limits.still_s:
             self._poses.pop(0)
         then_s, q_then = self._poses[0]
-        elapsed_s = now_s - then_s
-        if elapsed_s < self.limits.still_s:
-            return np.zeros(6, dtype=bool)
-        return np.abs(q_measured - q_then) <= self.limits.still_rad_s * elapsed_s
+        return now_s - then_s, q_measured - q_then
+
+    def _still_joints(self, now_s, q_measured) -> np.ndarray:
+        """Return which joints (6,) stood still; none before `still_s` of history."""
+        elapsed_s, moved_rad = self._moved(now_s, q_measured)
+        still = np.abs(moved_rad) <= self.limits.still_rad_s * elapsed_s
+        return still & (elapsed_s >= self.limits.still_s)
 
     def _is_still(self, now_s, q_measured) -> bool:
         return bool(self._still_joints(now_s, q_measured).all())
@@ -233,7 +258,7 @@ class BlockedRow:
         apart_s: blocks further apart than this [s] are not of one row.
     """
 
-    def __init__(self, limit: int = 5, apart_s: float = 5.0):
+    def __init__(self, limit: int = 10, apart_s: float = 5.0):
         if limit < 1 or not apart_s > 0:
             raise SafetyError(f"limit must be 1 or more and apart_s above 0: {limit}, {apart_s}")
         self.limit = limit

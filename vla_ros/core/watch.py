@@ -4,7 +4,6 @@ Three clocks meet here: stamps [ns] of whoever made a message, the node's own ti
 steady one [s] that nobody can set.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +36,6 @@ class JointStateAge:
         """
         if silent_s is not None and silent_s > self.lost_s:
             return Verdict("stop", "lost", lost_sentence(self.lost_s))
-        if silent_s is None and age_s < -self.max_age_s:
-            return Verdict(
-                "hold",
-                "stale",
-                f"the joint states are stamped {-age_s:.2f} s in the future: holding until the "
-                "clock is right",
-            )
         oldest_s = max(age_s, silent_s or 0.0)
         if oldest_s > self.max_age_s:
             return Verdict(
@@ -51,6 +43,13 @@ class JointStateAge:
                 "stale",
                 f"the joint states are {oldest_s:.2f} s old: holding until they are back; check "
                 "the driver, and the clocks where it runs on another machine",
+            )
+        if age_s < -self.max_age_s:
+            return Verdict(
+                "hold",
+                "stale",
+                f"the joint states are stamped {-age_s:.2f} s in the future: holding; check that "
+                "the driver's clock and this one agree",
             )
         return GO
 
@@ -133,20 +132,28 @@ class CameraWatch:
     """Holds the arm while a camera that it needs is blind.
 
     Args:
-        max_age_s: for each needed camera by name, how old its last picture may be [s], above 0.
         frozen_rad: a joint moved by so much [rad] and the picture is the same to the last bit:
             the camera repeats itself. A real camera's noise changes every picture, and a
             simulated one sees the arm.
     """
 
-    def __init__(self, max_age_s: Mapping[str, float], frozen_rad: float = 0.3):
-        for name, value in max_age_s.items():
-            if not 0 < value < np.inf:
-                raise SafetyError(f"max_age_s of camera {name} must be above 0, got {value}")
-        self._max_age_s = dict(max_age_s)
+    def __init__(self, frozen_rad: float = 0.3):
+        if not 0 < frozen_rad < np.inf:
+            raise SafetyError(f"frozen_rad must be above 0, got {frozen_rad}")
         self._frozen_rad = frozen_rad
+        self._max_age_s: dict[str, float] = {}
         self._seen_ns: dict[str, int] = {}
         self._first_seen: dict[str, tuple[int, np.ndarray]] = {}
+
+    def need(self, name: str, max_age_s: float) -> None:
+        """Hold from now on while the last picture of this camera is older than this [s].
+
+        Raises:
+            SafetyError: the age is not above 0.
+        """
+        if not 0 < max_age_s < np.inf:
+            raise SafetyError(f"max_age_s of camera {name} must be above 0, got {max_age_s}")
+        self._max_age_s[name] = max_age_s
 
     def saw(self, name: str, stamp_ns: int, digest: int, q_measured: np.ndarray) -> None:
         """Note a picture by its stamp [ns], a hash of its bytes, and the arm (6,) [rad] now."""

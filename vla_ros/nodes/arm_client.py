@@ -1,47 +1,59 @@
 """The one way from a node to the arm: believed joint states in, guarded commands out at 50 Hz.
 
 Used by the explorer, the policy and the teacher, so that each of them moves the arm under the
-same rules. Nothing here waits: activation is a chain of asynchronous service calls, and the
-stream is a timer on the node's clock (simulated time where there is one).
+same rules, which `core/command_loop.py` holds. Nothing here waits: activation is a chain of
+asynchronous service calls, and the stream is a timer on the node's clock (simulated time where
+there is one).
 """
 
 import time
+import zlib
 from collections.abc import Callable
 
 import numpy as np
-from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
-from interbotix_xs_msgs.srv import TorqueEnable
-from sensor_msgs.msg import JointState
+from rclpy.clock import Clock, ClockType
 
-from vla_ros.core import arm
+from vla_ros.core.command_loop import CommandLoop, Seen
 from vla_ros.core.errors import SafetyError
-from vla_ros.core.safety import CommandGuard, JointStateFilter, wx250s_limits
-from vla_ros.nodes import conversions, qos
-from vla_ros.nodes.driver_setup import DriverError, DriverSetup, call
+from vla_ros.core.monitor import MonitorLimits
+from vla_ros.core.safety import SafetyLimits, wx250s_limits
+from vla_ros.core.watch import lost_sentence
+from vla_ros.nodes.arm_status import Status, arm_status
+from vla_ros.nodes.arm_stream import CommandStream, MeasuredArm
+from vla_ros.nodes.arm_torque import ArmTorque, why_not_release
+from vla_ros.nodes.driver_setup import DriverError, DriverSetup
+from vla_ros.nodes.estop import EStop
 from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.servo_check import ServoCheck
 from vla_ros.nodes.ticker import tick_every
 
 COMMAND_PERIOD_S = 0.02
-# A joint state older than this, by stamp or by arrival, stops the arm [s].
-_STALE_S = 0.25
-# Joint states missing for this long end the node: the driver, or its cable, is gone [s, wall].
-_LOST_S = 10.0
-# An arm this far behind its commands for this long is blocked, limp or in error; going on would
-# let it whip to the far goal once it is free [rad], [ns].
-_LAG_RAD, _LAG_NS = 0.4, 500_000_000
-# An unchanged gripper command is repeated every so many periods.
-_GRIPPER_REPEAT = 25
-_COMMANDED_NAMES = (*arm.ARM_JOINTS, "gripper")
+# Braking from full speed takes 0.38 s; no end waits longer than this for it [s, wall].
+_SHUTDOWN_S = 1.0
+# How often it is looked whether somebody else commands the arm [s, wall].
+_LOOK_AROUND_S = 1.0
+# Simulated time may stand still; for longer than this, its arm is gone [s, wall].
+_SIM_LOST_S = 30.0
 
 
 class ArmClient:
     """Joint targets in, commands on the wire; holds still whenever something is wrong.
 
+    Make it where the node is configured (stop and reset are served from then on), call `start`
+    to activate and `shutdown` before every end. A target stays until the next one or `hold`.
+    While `blocked_reason` is not empty, targets are kept but not followed; the arm then begins
+    anew from where it is, so a motion generator shall do so too, in `on_tick`.
+
     Args:
         node: the node to live in.
         robot_name: the driver's namespace.
         driver_wait_s: how long the driver may take to appear [s, wall time].
-        on_tick: called before each command, 50 times a second, while active and not stale.
+        on_tick: called before each command, 50 times a second, unless the arm must hold.
+        limits: what the arm may do; None: those of the WidowX 250s.
+        monitor_limits: when it counts as blocked; None: the defaults.
+
+    Attributes:
+        active: whether commands are sent.
     """
 
     def __init__(
@@ -50,71 +62,97 @@ class ArmClient:
         robot_name: str,
         driver_wait_s: float,
         on_tick: Callable[[], None] | None = None,
+        limits: SafetyLimits | None = None,
+        monitor_limits: MonitorLimits | None = None,
     ):
-        self._node = node
-        self._name = robot_name
+        self._node, self._name, self._wait_s = node, robot_name, driver_wait_s
         self._on_tick = on_tick
-        self._filter = JointStateFilter(wx250s_limits())
-        self._guard = CommandGuard(wx250s_limits(), COMMAND_PERIOD_S)
-        self._measured: tuple[int, np.ndarray, float] | None = None
-        self._arrival_s = 0.0
-        self._target: tuple[np.ndarray, float] | None = None
-        self._sent_opening: float | None = None
-        self._ticks = 0
-        self._stale = False
-        self._lagging_since_ns: int | None = None
-        self._limp = False
-        self._simulated_time = node.get_parameter("use_sim_time").value
+        self._simulated = node.get_parameter("use_sim_time").value
+        limits = limits or wx250s_limits()
+        self._loop = CommandLoop(
+            limits, COMMAND_PERIOD_S, self._simulated, monitor_limits, self._warn
+        )
+        self._setup: DriverSetup | None = None
+        self._ending = False
         self.active = False
-        self.refusals = 0
-        self._wait_s = driver_wait_s
-        self._create_endpoints()
+        self._arm = MeasuredArm(node, robot_name, limits)
+        self._stream = CommandStream(node, robot_name)
+        self._torque = ArmTorque(node, robot_name)
+        self._estop = EStop(node, self._loop, self._after_reset)
+        self._servos = ServoCheck(node, robot_name, self._estop.stop)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._ticks = tick_every(node, COMMAND_PERIOD_S, self._tick)
+        node.create_timer(_LOOK_AROUND_S, self._look_around, clock=self._steady)
 
-    def _create_endpoints(self) -> None:
-        node, prefix = self._node, f"/{self._name}"
-        self._group = node.create_publisher(
-            JointGroupCommand, f"{prefix}/commands/joint_group", qos.COMMANDS
-        )
-        self._single = node.create_publisher(
-            JointSingleCommand, f"{prefix}/commands/joint_single", qos.COMMANDS
-        )
-        self._commanded = node.create_publisher(JointState, qos.COMMANDED_TOPIC, qos.COMMANDED)
-        node.create_subscription(
-            JointState, f"{prefix}/joint_states", self._on_joint_state, qos.JOINT_STATES
-        )
-        self._torque = node.create_client(TorqueEnable, f"{prefix}/torque_enable")
-        self._timer = tick_every(node, COMMAND_PERIOD_S, self._tick)
-        self._setup = DriverSetup(
-            node, self._name, self._wait_s, lambda: self._measured is not None, self._activate
-        )
+    # --- what a node sees and says ---
 
     @property
     def measured(self) -> tuple[np.ndarray, float] | None:
         """The last believed joints (6,) [rad] and opening; None before the first."""
-        return None if self._measured is None else self._measured[1:]
+        return self._arm.pose
 
     @property
     def commanded(self) -> tuple[np.ndarray, float]:
         """The last commanded joints (6,) [rad] and opening."""
-        return self._guard.commanded
+        return self._loop.commanded
 
     @property
     def at_rest(self) -> bool:
         """Whether the last command moved no joint."""
-        return self._guard.at_rest
+        return self._loop.at_rest
 
     @property
     def arrived(self) -> bool:
         """Whether the last target is commanded and the arm has been told to rest there."""
-        return self._guard.arrived
+        return self._loop.arrived
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the arm rests until a person's reset; missions wait for it."""
+        return bool(self._loop.stop_reason)
+
+    @property
+    def blocked_reason(self) -> str:
+        """Why no target is followed now, beyond a late stream; empty where they are."""
+        return self._loop.blocked_reason
+
+    @property
+    def refusals(self) -> int:
+        """How many targets the guard refused."""
+        return self._loop.refusals
+
+    @property
+    def status(self) -> Status:
+        """Level, sentence and numbers, as `Diagnostics.set` takes them."""
+        return arm_status(self.active, self._loop, self._arm, self._servos)
 
     def set_target(self, q_rad: np.ndarray, opening: float) -> None:
-        """Head for joints (6,) [rad] and an opening from the next command on."""
-        self._target = (np.asarray(q_rad, dtype=np.float64), float(opening))
+        """Head for joints (6,) [rad] and an opening from the next command on.
+
+        What is no legal target is refused at the next command: the arm holds.
+        """
+        self._loop.set_target(q_rad, opening)
 
     def hold(self) -> None:
         """Brake to rest and stay there until the next target."""
-        self._target = None
+        self._loop.hold()
+
+    def need_camera(self, name: str, max_age_s: float) -> None:
+        """Hold the arm from now on while this camera is older than `max_age_s` [s], or frozen."""
+        self._loop.cameras.need(name, max_age_s)
+
+    def saw_image(self, name: str, stamp_ns: int, jpeg: bytes) -> None:
+        """Note a picture of a camera that `need_camera` named."""
+        if self.measured is not None:
+            self._loop.cameras.saw(name, stamp_ns, zlib.crc32(jpeg), self.measured[0])
+
+    def check_hardware(self) -> bool:
+        """Ask every servo for its errors and temperature; return whether it was asked.
+
+        To be called between two motions: nothing is asked while the arm moves, nor within a
+        second of the last time. A fault latches the stop, with the sentence as its reason.
+        """
+        return self.active and self.at_rest and self._servos.ask()
 
     def set_torque(self, enable: bool) -> None:
         """Switch the torque of arm and gripper; without it a person moves both.
@@ -122,117 +160,118 @@ class ArmClient:
         Nothing is sent to a limp arm. The person's hand is the command then, so the measured pose
         is what `/vla/commanded` says.
         """
+
+        def resume() -> None:
+            if enable and self.measured is not None:
+                self._loop.take_hold(*self.measured)
+
+        self._loop.let_go()
+        self._torque.switch(enable, resume)
+
+    def release(self, then: Callable[[], None]) -> None:
+        """Switch the torque off where the arm rests on itself, then call `then`.
+
+        Raises:
+            SafetyError: the arm is not at rest in its sleep pose, stopped, or not believed.
+        """
+        problem = self._loop.stop_reason or self._loop.verdict.sentence
+        if not self.active:
+            problem = "the arm is not active"
+        elif not problem:
+            problem = why_not_release(self.commanded[0], self.measured[0], self.at_rest)
+        if problem:
+            raise SafetyError(f"the torque stays on: {problem}")
+        self._loop.let_go()
+        self._torque.switch(False, then)
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Look for the driver, prepare it, and be active then; harmless when it was called."""
+        self._ending = False
+        if self._setup is None and not self.active:
+            self._setup = DriverSetup(
+                self._node,
+                self._name,
+                self._wait_s,
+                lambda: self.measured is not None,
+                self._activate,
+                self._stream.rivals,
+            )
+
+    def shutdown(self, then: Callable[[], None] = lambda: None) -> None:
+        """Brake to rest, for at most 1 s of wall time, send nothing more, then call `then`.
+
+        The servos go on holding the last command.
+        """
+        self._ending = True
         self.hold()
-        self._limp = True
-        if self._measured is not None:
-            # Nothing is left of a motion that was under way.
-            self._guard.reset(*self._measured[1:])
+        if self._setup is not None:
+            self._setup.cancel()
+            self._setup = None
+        deadline_s = time.monotonic() + _SHUTDOWN_S
 
-        def resume(_: TorqueEnable.Response) -> None:
-            if enable and self._measured is not None:
-                self._guard.reset(*self._measured[1:])
-                self._limp = False
+        def poll() -> None:
+            if self.at_rest or self._loop.is_limp or time.monotonic() > deadline_s:
+                self._node.destroy_timer(timer)
+                self.active = False
+                then()
 
-        def gripper_too(_: TorqueEnable.Response) -> None:
-            gripper = TorqueEnable.Request(cmd_type="single", name="gripper", enable=enable)
-            call(self._node, self._torque, gripper, resume)
-
-        group = TorqueEnable.Request(cmd_type="group", name="arm", enable=enable)
-        call(self._node, self._torque, group, gripper_too)
+        if self.active:
+            timer = self._node.create_timer(COMMAND_PERIOD_S, poll, clock=self._steady)
+        else:
+            then()
 
     def _activate(self) -> None:
-        self._guard.reset(*self._measured[1:])
+        self._setup = None
+        self._loop.begin(*self.measured)
         self.active = True
 
-    # --- the streams ---
-
-    def _on_joint_state(self, message: JointState) -> None:
-        stamp_ns, names, position = conversions.joint_state_from_msg(message)
-        try:
-            q, opening = self._filter.accept(stamp_ns, names, position)
-        except SafetyError as error:
-            self._warn(f"a joint state was not believed: {error}")
-            return
-        self._measured = (stamp_ns, q, opening)
-        self._arrival_s = time.monotonic()
+    # --- the stream ---
 
     def _tick(self) -> None:
         if not self.active:
             return
-        self._watch_age()
-        if self._limp:
-            self._say_commanded(*self._measured[1:])
-            return
-        self._watch_lag()
-        if self._on_tick is not None and not self._stale:
-            self._on_tick()
-        self._send(*self._next_command())
-
-    def _watch_age(self) -> None:
-        """Note whether the joint states are stale; start anew from the measured pose after."""
+        loop = self._loop
         now_ns = self._node.get_clock().now().nanoseconds
-        age_s = (now_ns - self._measured[0]) / 1e9
-        if not self._simulated_time:
-            # Stamps of a driver with another clock say nothing; simulated time may stand still.
-            silent_s = time.monotonic() - self._arrival_s
-            if silent_s > _LOST_S:
-                raise DriverError(
-                    f"no believable joint state of {self._name} for {_LOST_S:g} s: the driver or "
-                    "its cable is gone; the servos hold their last goal, restart the driver"
-                )
-            age_s = max(age_s, silent_s)
-        stale = age_s > _STALE_S
-        if stale and not self._stale:
-            self._warn(f"the joint states are {age_s:.2f} s old: holding until they are back")
-            self._filter.reset()
-        if self._stale and not stale:
-            self._guard.reset(*self._measured[1:])
-        self._stale = stale
+        arm = self._arm
+        seen = Seen(now_ns, time.monotonic(), arm.stamp_ns, arm.silent_s, *arm.pose, arm.effort_ma)
+        if loop.judge(seen).cause in ("stale", "clock"):
+            arm.forget_last()
+        self._estop.say()
+        if self._on_tick is not None and loop.may_move and not (loop.is_limp or self._ending):
+            self._on_tick()
+        q_rad, opening = loop.command()
+        if not loop.is_limp:
+            self._stream.send(q_rad, opening)
+        self._stream.say(q_rad, opening)
+        self._end_for(loop.end_reason)
 
-    def _watch_lag(self) -> None:
-        """End the node when the arm does not follow.
+    def _look_around(self) -> None:
+        """Once a second: does anybody else command the arm, and is anybody there at all?"""
+        if not self.active:
+            return
+        rivals = self._stream.rivals()
+        if rivals:
+            self._end_for(f"holding, because {rivals}")
+        elif self._simulated and self._arm.silent_s > _SIM_LOST_S:
+            self._end_for(lost_sentence(_SIM_LOST_S))
+
+    def _end_for(self, reason: str) -> None:
+        """Hold from now on and fail, once.
 
         Raises:
-            DriverError: it is far behind its commands for long.
+            DriverError: there is a reason.
         """
-        lag_rad = float(np.abs(self._guard.commanded[0] - self._measured[1]).max())
-        now_ns = self._node.get_clock().now().nanoseconds
-        if self._stale or lag_rad < _LAG_RAD:
-            self._lagging_since_ns = None
-        elif self._lagging_since_ns is None:
-            self._lagging_since_ns = now_ns
-        elif now_ns - self._lagging_since_ns > _LAG_NS:
-            # The servos' goal becomes where the arm is: once free, it stays there.
-            self._guard.reset(*self._measured[1:])
-            self._send(*self._guard.commanded)
-            raise DriverError(
-                f"the arm is {lag_rad:.2f} rad behind its commands: blocked, without torque or in "
-                "error; clear its way, reboot_motors if a servo blinks, then start again"
-            )
+        if reason and not self._ending:
+            self._ending = True
+            self.hold()
+            raise DriverError(reason)
 
-    def _next_command(self) -> tuple[np.ndarray, float]:
-        if self._target is None or self._stale:
-            return self._guard.hold()
-        try:
-            return self._guard.step(*self._target)
-        except SafetyError as error:
-            self.refusals += 1
-            self._warn(f"a target was refused, holding: {error}")
-            return self._guard.hold()
-
-    def _send(self, q: np.ndarray, opening: float) -> None:
-        horn_rad = arm.horn_from_opening(opening)
-        self._group.publish(JointGroupCommand(name="arm", cmd=q.tolist()))
-        self._ticks += 1
-        if opening != self._sent_opening or self._ticks % _GRIPPER_REPEAT == 0:
-            self._single.publish(JointSingleCommand(name="gripper", cmd=horn_rad))
-            self._sent_opening = opening
-        self._say_commanded(q, opening)
-
-    def _say_commanded(self, q: np.ndarray, opening: float) -> None:
-        now_ns = self._node.get_clock().now().nanoseconds
-        position = np.append(q, arm.horn_from_opening(opening))
-        self._commanded.publish(conversions.joint_state_to_msg(now_ns, _COMMANDED_NAMES, position))
+    def _after_reset(self) -> None:
+        # A servo still in error stops the arm again.
+        if self.active:
+            self._servos.ask()
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=2.0)

@@ -1,7 +1,8 @@
 """What the driver is asked before the first command: is it this arm's, and in which modes?
 
-A chain of asynchronous service calls, so no callback waits: identity, gripper mode and current,
-servo profile. Every wait is bounded.
+A chain of asynchronous service calls, so no callback waits: identity, gripper mode and its limit,
+servo profile. Every wait is bounded. xs_sdk answers nothing when it fails, so what matters is read
+back.
 """
 
 import time
@@ -18,6 +19,10 @@ from vla_ros.nodes.lifetime import ShellNode
 _PROFILE = (("Profile_Velocity", 25), ("Profile_Acceleration", 10))
 # Largest current of a grasp: about 0.54 A of the XM430's 2.3 A stall current, in its 2.69 mA units.
 _GRIPPER_CURRENT = 200
+# A gripper without a current limit (the XL430 of many arms) is limited in duty instead: 250 of 885
+# is what Interbotix's own modules push with by default.
+_GRIPPER_PWM = 250
+_CURRENT_BASED_POSITION = 5
 
 
 class DriverError(VlaError):
@@ -45,6 +50,7 @@ class DriverSetup:
         wait_s: how long the driver may take to appear, and again to answer [s, wall time].
         has_joint_states: whether a believable joint state has arrived.
         ready: called once, when commands may be sent.
+        rivals: returns one sentence when other nodes command the arm, else nothing.
     """
 
     def __init__(
@@ -54,20 +60,38 @@ class DriverSetup:
         wait_s: float,
         has_joint_states: Callable[[], bool],
         ready: Callable[[], None],
+        rivals: Callable[[], str],
     ):
         self._node = node
         self._name = robot_name
         self._wait_s = wait_s
         self._has_joint_states = has_joint_states
         self._ready = ready
+        self._rivals = rivals
+        self._cancelled = False
         self._deadline: float | None = None
         prefix = f"/{robot_name}"
         self._info = node.create_client(RobotInfo, f"{prefix}/get_robot_info")
         self._modes = node.create_client(OperatingModes, f"{prefix}/set_operating_modes")
         self._registers = node.create_client(RegisterValues, f"{prefix}/set_motor_registers")
+        self._read = node.create_client(RegisterValues, f"{prefix}/get_motor_registers")
         self._torque = node.create_client(TorqueEnable, f"{prefix}/torque_enable")
+        self._clients = self._info, self._modes, self._registers, self._read, self._torque
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(0.1, self._await_driver, clock=self._steady)
+
+    def cancel(self) -> None:
+        """Ask nothing more and never call `ready`."""
+        self._cancelled = True
+        self._end()
+
+    def _end(self) -> None:
+        self._node.destroy_timer(self._timer)
+        for client in self._clients:
+            self._node.destroy_client(client)
+
+    def _call(self, client, request, then: Callable) -> None:
+        call(self._node, client, request, lambda answer: self._cancelled or then(answer))
 
     def _await_driver(self) -> None:
         missing = (
@@ -75,7 +99,7 @@ class DriverSetup:
         )
         missing += [
             f"service {client.srv_name}"
-            for client in (self._info, self._modes, self._registers, self._torque)
+            for client in self._clients
             if not client.service_is_ready()
         ]
         # From the first look on: a node may have loaded a model since it was made.
@@ -87,11 +111,11 @@ class DriverSetup:
                     "sim_node or xs_sdk with this robot_name and in this ROS_DOMAIN_ID"
                 )
             return
-        self._timer.cancel()
+        self._node.destroy_timer(self._timer)
         # Calls that the driver never answers end here too.
         self._timer = self._node.create_timer(self._wait_s, self._give_up, clock=self._steady)
         request = RobotInfo.Request(cmd_type="group", name="arm")
-        call(self._node, self._info, request, self._check_driver)
+        self._call(self._info, request, self._check_driver)
 
     def _give_up(self) -> None:
         raise DriverError(
@@ -111,41 +135,50 @@ class DriverSetup:
                 f"{info.profile_type!r}, expected position and time: start the driver with "
                 "Interbotix's modes.yaml"
             )
-        topic = f"/{self._name}/commands/joint_group"
-        others = self._node.count_publishers(topic) - 1
-        if others > 0:
-            raise DriverError(
-                f"{others} other node(s) command the arm on {topic}; stop them, or set another "
-                "ROS_DOMAIN_ID"
-            )
+        if rivals := self._rivals():
+            raise DriverError(rivals)
+        self._set_gripper_mode("current_based_position", self._read_gripper_mode)
+
+    def _set_gripper_mode(self, mode: str, then: Callable) -> None:
         # A position command limited by current: a grasp neither slips nor overheats the servo.
         request = OperatingModes.Request(
             cmd_type="single",
             name="gripper",
-            mode="current_based_position",
+            mode=mode,
             profile_type="time",
             profile_velocity=200,
             profile_acceleration=50,
         )
-        call(self._node, self._modes, request, lambda _: self._set_registers())
+        self._call(self._modes, request, then)
 
-    def _set_registers(self) -> None:
+    def _read_gripper_mode(self, _: OperatingModes.Response) -> None:
+        request = RegisterValues.Request(cmd_type="single", name="gripper", reg="Operating_Mode")
+        self._call(self._read, request, self._check_gripper_mode)
+
+    def _check_gripper_mode(self, mode: RegisterValues.Response) -> None:
+        if list(mode.values) in ([], [_CURRENT_BASED_POSITION]):
+            self._set_registers("Goal_Current", _GRIPPER_CURRENT)
+            return
+        self._node.get_logger().warning(
+            "the gripper's servo has no current-based position mode: it is driven by position "
+            f"with its duty limited to {_GRIPPER_PWM} of 885"
+        )
+        self._set_gripper_mode("position", lambda _: self._set_registers("Goal_PWM", _GRIPPER_PWM))
+
+    def _set_registers(self, gripper_register: str, gripper_value: int) -> None:
         # Registers of the arm, not a mode change: that would drop its torque for a moment.
-        requests = [
-            RegisterValues.Request(
-                cmd_type="single", name="gripper", reg="Goal_Current", value=_GRIPPER_CURRENT
-            )
-        ]
-        requests += [
-            RegisterValues.Request(cmd_type="group", name="arm", reg=register, value=value)
-            for register, value in _PROFILE
-        ]
+        requests = [("single", "gripper", gripper_register, gripper_value)]
+        requests += [("group", "arm", register, value) for register, value in _PROFILE]
 
         def next_one(_: object = None) -> None:
-            if requests:
-                call(self._node, self._registers, requests.pop(0), next_one)
-            else:
-                self._node.destroy_timer(self._timer)
+            if not requests:
+                self._end()
                 self._ready()
+                return
+            cmd_type, name, register, value = requests.pop(0)
+            request = RegisterValues.Request(
+                cmd_type=cmd_type, name=name, reg=register, value=value
+            )
+            self._call(self._registers, request, next_one)
 
         next_one()

@@ -23,6 +23,8 @@ COMMANDED = _profile(10)
 SIM_STATE = _profile(5)
 EPISODE = _profile(10)
 DIAGNOSTICS = _profile(10)
+# None of a few quick stops may be lost.
+ESTOP = _profile(10)
 # What a late joiner must still see.
 LATCHED = _profile(1, latched=True)
 # The recorder's own subscriptions: nothing may be lost while a chunk is compressed.
@@ -33,7 +35,12 @@ COMMANDED_TOPIC = "/vla/commanded"
 EPISODE_TOPIC = "/vla/episode"
 TASK_TOPIC = "/vla/task"
 RECORDING_TOPIC = "/vla/recording"
+TF_STATIC_TOPIC = "/tf_static"
 DIAGNOSTICS_TOPIC = "/diagnostics"
+ESTOP_TOPIC = "/vla/estop"
+STOP_SERVICE = "/vla/stop"
+RESET_STOP_SERVICE = "/vla/reset_stop"
+STOP_STATE_TOPIC = "/vla/stop_state"
 SIM_STATE_TOPIC = "/sim/state"
 SIM_TASK_STATE_TOPIC = "/sim/task_state"
 SIM_RESET_SERVICE = "/sim/reset"
@@ -41,4 +48,4 @@ SIM_FAULT_TOPIC = "/sim/fault"
 SIM_FAULT_STATE_TOPIC = "/sim/fault_state"
 
 # Publishers that a late subscriber must still hear.
-LATCHED_TOPICS = (TASK_TOPIC, RECORDING_TOPIC, SIM_TASK_STATE_TOPIC)
+LATCHED_TOPICS = (TASK_TOPIC, RECORDING_TOPIC, STOP_STATE_TOPIC, SIM_TASK_STATE_TOPIC)

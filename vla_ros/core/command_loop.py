@@ -1,0 +1,258 @@
+"""What the arm is told next: targets, what is measured, faults and stops in; one command out.
+
+The whole of the safety layer without ROS. Once a period call `judge`, let a mission set its target
+if `may_move`, then send `command`. No clock is read: times are handed in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.core.errors import SafetyError
+from vla_ros.core.limits import SafetyLimits
+from vla_ros.core.monitor import GO, ArmMonitor, BlockedRow, MonitorLimits, Verdict
+from vla_ros.core.safety import CommandGuard
+from vla_ros.core.watch import CameraWatch, CommandClock, JointStateAge
+
+# No target is followed for this long after the arm was blocked or began anew [s].
+_PAUSE_S = 0.5
+# A stopped arm that has rested for this long follows who moves it [s]: longer than its servos
+# take to come to rest, and its joint states to arrive.
+_REST_S = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is known of the arm when a command falls due.
+
+    Attributes:
+        now_ns: the node's time [ns], simulated where there is a simulated clock.
+        steady_s: steady time [s].
+        stamp_ns: when the last believed joint state was measured [ns].
+        silent_s: steady time since it arrived [s].
+        q_rad, opening: what it said: joints (6,) [rad] and opening.
+        effort_ma: currents (7,) [mA] of arm joints and gripper, None where not measured.
+    """
+
+    now_ns: int
+    steady_s: float
+    stamp_ns: int
+    silent_s: float
+    q_rad: np.ndarray
+    opening: float
+    effort_ma: np.ndarray | None = None
+
+
+class CommandLoop:
+    """Follows targets within the limits, for as long as nothing speaks against it.
+
+    Args:
+        limits: what the arm may do.
+        period_s: time between two commands [s].
+        simulated: whether the node's time is simulated, and the only one that counts.
+        monitor_limits: when the arm counts as blocked; None: the defaults.
+        warn: receives one sentence on what keeps the arm from its target.
+
+    Attributes:
+        cameras: those that the arm needs.
+        verdict: what the last period showed.
+        stop_reason: why the arm is stopped until a person's reset; empty while it is not.
+        end_reason: why the arm is given up: it only holds from here on; empty while it is not.
+        is_limp: whether the arm is without torque, and its own motion is the command.
+        refusals, blocks: how many targets were refused, and how often the arm was blocked.
+    """
+
+    def __init__(
+        self,
+        limits: SafetyLimits,
+        period_s: float,
+        simulated: bool,
+        monitor_limits: MonitorLimits | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ):
+        self._guard = CommandGuard(limits, period_s)
+        self._monitor = ArmMonitor(monitor_limits)
+        self._row = BlockedRow()
+        self._age = JointStateAge()
+        self._warn = warn
+        self._simulated = simulated
+        self._pause_periods = round(_PAUSE_S / period_s)
+        self._rest_periods = round(_REST_S / period_s)
+        self._paused = self._rested = 0
+        self._pause_reason = ""
+        self._target: tuple[np.ndarray, float] | None = None
+        self._seen: Seen | None = None
+        self._now_s = 0.0
+        self.clock = CommandClock(period_s, simulated)
+        self.cameras = CameraWatch()
+        self.verdict = GO
+        self.stop_reason = self.end_reason = ""
+        self.is_limp = False
+        self.refusals = self.blocks = 0
+
+    # --- what a mission sees and says ---
+
+    @property
+    def commanded(self) -> tuple[np.ndarray, float]:
+        """The last command: joints (6,) [rad] and opening; SafetyError before `begin`."""
+        return self._guard.commanded
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the last command moved no joint."""
+        return self._guard.at_rest
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the last target is commanded and the arm has been told to rest there."""
+        return self._guard.arrived
+
+    @property
+    def may_move(self) -> bool:
+        """Whether a mission is asked for a target."""
+        return self.verdict.level == "go" and not (self.stop_reason or self.end_reason)
+
+    @property
+    def blocked_reason(self) -> str:
+        """Why targets are not followed now, beyond a late stream; empty where they are."""
+        return self.end_reason or self.stop_reason or (self._pause_reason if self._paused else "")
+
+    @property
+    def age_s(self) -> float:
+        """The age of the last joint state at the last command [s]."""
+        return 0.0 if self._seen is None else (self._seen.now_ns - self._seen.stamp_ns) / 1e9
+
+    def set_target(self, q_rad: np.ndarray, opening: float) -> None:
+        """Head for joints (6,) [rad] and an opening; what is no legal target is refused later."""
+        # Whatever it is: the guard judges it.
+        self._target = (q_rad.copy() if isinstance(q_rad, np.ndarray) else q_rad), opening
+
+    def hold(self) -> None:
+        """Brake to rest and stay there until the next target."""
+        self._target = None
+
+    def stop(self, reason: str) -> None:
+        """Brake to rest and take no target until `reset_stop`; the first reason stays."""
+        self.stop_reason = self.stop_reason or reason
+
+    def reset_stop(self) -> None:
+        """Begin anew from the measured pose after a moment; for a person only."""
+        self.stop_reason = ""
+        if self._seen is not None:
+            self._resync(self._seen, "a person has reset the stop")
+            self._pause("a person has reset the stop")
+
+    # --- the torque ---
+
+    def let_go(self) -> None:
+        """Note that the torque goes: nothing is left of a motion that was under way."""
+        self.hold()
+        self.is_limp = True
+
+    def take_hold(self, q_measured: np.ndarray, opening: float) -> None:
+        """Note that the torque is back, with the arm at joints (6,) [rad] and an opening."""
+        self._guard.reset(q_measured, opening)
+        self._monitor.reset()
+        self._pause("the torque was switched on")
+        self.is_limp = False
+
+    # --- every period ---
+
+    def begin(self, q_measured: np.ndarray, opening: float) -> None:
+        """Start from the measured pose, at rest and without a target; a stop stays latched."""
+        self._guard.reset(q_measured, opening)
+        self._monitor.reset()
+        self.clock.restart()
+        self._target, self._seen, self.verdict = None, None, GO
+        self._paused = self._rested = 0
+        self.end_reason, self.is_limp = "", False
+
+    def judge(self, seen: Seen) -> Verdict:
+        """Take in what is known now and return what it means; call before `command`."""
+        before, self._seen = self.verdict, seen
+        self.verdict = self._judged(seen)
+        if self.verdict.level == "stop":
+            self._give_up_target(self.verdict, seen)
+        elif self.verdict.level == "hold" and before.level == "go":
+            self._warn(self.verdict.sentence)
+        elif self.verdict.level == "go" and before.cause in ("stale", "clock", "frozen"):
+            self._resync(seen, "the arm was found elsewhere than commanded")
+        if self.is_limp:
+            # A person's hand is the command.
+            self._guard.reset(seen.q_rad, seen.opening)
+        self._follow_a_hand(seen)
+        return self.verdict
+
+    def command(self) -> tuple[np.ndarray, float]:
+        """Return the next command: joints (6,) [rad] and opening."""
+        if self.is_limp:
+            return self._guard.commanded
+        paused, self._paused = self._paused, max(0, self._paused - 1)
+        if self._target is None or paused or not self.may_move:
+            return self._guard.hold()
+        try:
+            return self._guard.step(*self._target)
+        except SafetyError as error:
+            self.refusals += 1
+            self._warn(f"a target was refused, holding: {error}")
+            return self._guard.hold()
+
+    def _judged(self, seen: Seen) -> Verdict:
+        tick = self.clock.tick(seen.now_ns, seen.steady_s)
+        self._now_s = seen.now_ns / 1e9 if self._simulated else seen.steady_s
+        if tick.late:
+            self._guard.halt()
+        if tick.jump_s:
+            verdict = Verdict(
+                "hold",
+                "clock",
+                f"the clock jumped by {tick.jump_s:.2f} s: holding, then starting anew from the "
+                "measured pose; check what sets it",
+            )
+        else:
+            verdict = self._age.judge(self.age_s, None if self._simulated else seen.silent_s)
+        if verdict.level != "go" or self.is_limp:
+            # How the arm follows from here on has nothing to do with what was before.
+            self._monitor.reset()
+            return verdict
+        q_commanded, _ = self._guard.commanded
+        verdict = self._monitor.judge(self._now_s, q_commanded, seen.q_rad, seen.effort_ma)
+        return verdict if verdict.level != "go" else self.cameras.judge(seen.now_ns, seen.q_rad)
+
+    def _give_up_target(self, verdict: Verdict, seen: Seen) -> None:
+        """Rest where the arm is: then give it up, stop it, or let the mission try again."""
+        if verdict.cause == "lost":
+            self.end_reason = self.end_reason or verdict.sentence
+            return
+        # The servos' goal becomes where the arm is: it pushes no more, and stays there once free.
+        self._restart(seen, verdict.sentence)
+        if verdict.cause == "lag":
+            self.end_reason = self.end_reason or verdict.sentence
+        elif verdict.cause == "limp":
+            self.stop(verdict.sentence)
+        elif not (self.stop_reason or self.end_reason):
+            self.blocks += 1
+            self._warn(verdict.sentence)
+            if self._row.add(self._now_s):
+                self.end_reason = f"{verdict.sentence} (blocked {self._row.limit} times in a row)"
+
+    def _restart(self, seen: Seen, reason: str) -> None:
+        self._guard.reset(seen.q_rad, seen.opening)
+        self._monitor.reset()
+        self._pause(reason)
+
+    def _resync(self, seen: Seen, reason: str) -> None:
+        if self._guard.resync(seen.q_rad, seen.opening):
+            self._monitor.reset()
+            self._pause(reason)
+
+    def _pause(self, reason: str) -> None:
+        self._pause_reason, self._paused = reason, self._pause_periods
+
+    def _follow_a_hand(self, seen: Seen) -> None:
+        """Once a stopped arm has come to rest, do not fight who moves it, nor whip back later."""
+        rests = bool(self.stop_reason) and self.at_rest and self.verdict.level == "go"
+        self._rested = self._rested + 1 if rests else 0
+        if self._rested > self._rest_periods:
+            self._guard.resync(seen.q_rad, seen.opening)
