@@ -129,29 +129,60 @@ def test_goals_under_the_table_clearance_are_counted():
     assert judged(goals, limits).violations == {"goal table": 7}
 
 
-def ticked(waist_rad, arm_waist_rad=None, powered=True, lost=False, limits=LIMITS):
-    """Return the judge after one reference and one arm pose every 10 ms."""
+def ticked(waist_rad, arm_waist_rad=None, powered=True, limits=LIMITS, goals_at=range(1, 30)):
+    """Return the judge after one reference and one arm pose every 10 ms, from period 10 on."""
     judge = ServoJudge(limits, T_S)
     judge.goal(0.0, arm.READY_RAD, arm.READY_RAD, STILL)
-    if lost:
-        judge.goal(3 * T_S, arm.READY_RAD, arm.READY_RAD, STILL)
+    goals_at = list(goals_at)
     for tick, waist in enumerate(waist_rad):
+        now_s = 10 * T_S + tick * T_S / 2
+        while goals_at and goals_at[0] * T_S <= now_s:
+            judge.goal(goals_at.pop(0) * T_S, arm.READY_RAD, arm.READY_RAD, STILL)
         reference, present = arm.READY_RAD.copy(), arm.READY_RAD.copy()
         reference[0] = waist
         present[0] = waist if arm_waist_rad is None else arm_waist_rad[tick]
-        judge.tick(3 * T_S + tick * T_S / 2, reference, present, powered)
+        judge.tick(
+            now_s, reference, present, powered if powered in (True, False) else powered[tick]
+        )
     judge.finish()
     return judge
 
 
-def test_a_reference_a_third_too_fast_is_counted_and_after_lost_goals_apart():
-    ramp = 0.0133 * np.arange(8)
-    assert ticked(ramp).violations == {"reference velocity": 4}
+RAMP = 0.0133 * np.arange(8)
+
+
+def test_a_reference_a_third_too_fast_is_counted():
+    # Windows of two times 20 ms fit four times into eight ticks.
+    assert ticked(RAMP).violations == {"reference velocity": 4}
     assert ticked(0.0102 * np.arange(8)).violations == {}
-    # Ticks 4, 5 and 6 are still within three periods of the goal after the gap.
-    judge = ticked(ramp, lost=True)
-    assert judge.lost["reference velocity"] == 3
-    assert judge.violations == {"reference velocity": 1}
+
+
+def test_what_a_servo_makes_of_lost_goals_is_counted_apart():
+    # Goal 8 is the last before goal 11, which comes with the third tick.
+    judge = ticked(RAMP, goals_at=[*range(1, 9), *range(11, 20)])
+    assert judge.violations == {}
+    assert judge.apart == {"reference velocity, lost goals": 4}
+
+
+def test_a_servo_that_gets_its_torque_back_is_counted_apart():
+    judge = ticked(RAMP, powered=[False, *[True] * 7])
+    assert judge.violations == {}
+    # The first window of five ticks with torque is the second.
+    assert judge.apart == {"reference velocity, torque back": 3}
+
+
+def test_the_step_of_a_new_stream_to_where_the_arm_stands_is_no_motion():
+    assert ticked(RAMP, goals_at=[]).apart.total() == 4
+    judge = ServoJudge(LIMITS, T_S)
+    for tick in range(40):
+        now_s = tick * T_S / 2
+        waist = 0.0 if tick < 20 else 0.04
+        pose = arm.READY_RAD + np.array([waist, 0, 0, 0, 0, 0])
+        if tick % 2 == 0:
+            judge.goal(now_s, pose, arm.READY_RAD, STILL)
+        judge.tick(now_s, pose, arm.READY_RAD, True)
+    judge.finish()
+    assert (judge.restarts, judge.violations, judge.apart) == (2, {}, {})
 
 
 def test_a_reference_that_turns_too_suddenly_is_counted():

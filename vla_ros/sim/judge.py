@@ -7,9 +7,11 @@ It shares nothing with the guard but limits and kinematics, and sees only what a
   over the gap may be n + 1 as long. A goal within `RESTART_RAD` of where the arm stands (a node
   that starts, or one that gives a target up) begins a new stream at rest, with what that pose had
   outside the workspace allowed on the way back.
-- reference: what a servo's profile makes of the goals, as means over one command period. A servo
-  catches up with lost goals within one profile, faster than anybody asked; such moments are counted
-  apart, as "after lost goals".
+- reference: what a servo's profile makes of the goals, as means over one command period. Moments
+  that no commander makes are counted apart, by name: a servo stops when goals are lost, then
+  catches up within one profile, faster than anybody asked ("lost goals"); and a servo that gets its
+  torque back goes to the goal that it hears next ("torque back"). The step of a new stream to
+  where the arm stands moves nothing and is left out.
 - arm: what moved, while every servo has torque; a limp arm sinks by itself.
 
 Goals are float32 on the wire: half a unit in the last place is no violation.
@@ -31,6 +33,9 @@ RESTART_RAD, RESTART_RAD_S = 0.05, 0.3
 # Way back into the workspace: this much further out of the box [m], no deeper under the table
 # clearance, since a straight way in joint space bends.
 _DETOUR_M = np.array([0.05] * 6 + [0.0])
+# How long such a moment lasts, in command periods.
+_MOMENT_PERIODS = 5.0
+MOMENTS = ("", "lost goals", "torque back")
 # A profile of 25 ms a goal of 20 ms bends the way between two goals by so much.
 _PROFILE_SHARE, _PROFILE_M = 0.25, 2e-3
 # Gravity and contact bend the arm away from its reference by so much [m], [rad].
@@ -47,7 +52,7 @@ class ServoJudge:
 
     Attributes:
         violations: how often each kind was seen, like "goal velocity"; empty is good.
-        lost: the same for references after lost goals, which no commander can prevent.
+        apart: the same at moments that no commander makes, like "reference velocity, lost goals".
         restarts: how many streams began.
         goals, ticks: how many were judged.
         peaks: the largest share of its limit that each kind of speed and acceleration came to.
@@ -57,15 +62,16 @@ class ServoJudge:
         self._limits = limits
         self._period_s = period_s
         self.violations: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
+        self.apart: Counter[str] = Counter()
         self.peaks: dict[str, float] = {}
         self.restarts = self.goals = self.ticks = 0
         self._last: tuple[float, np.ndarray] | None = None
         self._velocity, self._gap_s = np.zeros(6), period_s
         self._allowed_m = np.zeros(7)
-        self._last_gap_s = -np.inf
+        self._gap_ends_s = self._restart_s = self._torque_s = -np.inf
+        self._was_powered = True
         self._goal_rows: list[np.ndarray] = []
-        self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool]] = []
+        self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool, int]] = []
 
     def goal(
         self, now_s: float, goal_rad: np.ndarray, arm_rad: np.ndarray, arm_rad_s: np.ndarray
@@ -89,7 +95,7 @@ class ServoJudge:
         if broken:
             near = np.all(np.abs(goal_rad - arm_rad) <= RESTART_RAD)
             if near and np.all(np.abs(arm_rad_s) <= RESTART_RAD_S):
-                self._restart(goal_rad, arm_rad)
+                self._restart(now_s, goal_rad, arm_rad)
             else:
                 self.violations.update(broken)
         self._last = now_s, goal_rad
@@ -100,8 +106,9 @@ class ServoJudge:
             if len(self._goal_rows) == _BATCH:
                 self._judge_places()
 
-    def _restart(self, goal_rad: np.ndarray, arm_rad: np.ndarray) -> None:
+    def _restart(self, now_s: float, goal_rad: np.ndarray, arm_rad: np.ndarray) -> None:
         self._velocity, self._gap_s = np.zeros(6), self._period_s
+        self._restart_s = now_s
         self.restarts += 1
         outside = self._limits.excess(np.stack([goal_rad, arm_rad])).max(axis=0)
         self._allowed_m = np.where(outside > 0.0, outside + _DETOUR_M, 0.0)
@@ -120,7 +127,7 @@ class ServoJudge:
         last_s, last_rad = self._last
         gap_s = max(1, round((now_s - last_s) / self._period_s)) * self._period_s
         if gap_s > 1.5 * self._period_s:
-            self._last_gap_s = now_s
+            self._gap_ends_s = now_s
         velocity = (goal_rad - last_rad) / gap_s
         between_s = (gap_s + self._gap_s) / 2.0
         acceleration = (velocity - self._velocity) / between_s
@@ -158,46 +165,53 @@ class ServoJudge:
             powered: whether every arm servo has torque and nothing blocks a joint.
         """
         self.ticks += 1
-        # Two periods on, the servos have caught up with a lost goal.
-        lost = now_s - self._last_gap_s <= 3.0 * self._period_s
+        if powered and not self._was_powered:
+            self._torque_s = now_s
+        self._was_powered = powered
+        recent_s = now_s - _MOMENT_PERIODS * self._period_s
+        last_s = self._last[0] if self._last else np.inf
+        moment = 2 if self._torque_s >= recent_s else 0
+        if self._gap_ends_s >= recent_s or now_s - last_s > 1.5 * self._period_s:
+            moment = 1
         # The way of an arm that started outside is the goals' business.
-        counts = powered and not self._allowed_m.any()
-        self._tick_rows.append((np.array(reference_rad), np.array(arm_rad), counts, lost))
+        place_counts = powered and not self._allowed_m.any()
+        speed_counts = powered and self._restart_s < recent_s
+        self._tick_rows.append(
+            (np.array(reference_rad), np.array(arm_rad), place_counts, speed_counts, moment)
+        )
         if len(self._tick_rows) == _BATCH:
             self._judge_ticks()
 
     def _judge_ticks(self) -> None:
-        rows = self._tick_rows
-        if len(rows) < 5:
+        if len(self._tick_rows) < 5:
             return
-        reference, measured = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-        counts, lost = np.array([r[2] for r in rows]), np.array([r[3] for r in rows])
+        reference, measured, place_counts, speed_counts, moment = (
+            np.array(column) for column in zip(*self._tick_rows, strict=True)
+        )
         # A servo that loses torque, or gets it back, sets its reference to where it is.
-        steady = counts[4:] & counts[3:-1] & counts[2:-2] & counts[1:-3] & counts[:-4]
+        steady = np.all([speed_counts[k : len(speed_counts) - 4 + k] for k in range(5)], axis=0)
         speed = (reference[4:] - reference[2:-2]) / self._period_s
-        before = (reference[2:-2] - reference[:-4]) / self._period_s
-        change = np.abs(speed - before) / self._period_s
-        self._count_speed(
-            "reference velocity", np.abs(speed), self._limits.velocity_rad_s, steady, lost[4:]
-        )
-        self._count_speed(
-            "reference acceleration", change, self._limits.acceleration_rad_s2, steady, lost[4:]
-        )
-        moved = np.abs(measured[4:] - measured[2:-2]) / self._period_s
-        self._count_speed("arm velocity", moved, arm.VELOCITY_LIMIT_RAD_S, steady, lost[4:])
-        self._count_places("reference", reference[4:], 0.0, _PROFILE_M, steady)
-        self._count_places("arm", measured[4:], _BEND_RAD, _BEND_M, steady)
+        change = speed - (reference[2:-2] - reference[:-4]) / self._period_s
+        moved = (measured[4:] - measured[2:-2]) / self._period_s
+        limits = self._limits
+        for kind, values, limit in (
+            ("reference velocity", speed, limits.velocity_rad_s),
+            ("reference acceleration", change / self._period_s, limits.acceleration_rad_s2),
+            ("arm velocity", moved, arm.VELOCITY_LIMIT_RAD_S),
+        ):
+            self._count_speed(kind, np.abs(values) / limit, steady, moment[4:])
+        self._count_places("reference", reference[4:], 0.0, _PROFILE_M, place_counts[4:])
+        self._count_places("arm", measured[4:], _BEND_RAD, _BEND_M, place_counts[4:])
         # The windows of the next batch begin with these.
-        self._tick_rows = rows[-4:]
+        self._tick_rows = self._tick_rows[-4:]
 
-    def _count_speed(self, kind, values_n6, limit_6, counted_n, lost_n) -> None:
-        share = np.max(values_n6 / limit_6, axis=1, where=counted_n[:, None], initial=0.0)
-        broken = share > 1.0 + _PROFILE_SHARE
-        self.peaks[kind] = max(self.peaks.get(kind, 0.0), float(share[~lost_n].max(initial=0.0)))
-        after = f"{kind} after lost goals"
-        self.peaks[after] = max(self.peaks.get(after, 0.0), float(share[lost_n].max(initial=0.0)))
-        self._add(kind, broken & ~lost_n)
-        self.lost[kind] += int((broken & lost_n).sum())
+    def _count_speed(self, kind, share_n6, counted_n, moment_n) -> None:
+        share = np.max(share_n6, axis=1, where=counted_n[:, None], initial=0.0)
+        for index, moment in enumerate(MOMENTS):
+            shares = share[moment_n == index]
+            name = f"{kind}, {moment}" if moment else kind
+            self.peaks[name] = max(self.peaks.get(name, 0.0), float(shares.max(initial=0.0)))
+            self._add(name, shares > 1.0 + _PROFILE_SHARE, self.apart if moment else None)
 
     def _count_places(self, who, q_n6, slack_rad, slack_m, counted_n) -> None:
         low, high = self._limits.low_rad - slack_rad, self._limits.high_rad + slack_rad
@@ -207,9 +221,9 @@ class ServoJudge:
         self._add(f"{who} workspace", over[:, :6].any(axis=1) & counted_n)
         self._add(f"{who} table", over[:, 6] & counted_n)
 
-    def _add(self, kind: str, broken_n: np.ndarray) -> None:
+    def _add(self, kind: str, broken_n: np.ndarray, where: Counter[str] | None = None) -> None:
         if broken_n.any():
-            self.violations[kind] += int(broken_n.sum())
+            (self.violations if where is None else where)[kind] += int(broken_n.sum())
 
     def finish(self) -> None:
         """Judge what has not been judged yet."""

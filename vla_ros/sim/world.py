@@ -151,6 +151,11 @@ class SimWorld:
         self.model.dof_solimp[dof, :2] = 0.9999
 
     @property
+    def reference(self) -> Reference:
+        """What the servos followed in the last control tick."""
+        return self._applied or self.driver.reference(0.0)
+
+    @property
     def time_ns(self) -> int:
         """Simulated time since construction [ns]; a reset does not turn it back."""
         return self._ticks * CONTROL_PERIOD_NS
