@@ -22,7 +22,9 @@ ROS = {
     "trajectory_msgs",
     "interbotix_xs_msgs",
     "diagnostic_msgs",
+    "geometry_msgs",
     "lifecycle_msgs",
+    "tf2_msgs",
 }
 STANDARD = set(sys.stdlib_module_names)
 # Core computes: nothing of the standard library that reads a clock, a file or the machine.
@@ -42,6 +44,7 @@ CORE, POLICY, SIM, BAGS = "vla_ros.core", "vla_ros.policy", "vla_ros.sim", "vla_
 MESSAGES = {
     "builtin_interfaces",
     "diagnostic_msgs",
+    "geometry_msgs",
     "interbotix_xs_msgs",
     "lifecycle_msgs",
     "rcl_interfaces",
@@ -49,6 +52,7 @@ MESSAGES = {
     "sensor_msgs",
     "std_msgs",
     "std_srvs",
+    "tf2_msgs",
 }
 ROS_PYTHON = {"rclpy", "ament_index_python"}
 RINGS = {  # folder -> everything that its files may import, with what lies below

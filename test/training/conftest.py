@@ -1,18 +1,21 @@
-"""Small recordings written with `rosbags`, and tiny datasets made of them by the converter."""
+"""Small recordings written with `rosbags`, tiny datasets made of them, and a board in pictures."""
 
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from training import extrinsics
 from training.bags import make_typestore
 from training.convert import convert
 from training.frames import MaxAge
-from vla_ros.core import arm
+from vla_ros.core import arm, kinematics
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.episode import EpisodeEvent
+from vla_ros.core.rotations import inverse_transform, transform
 from vla_ros.policy.preprocess import encode_jpeg
 
 SECOND_NS = 1_000_000_000
@@ -57,7 +60,35 @@ class BagWriter:
         values = [*joints, arm.horn_from_opening(opening)]
         return self.joint_state(stamp_ns, (*arm.ARM_JOINTS, "gripper"), values)
 
-    def write(self, name, joints, commanded, images, events, omit=(), storage=StoragePlugin.MCAP):
+    def camera_info(self, stamp_ns, size, K, distortion=(0.0,) * 5, model="plumb_bob"):
+        """Return a CameraInfo message."""
+        region = self.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        width, height = size
+        return self.types["sensor_msgs/msg/CameraInfo"](
+            header=self.header(stamp_ns),
+            height=height,
+            width=width,
+            distortion_model=model,
+            d=np.array(distortion, np.float64),
+            k=np.reshape(K, 9).astype(np.float64),
+            r=np.eye(3).reshape(9),
+            p=np.zeros(12),
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+        )
+
+    def write(
+        self,
+        name,
+        joints,
+        commanded,
+        images,
+        events,
+        omit=(),
+        storage=StoragePlugin.MCAP,
+        camera_info=(),
+    ):
         """Write the bag `name` and return its path; topics in `omit` are left out."""
         jpegs = [
             (stamp, data if isinstance(data, bytes) else encode_jpeg(data, 95))
@@ -77,6 +108,9 @@ class BagWriter:
             ("/front/image_raw/compressed", "sensor_msgs/msg/CompressedImage"): [
                 (s, compressed(self.header(s), "jpeg", np.frombuffer(d, np.uint8)))
                 for s, d in jpegs
+            ],
+            ("/front/camera_info", "sensor_msgs/msg/CameraInfo"): [
+                (s, self.camera_info(s, *facts)) for s, facts in camera_info
             ],
             ("/wx250s/commands/joint_group", "interbotix_xs_msgs/msg/JointGroupCommand"): [
                 (s, self.types["interbotix_xs_msgs/msg/JointGroupCommand"](
@@ -153,3 +187,78 @@ def converted(tmp_path_factory):
 def dataset_path(converted, tmp_path):
     """Return a dataset of 3 play and 3 demonstration episodes (one failed) of 8 frames each."""
     return Path(shutil.copytree(converted, tmp_path / "data"))
+
+
+class BoardScene:
+    """An arm that holds a checkerboard before a fixed camera: true poses, and pictures of them."""
+
+    columns, rows, square_m = 7, 5, 0.025
+    size = (640, 480)
+    K = np.array([[625.0, 0.0, 319.5], [0.0, 625.0, 239.5], [0.0, 0.0, 1.0]])
+    distortion = np.zeros(5)
+    rim_m, px_per_square = 0.015, 24
+    # The board stands upright on the gripper's front, its face away from the arm.
+    T_tool_board = transform(
+        np.column_stack([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]),
+        np.array([0.03, 0.0, 0.0]),
+    )
+
+    def __init__(self):
+        # Across the table, 0.6 m up, looking at where the board is held.
+        eye, target = np.array([0.88, 0.17, 0.60]), np.array([0.25, 0.0, 0.20])
+        z = (target - eye) / np.linalg.norm(target - eye)
+        x = np.cross(z, [0.0, 0.0, 1.0])
+        x /= np.linalg.norm(x)
+        self.T_base_camera = transform(np.column_stack([x, np.cross(z, x), z]), eye)
+        self.corners_m = extrinsics.board_corners(self.columns, self.rows, self.square_m)
+
+    def board_in_camera(self, q):
+        """Return T_camera_board (4, 4) for the arm's joints."""
+        return inverse_transform(self.T_base_camera) @ kinematics.forward(q) @ self.T_tool_board
+
+    def project(self, T_camera_board):
+        """Return where the corners are in the picture (N, 2) [px]."""
+        return extrinsics.project(T_camera_board, self.corners_m, self.K, self.distortion)
+
+    def poses(
+        self,
+        count,
+        rng,
+        low=(-0.5, -0.6, -0.3, -0.8, -0.8, -0.8),
+        high=(0.7, 0.3, 0.6, 0.8, 0.8, 0.8),
+    ):
+        """Return joints (count, 6) with the board in the picture and at most 50 degrees away."""
+        found = []
+        while len(found) < count:
+            q = arm.HOME_RAD + rng.uniform(low, high)
+            T_camera_board = self.board_in_camera(q)
+            edge = extrinsics.project(T_camera_board, 1.5 * self.corners_m, self.K, self.distortion)
+            is_in = np.all(edge > 5) and np.all(edge < np.array(self.size) - 5)
+            if is_in and T_camera_board[2, 2] > 0.64 and kinematics.forward(q)[2, 3] > 0.12:
+                found.append(q)
+        return np.array(found)
+
+    def picture(self, T_camera_board, rng):
+        """Return the camera's picture (H, W, 3) uint8 RGB: grey wall, board, blur and noise."""
+        squares = np.indices((self.rows + 1, self.columns + 1)).sum(axis=0) % 2
+        drawn = np.kron(255 * squares, np.ones([self.px_per_square] * 2)).astype(np.uint8)
+        px_m = self.square_m / self.px_per_square
+        rim = round(self.rim_m / px_m)
+        drawn = cv2.copyMakeBorder(drawn, *[rim] * 4, cv2.BORDER_CONSTANT, value=255)
+        height, width = drawn.shape
+        # Pixel centres of the drawn board in metres, origin in the middle.
+        metres = np.array(
+            [[px_m, 0, -px_m * (width - 1) / 2], [0, px_m, -px_m * (height - 1) / 2], [0, 0, 1]]
+        )
+        twice = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
+        homography = twice @ self.K @ T_camera_board[:3, [0, 1, 3]] @ metres
+        size = (2 * self.size[0], 2 * self.size[1])
+        large = cv2.warpPerspective(drawn, homography, size, flags=cv2.INTER_AREA, borderValue=110)
+        grey = cv2.resize(large, self.size, interpolation=cv2.INTER_AREA)
+        grey = 30 + 0.7 * cv2.GaussianBlur(grey, (0, 0), 0.7) + rng.normal(0, 3, grey.shape)
+        return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+@pytest.fixture(scope="session")
+def scene():
+    return BoardScene()

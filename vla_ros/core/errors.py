@@ -43,3 +43,7 @@ class CameraError(VlaError):
 
 class EpisodeError(VlaError):
     """An episode event or a recorder answer is malformed or out of order."""
+
+
+class CalibrationError(VlaError):
+    """A recording does not tell where a camera or the table is."""
