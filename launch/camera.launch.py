@@ -16,6 +16,8 @@ def generate_launch_description():
             "height": typed("camera_height", int),
             "rate_hz": typed("camera_rate", float),
             "calibration": text("calibration"),
+            "extrinsics": text("extrinsics"),
+            "robot_name": text("robot_name"),
         },
     )
     return LaunchDescription([*camera_arguments(), camera])

@@ -25,7 +25,8 @@ PYTHON = VENV / "bin" / "python"
 MODE = STAMPS / "ros"  # "install" or "wheels"; activate.sh reads it
 REQUIREMENTS = ROOT / "pip_ros" / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
-MESSAGES = ROOT / "pip_ros" / "interbotix_xs_msgs"
+# What no wheel has, in the order of building.
+MESSAGES = ("interbotix_xs_msgs", "tf2_msgs")
 STANDIN = ROOT / "pip_ros" / "launch_standin"
 PACKAGE = ("vla_ros", "launch", "config", "scripts", "resource", "setup.py", "package.xml")
 
@@ -98,13 +99,14 @@ def correct_cmake_paths() -> None:
 
 
 def build_messages(step: Step, machine: Machine) -> None:
-    """Build interbotix_xs_msgs into .venv, unless the ROS install has it."""
-    probe = f"import interbotix_xs_msgs.msg as m; assert not m.__file__.startswith({str(VENV)!r})"
+    """Build the interface package of the step's name into .venv, unless the ROS install has it."""
+    name = step.name
+    probe = f"import {name}.msg as m; assert not m.__file__.startswith({str(VENV)!r})"
     if machine.ros and subprocess.run([PYTHON, "-c", probe], capture_output=True).returncode == 0:
         return
     if not machine.ros:
         correct_cmake_paths()
-    build = VENV / "build" / "interbotix_xs_msgs"
+    build = VENV / "build" / name
     shutil.rmtree(build, ignore_errors=True)
     prefixes = [str(VENV), *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(":"))]
     libraries = [f"{VENV}/lib", *filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))]
@@ -113,7 +115,7 @@ def build_messages(step: Step, machine: Machine) -> None:
         "LD_LIBRARY_PATH": ":".join(libraries),
         "PATH": f"{VENV}/bin:{os.environ['PATH']}",
     }
-    configure = (VENV / "bin" / "cmake", "-G", "Ninja", "-S", MESSAGES, "-B", build)
+    configure = (VENV / "bin" / "cmake", "-G", "Ninja", "-S", ROOT / "pip_ros" / name, "-B", build)
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_INSTALL_PREFIX": VENV,
@@ -133,7 +135,7 @@ def install_wheels(machine: Machine) -> str:
     index = os.environ.get("VLA_TORCH_INDEX", "")
     base = digest(venv_step(machine).key, CONSTRAINTS, *ros_files)
     ros = Step("ros_packages", "ROS 2 and build tools", base)
-    messages = Step("messages", "interbotix_xs_msgs", digest(base, MESSAGES))
+    messages = [Step(name, name, digest(base, ROOT / "pip_ros" / name)) for name in MESSAGES]
     learning = Step("learning", "torch, MuJoCo and the rest", digest(base, index, *all_files))
 
     if not ros.done() or not learning.done():
@@ -145,7 +147,8 @@ def install_wheels(machine: Machine) -> str:
         extra = ["--extra-index-url", index] if index else []
         fetching = learning.command(*pip_files(all_files), *extra)
     try:
-        perform(messages, build_messages, machine)
+        for package in messages:
+            perform(package, build_messages, machine)
         if fetching:
             learning.wait_for(fetching)
             learning.finish()
@@ -153,7 +156,7 @@ def install_wheels(machine: Machine) -> str:
         if fetching and fetching.poll() is None:
             fetching.terminate()
             fetching.wait()
-    return digest(messages.key, learning.key)
+    return digest(*(package.key for package in messages), learning.key)
 
 
 def install_copy(step: Step, source: Path, names: Iterable[str]) -> None:
@@ -185,7 +188,9 @@ def install_package(step: Step, machine: Machine) -> None:
 
 
 def check_imports(step: Step, machine: Machine) -> None:
-    ros = "rclpy, sensor_msgs.msg, interbotix_xs_msgs.msg, launch, launch_ros, vla_ros"
+    ros = (
+        "rclpy, sensor_msgs.msg, interbotix_xs_msgs.msg, tf2_msgs.msg, launch, launch_ros, vla_ros"
+    )
     rest = "torch, transformers, mujoco, cv2, av, pyarrow, rosbags.highlevel"
     libraries = os.environ.get("LD_LIBRARY_PATH")
     path = f"{VENV}/lib:{libraries}" if libraries else f"{VENV}/lib"

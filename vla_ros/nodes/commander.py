@@ -90,12 +90,12 @@ class CommanderNode(ShellNode):
         """
         self._require_rest("activate")
         self.phase = "waiting for the arm driver"
-        getattr(self.arm, "start", lambda: None)()
+        self.arm.start()
         self._steps = self._whole_mission()
 
     def deactivate(self) -> None:
         """Brake, end the running episode, and stop commanding once at rest."""
-        self._come_to_rest("deactivated", getattr(self.arm, "shutdown", lambda: None))
+        self._come_to_rest("deactivated", lambda: None)
 
     def cleanup(self) -> None:
         """Refuse while the arm still comes to rest.
@@ -218,8 +218,10 @@ class CommanderNode(ShellNode):
         self._steps = self._rest(reason, then)
 
     def _rest(self, reason: str, then: Callable[[], None]) -> Steps:
-        if self.arm.active:
-            yield from self.settle()
+        rested: list[bool] = []
+        self.arm.shutdown(lambda: rested.append(True))
+        while not rested:
+            yield
         try:
             yield from self.episodes.end(None, reason)
         except EpisodeError as error:
@@ -260,3 +262,4 @@ class CommanderNode(ShellNode):
         level = ERROR if self.exit_sentence else OK
         episode = {"episode_running": self.episodes.running, "bags": len(self.episodes.paths)}
         self.diagnostics.set("mission", level, self.exit_sentence or self.phase, episode)
+        self.diagnostics.set("arm", *self.arm.status)

@@ -3,6 +3,12 @@
 Uses only what both the real `launch` and the stand-in of machines without it offer.
 """
 
+import atexit
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -40,7 +46,7 @@ def arm_arguments() -> list[DeclareLaunchArgument]:
     return [
         argument("arm", "sim", "The arm: simulated, or real.", ["sim", "interbotix"]),
         argument("robot_model", "wx250s", "Interbotix name of the arm.", ROBOT_MODELS),
-        argument("robot_name", "wx250s", "Namespace of the arm driver."),
+        robot_name_argument(),
         argument("load_configs", "false", "Real arm: write the motors' EEPROM at start."),
         argument("speed", "1.0", "Sim: simulated seconds in a second."),
         argument("seed", "0", "Seed of the scenes and of what moves the arm."),
@@ -60,8 +66,15 @@ def camera_arguments() -> list[DeclareLaunchArgument]:
         argument("camera_height", "480", "Image height [px]."),
         *_camera_name_and_rate(),
         argument("calibration", "", "Calibration file of a real camera."),
+        argument("extrinsics", "", "File that says where a real camera is."),
+        robot_name_argument(),
         config_argument(),
     ]
+
+
+def robot_name_argument() -> DeclareLaunchArgument:
+    """Return the argument that arm and camera share."""
+    return argument("robot_name", "wx250s", "Namespace of the arm driver.")
 
 
 def _camera_name_and_rate() -> list[DeclareLaunchArgument]:
@@ -88,9 +101,16 @@ def record_arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
-def text(name: str) -> ParameterValue:
-    """Return an argument as a string parameter, whatever it looks like to YAML."""
-    return ParameterValue(LaunchConfiguration(name), value_type=str)
+@dataclass(frozen=True)
+class Text:
+    """A launch argument that a node gets as a string, whatever it looks like to YAML."""
+
+    name: str
+
+
+def text(name: str) -> Text:
+    """Return an argument as a string parameter; only `required_node` knows what to do with it."""
+    return Text(name)
 
 
 def typed(name: str, value_type: type) -> ParameterValue:
@@ -105,18 +125,51 @@ def simulated_time() -> ParameterValue:
     return ParameterValue(expression, value_type=bool)
 
 
-def required_node(name: str, parameters: dict, **options: object) -> Node:
+def required_node(name: str, parameters: dict, **options: object) -> OpaqueFunction:
     """Return one of our nodes with its parameter file; its end is the launch's end."""
     path = PathJoinSubstitution([LaunchConfiguration("config"), f"{name}.yaml"])
-    return Node(
-        package=PACKAGE,
-        executable=f"{name}_node",
-        name=name,
-        parameters=[path, parameters],
-        output="screen",
-        on_exit=end_launch,
-        **options,
+
+    def make(context) -> list:
+        texts = {
+            key: context.launch_configurations[value.name]
+            for key, value in parameters.items()
+            if isinstance(value, Text)
+        }
+        others = {key: value for key, value in parameters.items() if key not in texts}
+        node = Node(
+            package=PACKAGE,
+            executable=f"{name}_node",
+            name=name,
+            parameters=[path, text_file(name, texts), others],
+            output="screen",
+            on_exit=end_launch,
+        )
+        return [node]
+
+    return OpaqueFunction(function=make, **options)
+
+
+def text_file(node_name: str, texts: dict[str, str]) -> str:
+    """Write a parameter file in which every string is quoted, and return its path.
+
+    launch_ros writes 1e3, y or inf without quotes, and the node then reads no string. The file is
+    removed when the launch's process ends.
+    """
+    folder = tempfile.mkdtemp(prefix="vla_ros_launch_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / f"{node_name}.yaml"
+    lines = [f"    {key}: {_quoted(value)}\n" for key, value in texts.items()]
+    head = "/**:\n  ros__parameters:" + ("\n" if lines else " {}\n")
+    path.write_text(head + "".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def _quoted(text: str) -> str:
+    """Return a string in YAML's double quotes, with every escape that YAML may need."""
+    escaped = (
+        f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text
     )
+    return f'"{"".join(escaped)}"'
 
 
 def recorder() -> Node:

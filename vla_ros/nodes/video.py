@@ -27,6 +27,9 @@ class VideoReader(threading.Thread):
         wait_s: how long the source may be absent at the start [s].
         period_s: time between frames of a file [s]; 0 for a camera, which sets the pace itself.
         loop: whether a file starts again at its end.
+
+    Attributes:
+        reopened: how often a source that had broken came back.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class VideoReader(threading.Thread):
         self._loop = loop
         self._stopping = threading.Event()
         self._broken = ""
+        self.reopened = 0
 
     def stop(self) -> None:
         """End the thread and wait for it, at most 2 s (a driver may hang in a read)."""
@@ -103,6 +107,7 @@ class VideoReader(threading.Thread):
             frames += 1
             if self._broken:
                 self._broken = ""
+                self.reopened += 1
                 self._report(f"{self._source} is back")
             self._on_frame(frame)
             if self._period_s > 0:
