@@ -174,7 +174,7 @@ class CommandLoop:
         self.verdict = self._judged(seen)
         if self.verdict.level == "stop":
             self._give_up_target(self.verdict, seen)
-        elif self.verdict.level == "hold" and before.level == "go":
+        elif self.verdict.level == "hold" and before.cause != self.verdict.cause:
             self._warn(self.verdict.sentence)
         elif self.verdict.level == "go" and before.cause in ("stale", "clock", "frozen"):
             self._resync(seen, "the arm was found elsewhere than commanded")
