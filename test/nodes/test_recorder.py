@@ -247,6 +247,7 @@ def test_what_was_cut_off_before_is_repaired_at_the_start(stage, tmp_path):
     scene.recorder.trigger_deactivate()
     scene.recorder.trigger_cleanup()
     scene.recorder.trigger_configure()
+    scene.until((tmp_path / "s" / "play-1").exists)
     assert topics_in(tmp_path / "s" / "play-1") == ["/vla/episode", "/wx250s/joint_states"]
     facts = custom_data(tmp_path / "s" / "play-1")
     assert EpisodeEvent.from_json(facts["episode"]).event == "start"

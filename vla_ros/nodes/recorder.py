@@ -6,6 +6,8 @@ arrived after the start event, never from a guess about discovery. When one of t
 the bag ends there, which the other node sees as a "saved" that it did not ask for.
 """
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +65,7 @@ class RecorderNode(ShellNode):
         self.saved = 0
 
     def configure(self) -> None:
-        """Repair what was cut off before, then listen."""
+        """Listen, and repair meanwhile what was cut off before."""
         parameters = self._given
         required, optional = topics_to_record(
             parameters.robot_name, parameters.cameras, parameters.extra_topics
@@ -72,7 +74,8 @@ class RecorderNode(ShellNode):
         self._topics = without_missing_types(required, lambda _: None) + optional
         self._required = {topic.name for topic in required}
         backend, self._make_writer = choose_writer(parameters.backend)
-        repair_below([Path(parameters.out).expanduser()], self.get_logger().warning)
+        # A thread, because a long bag takes longer than a commander waits for its recorder.
+        threading.Thread(target=self._repair, name="bag_repair", daemon=True).start()
         budget = DiskBudget(parameters.min_free_mb * 10**6, round(parameters.max_session_gb * 1e9))
         self._disk = SessionDisk(self._session, budget)
         self._report = TopicReport(required, optional, parameters.late_s, parameters.silent_s)
@@ -84,6 +87,10 @@ class RecorderNode(ShellNode):
             self._subscribe(topic)
         # Wall time: these bounds hold while simulated time stands still, too.
         self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _repair(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        repair_below([Path(self._given.out).expanduser()], self.get_logger().warning)
 
     def activate(self) -> None:
         """Accept episodes."""
