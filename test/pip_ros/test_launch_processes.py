@@ -147,6 +147,12 @@ def test_a_node_that_ignores_sigterm_too_is_killed_and_the_launch_fails(toy) -> 
     assert "exit code -9" in toy.output()
 
 
+# A Python that is told to end before it has a handler does not end cleanly.
+AFTER_LEFT = """\
+import os, pathlib, time
+while not (pathlib.Path(os.environ["TOY_DIRECTORY"]) / "left.pid").exists():
+    time.sleep(0.02)
+"""
 REQUIRED = {
     "on_exit": 'node("mortal", on_exit=Shutdown(reason="mortal ended")),',
     "on_exit function": 'node("mortal", on_exit=lambda event, context: [Shutdown(reason="x")]),',
@@ -166,7 +172,7 @@ def test_the_end_of_a_required_node_ends_the_launch_and_its_failure_is_the_exit_
     toy, how: str, node_code: int, launch_code: int
 ) -> None:
     toy.node("left")
-    toy.node("mortal", f"raise SystemExit({node_code})")
+    toy.node("mortal", AFTER_LEFT + f"raise SystemExit({node_code})")
     toy.launch_file(f'node("left"), {REQUIRED[how]}')
     result = toy.ros2("launch", "toy", "toy.launch.py")
     assert result.returncode == launch_code
