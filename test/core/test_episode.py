@@ -86,3 +86,9 @@ def test_text_that_is_not_json_is_refused(kind):
 def test_missing_and_unknown_keys_are_refused(kind, text):
     with pytest.raises(EpisodeError, match=f"{kind.__name__} must hold exactly"):
         kind.from_json(text)
+
+
+def test_an_episode_that_is_cut_short_ends_unjudged():
+    start = EpisodeEvent("start", "demo-1", "demo", "put it there")
+    end = EpisodeEvent("end", "demo-1", "demo", "put it there", None, "the arm is gone")
+    assert start.cut_short("the arm is gone") == end

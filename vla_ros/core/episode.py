@@ -66,6 +66,10 @@ class EpisodeEvent:
                 f"got {self.episode_id!r}"
             )
 
+    def cut_short(self, reason: str) -> "EpisodeEvent":
+        """Return the end of this start that nobody judged."""
+        return EpisodeEvent("end", self.episode_id, self.kind, self.task, None, reason)
+
     def to_json(self) -> str:
         """Return the event as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)

@@ -29,19 +29,12 @@ from vla_ros.nodes.params import declare
 from vla_ros.nodes.recorder_facts import Provenance
 from vla_ros.nodes.recorder_parameters import RecorderParameters
 from vla_ros.nodes.recorder_report import TopicReport
-from vla_ros.nodes.recorder_topics import (
-    Latched,
-    subscribe,
-    topics_to_record,
-    without_missing_types,
-)
+from vla_ros.nodes.recorder_topics import Latched, importable, subscribe, topics_to_record
 
 # How long a recorder that was told to stop waits for the commander's end event.
 _END_GRACE_S = 1.5
-_WATCH_S = 0.2
-# A kill costs at most so much of a bag.
-_FLUSH_S = 1.0
-_REPORT_S = 1.0
+# A kill costs at most _FLUSH_S of a bag.
+_WATCH_S, _FLUSH_S, _REPORT_S = 0.2, 1.0, 1.0
 
 
 class RecorderNode(ShellNode):
@@ -70,8 +63,8 @@ class RecorderNode(ShellNode):
         required, optional = topics_to_record(
             parameters.robot_name, parameters.cameras, parameters.extra_topics
         )
-        optional = without_missing_types(optional, self.get_logger().warning)
-        self._topics = without_missing_types(required, lambda _: None) + optional
+        optional = importable(optional, self.get_logger().warning)
+        self._topics = required + optional
         self._required = {topic.name for topic in required}
         backend, self._make_writer = choose_writer(parameters.backend)
         # A thread, because a long bag takes longer than a commander waits for its recorder.
@@ -101,7 +94,7 @@ class RecorderNode(ShellNode):
         """Save the running episode and accept no more."""
         self._active = False
         if self._start is not None:
-            self._end(self._cut_short("the recorder was deactivated"))
+            self._cut("the recorder was deactivated")
 
     def _subscribe(self, topic: Topic) -> None:
         if topic.name == qos.EPISODE_TOPIC:
@@ -140,21 +133,19 @@ class RecorderNode(ShellNode):
 
     def _on_start(self, event: EpisodeEvent) -> None:
         if self._start is not None:
-            self._end(self._cut_short("another episode started before this one ended"))
+            self._cut("another episode started before this one ended")
         if not self._active:
             detail = "the recorder is not active; activate it"
             self._tell("failed", detail, episode_id=event.episode_id)
-            return
-        if self._is_out_of_space(event.episode_id):
-            return
-        self._start = event
-        self._missing = set(self._required)
-        self._deadline = time.monotonic() + self._given.start_timeout_s
-        self._tell("waiting")
+        elif not self._is_out_of_space(event.episode_id):
+            self._start = event
+            self._missing = set(self._required)
+            self._deadline = time.monotonic() + self._given.start_timeout_s
+            self._tell("waiting")
 
     def _begin(self) -> None:
-        facts = self._provenance.facts() | {"episode": self._start.to_json()}
-        episode_id = self._start.episode_id
+        episode_id, start = self._start.episode_id, self._start.to_json()
+        facts = self._provenance.facts() | {"episode": start}
         try:
             self._bag = EpisodeBag(
                 self._session, episode_id, self._topics, facts, self._make_writer
@@ -168,8 +159,9 @@ class RecorderNode(ShellNode):
         now_ns = self._node_clock.now().nanoseconds
         for topic, data in self._latched.messages():
             self._write(topic, now_ns, data)
-        start = serialize_message(String(data=self._start.to_json()))
-        self._write(qos.EPISODE_TOPIC, now_ns, start)
+        self._write(qos.EPISODE_TOPIC, now_ns, serialize_message(String(data=start)))
+        if self._bag is None:  # the disk refused it
+            return
         self._tell("recording")
         self.get_logger().info(f"{episode_id}: recording; {self._disk.outlook()}")
 
@@ -202,10 +194,6 @@ class RecorderNode(ShellNode):
         said = {"episode": event.to_json(), "topics": self._report.to_json()}
         return self._provenance.facts() | said
 
-    def _cut_short(self, reason: str) -> EpisodeEvent:
-        start = self._start
-        return EpisodeEvent("end", start.episode_id, start.kind, start.task, None, reason)
-
     def _watch(self) -> None:
         now_s, now_ns = time.monotonic(), self._node_clock.now().nanoseconds
         silent = self._report.look(now_ns, time.monotonic_ns())
@@ -226,15 +214,11 @@ class RecorderNode(ShellNode):
             self._publish_report()
 
     def _cut(self, reason: str) -> None:
-        self._end(self._cut_short(reason), reason)
+        self._end(self._start.cut_short(reason), reason)
 
     def _give_up_waiting(self) -> None:
-        missing = ", ".join(sorted(self._missing))
-        self._tell(
-            "failed",
-            f"no message within {self._given.start_timeout_s:g} s on {missing}: check "
-            "that the arm driver and the cameras run",
-        )
+        which = f"within {self._given.start_timeout_s:g} s on {', '.join(sorted(self._missing))}"
+        self._tell("failed", f"no message {which}: check that the arm driver and the cameras run")
         self._start, self._missing = None, set()
 
     def _keep_safe(self, now_s: float) -> None:
@@ -258,7 +242,7 @@ class RecorderNode(ShellNode):
         spent = self._disk.is_spent
         if self._bag is not None:
             reason = "the session's budget is spent" if spent else "the disk is nearly full"
-            self._end(self._cut_short(reason), str(fault))
+            self._end(self._start.cut_short(reason), str(fault))
         else:
             self._tell("failed", str(fault), episode_id=episode_id)
         if not spent:
@@ -290,8 +274,7 @@ class RecorderNode(ShellNode):
             self.get_logger().info(f"{episode_id}: {words}")
 
     def _publish_report(self) -> None:
-        wall_ns = time.monotonic_ns()
-        self._report.publish(self._diagnostics, wall_ns)
+        self._report.publish(self._diagnostics, time.monotonic_ns())
         self._disk.publish(self._diagnostics)
         state = "waiting" if self._missing else "idle" if self._bag is None else "recording"
         episode_id = self._start.episode_id if self._start else ""
@@ -309,7 +292,7 @@ class RecorderNode(ShellNode):
         """Save the open bag, if the node was ended without being asked."""
         if self._bag is not None:
             bag, self._bag = self._bag, None
-            bag.save(self._facts(self._cut_short("the recorder was stopped")))
+            bag.save(self._facts(self._start.cut_short("the recorder was stopped")))
 
 
 def main() -> int:

@@ -41,7 +41,9 @@ def topics_to_record(
         Topic(f"{arm}/commands/joint_single", "interbotix_xs_msgs/msg/JointSingleCommand"),
         Topic(qos.EPISODE_TOPIC, "std_msgs/msg/String"),
         Topic(qos.TASK_TOPIC, "std_msgs/msg/String", latched=True),
+        Topic(qos.STOP_STATE_TOPIC, "std_msgs/msg/String", latched=True),
         Topic(qos.SIM_TASK_STATE_TOPIC, "std_msgs/msg/String", latched=True),
+        Topic(qos.SIM_FAULT_STATE_TOPIC, "std_msgs/msg/String", latched=True),
         Topic(TF_STATIC_TOPIC, "tf2_msgs/msg/TFMessage", latched=True),
         Topic("/tf", "tf2_msgs/msg/TFMessage"),
     ]
@@ -74,7 +76,7 @@ def camera_info_topic(camera: str) -> str:
     return f"/{camera}/camera_info"
 
 
-def without_missing_types(topics: list[Topic], say: Callable[[str], None]) -> list[Topic]:
+def importable(topics: list[Topic], say: Callable[[str], None]) -> list[Topic]:
     """Return the topics but transforms where tf2_msgs is not installed, which is said once.
 
     Raises:
