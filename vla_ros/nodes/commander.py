@@ -154,17 +154,26 @@ class CommanderNode(ShellNode):
         """Move to joints (6,) [rad] and an opening, and come to rest there.
 
         Raises:
-            SafetyError: the arm is not there after 30 s.
+            SafetyError: the arm is not there after 30 s, those not counted in which it is stopped.
         """
         end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
         self.arm.set_target(q_rad, opening)
         yield
         while not (self.arm.arrived and np.allclose(self.arm.commanded[0], q_rad, atol=1e-6)):
+            if self.arm.blocked_reason:
+                # The target is kept, and followed once a person has reset the stop.
+                end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
             if self.now_ns > end_ns:
                 raise SafetyError(
                     f"the arm did not reach {np.round(q_rad, 2).tolist()} rad within "
                     f"{_MOVE_LIMIT_S:g} s; clear its way, or move it there by hand"
                 )
+            yield
+
+    def until_free(self) -> Steps:
+        """Wait while the arm is stopped: only a person's reset ends that."""
+        while self.arm.stopped:
+            self.phase = f"stopped: {self.arm.blocked_reason}"
             yield
 
     def settle(self) -> Steps:

@@ -97,6 +97,7 @@ class DemoNode(CommanderNode):
                     f"the teacher solved {done} of {tries} scenes, {wanted} were wanted; simplify "
                     "the task or raise tries_per_episode"
                 )
+            yield from self.until_free()
             yield from self.go_to(arm.READY_RAD, 1.0)
             yield from self._fresh_scene()
             done += bool((yield from self._attempt(f"demo-{tries:05d}")))
@@ -128,14 +129,15 @@ class DemoNode(CommanderNode):
         self._teacher_done = False
         end_ns = self.now_ns + int(self.parameters.episode_s * 1e9)
         self.acting = True
-        while self.now_ns < end_ns and not self._teacher_done:
+        while self.now_ns < end_ns and not self._teacher_done and not self.arm.stopped:
             self.episodes.check()
             yield
+        stopped = self.arm.blocked_reason
         yield from self.settle()
         # The sim judges every 0.2 s.
         yield from self.wait(0.5)
         success = bool(self.task_state["success"])
-        reason = "teacher done" if self._teacher_done else "time limit"
+        reason = "teacher done" if self._teacher_done else stopped or "time limit"
         yield from self.episodes.end(success, reason)
         return success
 

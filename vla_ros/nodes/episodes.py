@@ -106,6 +106,9 @@ class Episodes:
         self._require_recorder()
         said, running = self._state, self._current.episode_id
         if said.episode_id == running and said.state in _OVER:
+            self._current = None
+            if said.path:
+                self.paths.append(said.path)
             detail = said.detail or "see its log"
             raise RecordingCutError(f"the recorder ended {running} ({said.state}): {detail}")
 

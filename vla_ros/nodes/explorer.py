@@ -1,32 +1,37 @@
-"""explorer_node: undirected play, recorded in segments."""
+"""explorer_node: undirected play, recorded in segments, for as long as nobody looks.
+
+Every segment is one bag. Between two the arm rests: its servos are asked for errors and heat, and
+every `rest_every_min` it lies down in its sleep pose without torque. What goes wrong meanwhile -
+a silent camera, a blocked arm, an emergency stop - is waited for or gone around; what stays wrong
+parks the arm and ends the node with one sentence.
+"""
 
 import time
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
+from std_srvs.srv import Trigger
 
-from vla_ros.core import arm, kinematics
-from vla_ros.core.errors import KinematicsError
+from vla_ros.core import arm
+from vla_ros.core.duty import Backoff, Reminder
+from vla_ros.core.errors import ContractError, EpisodeError, SafetyError
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion
-from vla_ros.nodes.arm_client import COMMAND_PERIOD_S
-from vla_ros.nodes.commander import CommanderNode, CommanderParameters
-from vla_ros.nodes.episodes import Steps
+from vla_ros.core.pose_library import PoseLibrary
+from vla_ros.nodes.commander import CommanderNode
+from vla_ros.nodes.diagnostics import OK, WARN
+from vla_ros.nodes.episodes import RecorderGoneError, Steps
+from vla_ros.nodes.explorer_parameters import ExplorerParameters
 from vla_ros.nodes.lifetime import run
-from vla_ros.nodes.params import parameter
+from vla_ros.nodes.params import ParameterError
+from vla_ros.nodes.play_log import PlayLog
+from vla_ros.nodes.player import BlockedError, Player
+from vla_ros.nodes.table_camera import TableCamera
 
-
-@dataclass(frozen=True)
-class ExplorerParameters(CommanderParameters):
-    """Parameters of explorer_node."""
-
-    seed: int = parameter(0, "Seed of the motion; the same seed plays the same.", "", 0, 2**31 - 1)
-    segment_s: float = parameter(60.0, "Length of one recorded segment.", "s", 0.5, 3600.0)
-    pause_s: float = parameter(1.0, "Rest between two segments.", "s", 0.0, 3600.0)
-    hours: float = parameter(0.0, "Play for this long; 0: count segments.", "h", 0.0, 1000.0)
-    segments: int = parameter(0, "Play this many segments; 0: until stopped.", "", 0, 1_000_000)
-    shuffle_every: int = parameter(
-        10, "In the sim, shuffle the objects every so many segments; 0: never.", "", 0, 1_000_000
-    )
+_LINE_PERIOD_S = 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+# How long the arm may take to sink into its cradle before its torque goes [s].
+_SINK_S = 1.0
 
 
 class ExplorerNode(CommanderNode):
@@ -34,67 +39,223 @@ class ExplorerNode(CommanderNode):
 
     def __init__(self):
         super().__init__("explorer", "play", ExplorerParameters)
-        self._solution = arm.READY_RAD
-        self._unreachable = 0
+        self.log: PlayLog | None = None
 
     def configure(self) -> None:
-        """Seed the motion."""
+        """Make the motion ready: the library of poses takes a second or two.
+
+        Raises:
+            ParameterError: the file of poses cannot be used.
+        """
         super().configure()
-        self._motion = PlayMotion(
-            ExplorationParameters(), np.random.default_rng(self.parameters.seed)
+        p = self.parameters
+        exploration = ExplorationParameters(
+            coverage_weight=p.coverage_weight, interest_weight=p.interest_weight
+        )
+        generator = np.random.default_rng(p.seed)
+        motion = PlayMotion(exploration, generator, load_poses(p.poses))
+        self._table = None
+        if p.camera and p.interest_weight > 0:
+            self._table = TableCamera(self, p.camera, motion.interest.moved)
+        self._player = Player(self, motion, self.arm, p.blocked_limit, self._table)
+        self._shuffle = Reminder(p.shuffle_every_min)
+        self.create_service(Trigger, "~/shuffled", self._on_shuffled)
+        self.create_timer(
+            _LINE_PERIOD_S, self._say_line, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self.episodes.say_task("")
 
+    # --- the night ---
+
     def mission(self) -> Steps:
-        """Play until `hours` or `segments` are reached, then park."""
+        """Play until `hours` or `segments` are reached, then park.
+
+        Raises:
+            EpisodeError: recording or the arm failed for too long; the arm is parked then, too.
+        """
         yield from self.until_active()
-        started_s = time.monotonic()
-        yield from self.go_to(arm.READY_RAD, 1.0)
-        start_ns = self.now_ns
-        played = 0
-        while not self._is_over(played, start_ns):
-            every = self.parameters.shuffle_every
-            if every and played % every == 0 and self.scene_can_reset:
-                yield from self.reset_scene()
-            yield from self._segment(played)
-            played += 1
-            yield from self.wait(self.parameters.pause_s)
+        self.log = PlayLog(self.now_ns, time.monotonic(), self.parameters.hours)
+        failure = None
+        try:
+            yield from self.go_to(arm.READY_RAD, 1.0)
+            self._begin_count()
+            yield from self._play()
+        except EpisodeError as error:
+            failure = error
+            yield from self.settle()
+            self.episodes.abandon(str(error))
         yield from self.park_arm()
-        simulated_s = (self.now_ns - start_ns) / 1e9
-        print(
-            f"explorer: {played} segments, {simulated_s:.0f} s of play time in "
-            f"{time.monotonic() - started_s:.0f} s, {len(self.episodes.paths)} bags saved, "
-            f"{self.arm.refusals} targets refused, {self._unreachable} out of reach",
-            flush=True,
+        self._summarise(str(failure or ""))
+        if failure is not None:
+            raise failure
+
+    def _begin_count(self) -> None:
+        self._started_ns = self.now_ns
+        self._played = 0
+        self._rest = Reminder(self.parameters.rest_every_min)
+        self._rest.attended(self.now_ns)
+        self._shuffle.attended(self.now_ns)
+        self._backoff = Backoff(
+            _FIRST_PAUSE_S, _LONGEST_PAUSE_S, 60.0 * self.parameters.give_up_after_min
         )
 
-    def _segment(self, index: int) -> Steps:
-        yield from self.episodes.begin(f"play-{index:05d}")
-        self._solution, opening = self.arm.commanded
-        self._motion.start(kinematics.forward(self._solution), opening)
-        self.acting = True
-        yield from self.wait(self.parameters.segment_s)
-        yield from self.settle()
-        yield from self.episodes.end(None, "segment over")
+    def _play(self) -> Steps:
+        while not self._is_over():
+            yield from self.until_free()
+            yield from self._shuffle_objects()
+            if self._rest.due(self.now_ns):
+                yield from self._rest_motors()
+            yield from self._segment_or_wait()
+            self.phase = "between two segments"
+            self.arm.check_hardware()
+            yield from self.wait(self.parameters.pause_s)
 
-    def _is_over(self, played: int, start_ns: int) -> bool:
+    def _is_over(self) -> bool:
         hours, segments = self.parameters.hours, self.parameters.segments
-        if hours and self.now_ns - start_ns >= hours * 3600e9:
+        if hours and self.now_ns - self._started_ns >= hours * 3600e9:
             return True
-        return bool(segments) and played >= segments
+        return bool(segments) and self.log.segments >= segments
+
+    def _segment_or_wait(self) -> Steps:
+        """Record a segment; where recording fails, wait before the next try, or give up."""
+        try:
+            yield from self._segment(f"play-{self._played:05d}")
+        except (RecorderGoneError, BlockedError):
+            raise
+        except EpisodeError as error:
+            yield from self.settle()
+            self.episodes.abandon(str(error))
+            pause_s = self._backoff.failed(time.monotonic())
+            # With nothing recorded yet somebody still looks, and wants to know.
+            if pause_s is None or not self.log.segments:
+                raise
+            self.log.cuts += 1
+            self.phase = f"waiting {pause_s:g} s: {error}"
+            self.get_logger().warning(f"{error}; the next try is in {pause_s:g} s")
+            yield from self._wait_steady(pause_s)
+        else:
+            self._backoff.succeeded()
+            self.log.segments += 1
+        finally:
+            # A name is used once, whatever came of it.
+            self._played += 1
+
+    def _segment(self, episode_id: str) -> Steps:
+        yield from self.episodes.begin(episode_id)
+        self.phase = f"playing {episode_id}"
+        end_ns = self.now_ns + int(self.parameters.segment_s * 1e9)
+        reason = "segment over"
+        goes_on = self._player.start()
+        self.acting = True
+        while goes_on and self.now_ns < end_ns:
+            self.episodes.check()
+            if self.arm.stopped:
+                reason = f"stopped: {self.arm.blocked_reason}"
+                break
+            goes_on = self._player.go_on()
+            yield
+        yield from self.settle()
+        yield from self.episodes.end(None, reason if goes_on else "the arm was blocked")
+        if not goes_on:
+            yield from self.go_to(arm.READY_RAD, 1.0)
 
     def on_tick(self) -> None:
         """One command period further in the play motion."""
+        self._player.tick()
+
+    # --- between segments ---
+
+    def _rest_motors(self) -> Steps:
+        """Lie down and let the torque go for a while; play on from wherever the arm is then."""
+        self.phase = "lying down to rest the motors"
+        yield from self.go_to(arm.READY_RAD, self.arm.commanded[1])
+        yield from self.go_to(arm.SLEEP_RAD, self.arm.commanded[1])
+        yield from self.wait(_SINK_S)
+        released: list[bool] = []
         try:
-            T_base_tool, opening = self._motion.step(COMMAND_PERIOD_S)
-            # From the last solution, which is nearer than the command that follows it.
-            q = kinematics.inverse(T_base_tool, self._solution)
-        except KinematicsError:
-            # The last target stays; the motion itself moves on, or looks for another waypoint.
-            self._unreachable += 1
+            self.arm.release(lambda: released.append(True))
+        except SafetyError as error:
+            # It rests all the same, only warmer.
+            self.get_logger().warning(str(error))
+        self.phase = f"resting the motors for {self.parameters.rest_min:g} min"
+        yield from self.wait(60.0 * self.parameters.rest_min)
+        if released:
+            self.log.rests += 1
+            self.arm.set_torque(True)
+        yield from self.go_to(arm.READY_RAD, 1.0)
+        self._rest.attended(self.now_ns)
+
+    def _shuffle_objects(self) -> Steps:
+        """Shuffle in the sim; with a real arm remind a person of it."""
+        every = self.parameters.shuffle_every
+        if self.scene_can_reset:
+            if every and self._played % every == 0:
+                yield from self.reset_scene()
             return
-        self._solution = q
-        self.arm.set_target(q, opening)
+        if not self._shuffle.due(self.now_ns):
+            return
+        minutes = self._shuffle.minutes(self.now_ns)
+        self.get_logger().warning(
+            f"the objects lie as they fell for {minutes:.0f} min: shuffle them, then call "
+            "/explorer/shuffled",
+            throttle_duration_sec=600.0,
+        )
+        if self.parameters.shuffle_pause:
+            self.phase = "waiting for somebody to shuffle the objects"
+            while self._shuffle.due(self.now_ns):
+                yield
+
+    def _on_shuffled(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._shuffle.attended(self.now_ns)
+        response.success, response.message = True, "thank you: play goes on"
+        return response
+
+    def _wait_steady(self, duration_s: float) -> Steps:
+        """Let wall time pass: what is waited for is no part of the simulation."""
+        end_s = time.monotonic() + duration_s
+        while time.monotonic() < end_s:
+            yield
+
+    # --- what it says ---
+
+    def say_status(self) -> None:
+        """Put the reminder beside the mission and the arm on /diagnostics."""
+        super().say_status()
+        if self.log is None or self.scene_can_reset:
+            return
+        due = self._shuffle.due(self.now_ns)
+        values = {"since_shuffle_min": round(self._shuffle.minutes(self.now_ns), 1)}
+        message = "shuffle the objects, then call ~/shuffled" if due else "objects are fresh"
+        self.diagnostics.set("objects", WARN if due else OK, message, values)
+
+    def _say_line(self) -> None:
+        if self.log is not None:
+            self._update_log()
+            self.get_logger().info(self.log.line(self.now_ns))
+
+    def _update_log(self) -> None:
+        self.log.bags = tuple(self.episodes.paths)
+        self.log.refused, self.log.unreachable = self.arm.refusals, self._player.unreachable
+        self.log.blocks = self._player.blocks
+
+    def _summarise(self, failure: str) -> None:
+        self._update_log()
+        print(f"explorer: {self.log.summary(self.now_ns, time.monotonic())}", flush=True)
+        self.log.write(self.now_ns, time.monotonic(), failure)
+
+
+def load_poses(path: str) -> PoseLibrary | None:
+    """Return the library of a JSON file, None for an empty path.
+
+    Raises:
+        ParameterError: the file cannot be read or is no such library.
+    """
+    if not path:
+        return None
+    try:
+        return PoseLibrary.from_json(Path(path).expanduser().read_text(), path)
+    except (OSError, UnicodeDecodeError, ContractError, SafetyError) as error:
+        raise ParameterError(f"parameter poses of node explorer cannot be used: {error}") from None
 
 
 def main() -> int:

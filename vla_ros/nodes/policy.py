@@ -96,6 +96,7 @@ class PolicyNode(CommanderNode):
         yield from self.until_active()
         count = 0
         while not self.parameters.episodes or count < self.parameters.episodes:
+            yield from self.until_free()
             yield from self.go_to(arm.READY_RAD, 1.0)
             if count and self.scene_can_reset:
                 yield from self.reset_scene()
@@ -113,14 +114,15 @@ class PolicyNode(CommanderNode):
         end_ns = start_ns + int(self.parameters.episode_s * 1e9)
         partial, success = None, None
         self.acting = True
-        while self.now_ns < end_ns and not success:
+        while self.now_ns < end_ns and not success and not self.arm.stopped:
             self.episodes.check()
             if self.task_state:
                 partial = partial or self.task_state["partial"]
                 success = self.task_state["success"]
             yield
+        reason = "task done" if success else self.arm.blocked_reason or "time limit"
         yield from self.settle()
-        yield from self.episodes.end(success, "task done" if success else "time limit")
+        yield from self.episodes.end(success, reason)
         self._note(episode_id, partial, success, (self.now_ns - start_ns) / 1e9)
 
     def _until_image(self) -> Steps:

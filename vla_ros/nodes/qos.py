@@ -27,6 +27,8 @@ DIAGNOSTICS = _profile(10)
 ESTOP = _profile(10)
 # What a late joiner must still see.
 LATCHED = _profile(1, latched=True)
+# Several nodes may each have said theirs.
+STATIC_TRANSFORMS = _profile(10, latched=True)
 # The recorder's own subscriptions: nothing may be lost while a chunk is compressed.
 RECORD = _profile(200)
 RECORD_LATCHED = _profile(10, latched=True)

@@ -1,0 +1,103 @@
+"""Looks at the table whenever the arm rests, and tells where something moved."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from tf2_msgs.msg import TFMessage
+
+from vla_ros.core.rotations import matrix_from_quat, transform
+from vla_ros.core.table_change import TableChange
+from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.lifetime import ShellNode
+
+# A picture this long after the arm came to rest shows it at rest [ns].
+_STILL_NS = 200_000_000
+# Pictures are read at a quarter of their size: quick, and enough to see a toy.
+_SHRINK = 4
+
+
+class TableCamera:
+    """Compares the picture of each rest with that of the last one.
+
+    Pictures are decoded at rests only. Without a calibrated camera whose place on the robot's base
+    is known, nothing is told.
+
+    Args:
+        node: the node to live in.
+        camera: the camera's name.
+        moved: receives the points (N, 2) [m] in base_link where something moved.
+
+    Attributes:
+        looks: how many pictures were compared.
+    """
+
+    def __init__(self, node: ShellNode, camera: str, moved: Callable[[np.ndarray], None]):
+        self._node = node
+        self._frame = f"{camera}_optical_frame"
+        self._moved = moved
+        self._image: tuple[int, CompressedImage] | None = None
+        self._info: CameraInfo | None = None
+        self._T_base_camera: np.ndarray | None = None
+        self._change: TableChange | None = None
+        self._since_ns: int | None = None
+        self._done = False
+        self.looks = 0
+        image = f"/{camera}/image_raw/compressed"
+        node.create_subscription(CompressedImage, image, self._on_image, qos.CAMERA)
+        node.create_subscription(CameraInfo, f"/{camera}/camera_info", self._on_info, qos.CAMERA)
+        node.create_subscription(
+            TFMessage, qos.TF_STATIC_TOPIC, self._on_transforms, qos.STATIC_TRANSFORMS
+        )
+
+    def look(self, resting: bool, q: np.ndarray) -> None:
+        """Compare once a rest; call this at every command.
+
+        Args:
+            resting: whether the arm is told to rest.
+            q: its measured joints (6,) [rad].
+        """
+        if not resting:
+            self._since_ns, self._done = None, False
+            return
+        if self._since_ns is None:
+            self._since_ns = self._node.get_clock().now().nanoseconds
+        if self._done or self._image is None or self._image[0] < self._since_ns + _STILL_NS:
+            return
+        self._done = True
+        self._compare(self._image[1], q)
+
+    def _compare(self, image: CompressedImage, q: np.ndarray) -> None:
+        if self._info is None or self._T_base_camera is None:
+            return
+        jpeg = np.frombuffer(bytes(image.data), dtype=np.uint8)
+        grey = cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        if grey is None:
+            return
+        height, width = grey.shape
+        if self._change is None:
+            K = np.array(self._info.k).reshape(3, 3) / _SHRINK
+            K[2, 2] = 1.0
+            self._change = TableChange(K, self._T_base_camera, (width, height))
+        self.looks += 1
+        points_m = self._change.look(grey, q)
+        if len(points_m):
+            self._moved(points_m)
+
+    def _on_image(self, message: CompressedImage) -> None:
+        self._image = conversions.ns_from_stamp(message.header.stamp), message
+
+    def _on_info(self, message: CameraInfo) -> None:
+        # All zero means uncalibrated.
+        if self._info is None and message.k[0] > 0.0:
+            self._info = message
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        for said in message.transforms:
+            fixed = said.header.frame_id.rpartition("/")[2] == "base_link"
+            if said.child_frame_id == self._frame and fixed:
+                t, r = said.transform.translation, said.transform.rotation
+                rotation = matrix_from_quat(np.array([r.w, r.x, r.y, r.z]))
+                self._T_base_camera = transform(rotation, np.array([t.x, t.y, t.z]))
+                self._change = None
