@@ -87,11 +87,7 @@ def find_corners(image: np.ndarray, columns: int, rows: int) -> np.ndarray | Non
     )
     if not found:
         return None
-    grid = corners.reshape(rows, columns, 2).astype(np.float64)
-    along, down = grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]
-    if along[0] * down[1] - along[1] * down[0] < 0:  # counted as if seen from behind
-        grid = grid[:, ::-1]
-    return grid.reshape(-1, 2)
+    return corners.reshape(-1, 2).astype(np.float64)
 
 
 def board_pose(

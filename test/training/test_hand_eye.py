@@ -125,7 +125,10 @@ def test_refuses_an_arm_that_never_rested(write, recording, tmp_path, capsys):
 
 
 def test_passes_over_pictures_that_cannot_be_read(write, recording, tmp_path, capsys):
-    images = [*((stamp_ns, b"\xff\xd8 cut") for stamp_ns, _ in recording[1][:3]), *recording[1][3:18]]
+    images = [
+        *((stamp_ns, b"\xff\xd8 cut") for stamp_ns, _ in recording[1][:3]),
+        *recording[1][3:18],
+    ]
     assert run(write(images=images), tmp_path / "x.yaml") == 0
     assert "1 rests with unreadable pictures" in capsys.readouterr().out
 
