@@ -275,6 +275,12 @@ def calibrate(args: argparse.Namespace) -> str:
             f"{len(q_n6)} joint states of {len(bags)} bags ({refused} refused); the tool went from "
             f"{np.round(low, 3).tolist()} to {np.round(high, 3).tolist()} m",
             *table_sentences(table, parameters),
+            "for training.poses: "
+            + " ".join(
+                f"--set {name}={getattr(parameters, name)}"
+                for name in _DRAWN
+                if name != "height_low_m"  # raised only together with the descents' heights
+            ),
             text.rstrip(),
         ]
     )

@@ -147,6 +147,7 @@ def test_a_drawing_becomes_a_parameter_file(bag_writer, tmp_path, capsys):
     assert "4 touches, 0." in said
     assert "z = +2." in said or "z = +1." in said
     assert "WARNING" not in said
+    assert "for training.poses: --set x_low_m=0.1" in said
     values = yaml.safe_load(out.read_text())["/**"]["ros__parameters"]
     assert values["x_low_m"] == pytest.approx(0.17, abs=0.002)
     assert values["x_high_m"] == pytest.approx(0.33, abs=0.002)
