@@ -1,6 +1,8 @@
 import errno
 import json
+import resource
 
+import numpy as np
 import pytest
 import yaml
 
@@ -9,6 +11,7 @@ pytestmark = pytest.mark.ros
 
 from rosbags.highlevel import AnyReader  # noqa: E402
 
+from vla_ros.bags.repair import repair  # noqa: E402
 from vla_ros.core.errors import BagError  # noqa: E402
 from vla_ros.nodes.episode_bag import EpisodeBag, Topic  # noqa: E402
 
@@ -70,6 +73,31 @@ def test_a_full_disk_is_one_sentence_and_spares_what_is_saved(tmp_path, monkeypa
         write_and_save()
     assert (saved / "metadata.yaml").exists()
     assert not (tmp_path / "full").exists()
+
+
+def test_a_disk_that_fills_up_in_mid_write_costs_the_torn_chunk_only(tmp_path):
+    bag = EpisodeBag(tmp_path, "a", [STRING])
+    rng = np.random.default_rng(0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    written = []
+
+    def write_on():
+        for index in range(100):
+            written.append(rng.bytes(20_000))
+            bag.write("/vla/task", index, written[-1])
+            if index % 5 == 4:
+                bag.flush()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, hard))
+    try:
+        with pytest.raises(BagError, match=r"a\.part failed \(File too large\)"):
+            write_on()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    # Twelve messages fit; the chunks hold five each.
+    assert repair(tmp_path / "a.part").messages == 10
+    with AnyReader([tmp_path / "a"]) as reader:
+        assert [bytes(raw) for _, _, raw in reader.messages()] == written[:10]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
