@@ -201,8 +201,7 @@ def test_rosbags_is_taken_where_there_is_no_rosbag2_or_where_it_is_asked_for(
 ):
     installed(jazzy)
     assert choose_writer("rosbags") == ("rosbags", RosbagsWriter)
-    monkeypatch.delitem(sys.modules, "rosbag2_py")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "rosbag2_py", None)
     assert choose_writer("auto") == ("rosbags", RosbagsWriter)
-    with pytest.raises(BagError, match="rosbag2_py cannot be imported; install and source"):
+    with pytest.raises(BagError, match=r"rosbag2_py cannot be imported .*; install and source"):
         choose_writer("rosbag2")

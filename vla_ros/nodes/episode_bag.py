@@ -1,6 +1,5 @@
 """One MCAP bag for one episode, from serialised messages. No ROS graph."""
 
-import importlib.util
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -192,16 +191,17 @@ def choose_writer(backend: str) -> tuple[str, Callable[..., BagWriter]]:
     Raises:
         BagError: rosbag2 is asked for and is not installed.
     """
-    installed = importlib.util.find_spec("rosbag2_py") is not None
-    if backend == "rosbag2" and not installed:
-        raise BagError(
-            "backend is rosbag2, but rosbag2_py cannot be imported; install and source the "
-            "package rosbag2_py, or set backend to rosbags"
-        )
-    if backend == "rosbags" or not installed:
+    if backend == "rosbags":
         return "rosbags", RosbagsWriter
-    from vla_ros.nodes.rosbag2_writer import Rosbag2Writer
-
+    try:
+        from vla_ros.nodes.rosbag2_writer import Rosbag2Writer
+    except ImportError as error:
+        if backend == "auto":
+            return "rosbags", RosbagsWriter
+        raise BagError(
+            f"backend is rosbag2, but rosbag2_py cannot be imported ({error}); install and source "
+            "the package rosbag2_py, or set backend to rosbags"
+        ) from None
     return "rosbag2", Rosbag2Writer
 
 
