@@ -13,6 +13,7 @@ rclpy = pytest.importorskip("rclpy")
 pytestmark = pytest.mark.ros
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.event_handler import UnsupportedEventTypeError  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
@@ -35,6 +36,7 @@ from vla_ros.nodes.recorder_topics import (  # noqa: E402
     importable,
     message_class,
     starts_with_header,
+    subscribe,
     topics_to_record,
 )
 
@@ -320,6 +322,24 @@ def test_a_machine_without_transforms_records_the_rest_and_says_so(monkeypatch):
     assert not {"/tf", "/tf_static"} & set(names)
     assert len(said) == 1
     assert "transforms are not recorded" in said[0]
+
+
+def test_a_middleware_that_does_not_tell_of_losses_is_subscribed_to_all_the_same():
+    class Node:
+        subscribed = 0
+
+        def guarded(self, callback):
+            return callback
+
+        def create_subscription(self, *_, raw, event_callbacks=None):
+            assert raw
+            if event_callbacks is not None:
+                raise UnsupportedEventTypeError("no such event")
+            self.subscribed += 1
+
+    node = Node()
+    subscribe(node, Topic("/a", "std_msgs/msg/String"), print, print)
+    assert node.subscribed == 1
 
 
 def test_stamps_are_read_only_where_a_type_starts_with_its_header():
