@@ -72,16 +72,19 @@ class Plant:
         assert 0.0 <= opening <= 1.0
         before = np.zeros(6) if late else self.velocity
         velocity = (q - self.told) / PERIOD_S
-        legal = np.all(np.abs(velocity) <= LIMITS.velocity_rad_s + 1e-9) and np.all(
+        legal = (np.abs(velocity) <= LIMITS.velocity_rad_s + 1e-9) & (
             np.abs(velocity - before) <= LIMITS.acceleration_rad_s2 * PERIOD_S + 1e-6
         )
         # A step that goes on from rest at the measured pose is no other than the pose itself.
         here = np.clip(self.measured, LIMITS.low_rad, LIMITS.high_rad)
-        reseed = np.abs(q - here).max() <= STEP_CHANGE_RAD + 1e-9
-        assert legal or reseed, (velocity, before)
+        reseed = np.abs(q - here) <= STEP_CHANGE_RAD + 1e-9
+        # Joints without torque are given up one by one, while the others brake.
+        limp = self.loop.verdict.cause == "limp"
+        assert legal.all() or reseed.all() or (limp and np.all(legal | reseed)), (velocity, before)
         assert LIMITS.excess(q[None]).max() <= 1e-8
-        self.reseeds += not legal
-        self.velocity = velocity if legal else (q - here) / PERIOD_S
+        self.reseeds += not legal.all()
+        anew = ~legal if limp and not reseed.all() else np.full(6, not legal.all())
+        self.velocity = np.where(anew, (q - here) / PERIOD_S, velocity)
         self.told = q
         self.path.append(q)
 
@@ -188,6 +191,27 @@ def test_a_joint_without_torque_stops_the_arm_until_a_person_resets_and_its_comm
     assert np.abs(plant.told - plant.q).max() <= 0.1
 
 
+def test_the_other_joints_of_an_arm_with_a_limp_one_brake_within_their_limits():
+    plant = Plant()
+    roll = np.array([0, 0, 0, 0, 0, 1.0])
+    plant.loop.set_target(READY + 0.9 * WAIST + 0.9 * roll, 0.5)
+    plant.follows, plant.effort_ma[0] = False, 0.0
+    while not plant.loop.stop_reason:
+        # The wrist follows, the waist hangs.
+        plant.q = np.where(roll > 0, plant.told, plant.q)
+        plant.tick()
+    assert plant.velocity[0] == 0.0
+    assert plant.velocity[5] > 0.5
+    assert plant.told[0] == READY[0]
+    speeds = [plant.velocity[5]]
+    while not plant.loop.at_rest:
+        plant.q = np.where(roll > 0, plant.told, plant.q)
+        plant.tick()
+        speeds.append(plant.velocity[5])
+    assert np.diff(speeds).min() == pytest.approx(-0.08)
+    assert np.diff(speeds).max() < 0.0
+
+
 def test_silence_holds_the_arm_and_it_goes_on_without_a_jump():
     plant = Plant()
     plant.loop.set_target(READY + 1.0 * WAIST, 0.5)
@@ -216,6 +240,22 @@ def test_silence_for_ten_seconds_gives_the_arm_up():
     assert not plant.loop.end_reason
     plant.tick(3)
     assert "the driver or its cable is gone" in plant.loop.end_reason
+
+
+def test_an_arm_unseen_for_a_second_is_told_nothing_until_it_is_seen_where_it_fell():
+    plant = Plant()
+    plant.tick()
+    plant.talks = False
+    plant.tick(50)
+    assert not plant.loop.is_silent
+    plant.tick(2)
+    assert plant.loop.is_silent
+    # The driver was started anew, and the arm has sunk meanwhile.
+    plant.q = READY + 0.4 * WAIST
+    plant.talks = True
+    plant.tick()
+    assert not plant.loop.is_silent
+    np.testing.assert_allclose(plant.told, READY + 0.4 * WAIST)
 
 
 @pytest.mark.parametrize("jump_s", [-3.0, 3.0])

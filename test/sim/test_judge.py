@@ -83,6 +83,18 @@ def test_a_stream_may_start_anew_only_where_the_arm_stands():
         assert (judge.restarts, judge.violations) == (restarts, violations)
 
 
+def test_a_joint_without_torque_ignores_how_its_goal_moves():
+    here, there = waist_goals([0.3])
+    for torque, violations in (
+        ([False, *[True] * 5], {}),
+        ([True, False, *[True] * 4], {"goal velocity": 1, "goal acceleration": 1}),
+    ):
+        judge = ServoJudge(LIMITS, T_S)
+        judge.goal(0.0, here, here, STILL)
+        judge.goal(T_S, there, here, STILL, torque)
+        assert (judge.restarts, judge.violations) == (1, violations)
+
+
 def test_the_first_goal_must_be_where_the_arm_is():
     judge = ServoJudge(LIMITS, T_S)
     judge.goal(0.0, arm.READY_RAD + 0.1, arm.READY_RAD, STILL)

@@ -20,6 +20,9 @@ _PAUSE_S = 0.5
 # A stopped arm that has rested for this long follows who moves it [s]: longer than its servos
 # take to come to rest, and its joint states to arrive.
 _REST_S = 0.5
+# With no joint state for this long, commands are kept back [s]: the arm rests by then, and a driver
+# that is started anew may have let it fall.
+_BLIND_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +126,16 @@ class CommandLoop:
         """The age of the last joint state at the last command [s]."""
         return 0.0 if self._seen is None else (self._seen.now_ns - self._seen.stamp_ns) / 1e9
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the command is not for the driver: the arm is limp, or long unseen."""
+        return self.is_limp or (self.verdict.cause == "stale" and abs(self.age_s) > _BLIND_S)
+
+    def freshness(self, seen: Seen) -> Verdict:
+        """Return whether the arm is seen well enough to begin; "go" if so."""
+        age_s = (seen.now_ns - seen.stamp_ns) / 1e9
+        return self._age.judge(age_s, None if self._simulated else seen.silent_s)
+
     def set_target(self, q_rad: np.ndarray, opening: float) -> None:
         """Head for joints (6,) [rad] and an opening; what is no legal target is refused later."""
         # Whatever it is: the guard judges it.
@@ -211,7 +224,7 @@ class CommandLoop:
                 "measured pose; check what sets it",
             )
         else:
-            verdict = self._age.judge(self.age_s, None if self._simulated else seen.silent_s)
+            verdict = self.freshness(seen)
         if verdict.level != "go" or self.is_limp:
             # How the arm follows from here on has nothing to do with what was before.
             self._monitor.reset()
@@ -224,6 +237,11 @@ class CommandLoop:
         """Rest where the arm is: then give it up, stop it, or let the mission try again."""
         if verdict.cause == "lost":
             self.end_reason = self.end_reason or verdict.sentence
+            return
+        # The joints that are not limp brake first: to begin anew is to stop at once.
+        moves = verdict.cause == "limp" and not self._guard.at_rest
+        if moves and self._guard.drop(verdict.joints, seen.q_rad):
+            self.stop(verdict.sentence)
             return
         # The servos' goal becomes where the arm is: it pushes no more, and stays there once free.
         self._restart(seen, verdict.sentence)

@@ -26,11 +26,13 @@ class Verdict:
             give the target up; the arm shall rest where it is measured to be.
         cause: one word for counting and for tests; empty with "go".
         sentence: what is wrong and what to do; empty with "go".
+        joints: places of the arm joints that are without torque.
     """
 
     level: Literal["go", "hold", "stop"]
     cause: str = ""
     sentence: str = ""
+    joints: tuple[int, ...] = ()
 
 
 GO = Verdict("go")
@@ -217,7 +219,8 @@ class ArmMonitor:
             f"{SERVOS[joint]} is {error_rad[joint]:.2f} rad from its command and draws no current: "
             "it is without torque or in error; support the arm, reboot_motors, then start again"
         )
-        return Verdict("stop", "limp", sentence)
+        joints = tuple(np.flatnonzero(held_s >= self.limits.limp_s).tolist())
+        return Verdict("stop", "limp", sentence, joints)
 
     def _lag(self, now_s, q_commanded, q_measured) -> Verdict | None:
         lag_rad = np.abs(q_commanded - q_measured)

@@ -6,6 +6,8 @@ Neither reads a clock: a guard's step is one command period, a filter's time is 
 What lies between the two - does the arm do what it is told? - is `monitor.ArmMonitor`'s.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vla_ros.core.errors import SafetyError
@@ -118,6 +120,33 @@ class CommandGuard:
         if self._q is not None and np.all(np.abs(q - self._q) <= _RESYNC_RAD):
             return False
         self.reset(q, opening)
+        return True
+
+    def drop(self, joints: Sequence[int], q_measured: np.ndarray) -> bool:
+        """Give joints without torque up: their command is where they are measured, at rest.
+
+        The others go on and can brake. Where that way to rest would leave the workspace, nothing
+        has changed.
+
+        Args:
+            joints: their places.
+            q_measured: the measured pose (6,) [rad].
+
+        Returns:
+            Whether it was done.
+
+        Raises:
+            SafetyError: no seed, or not finite, wrong shape, or far outside the joint limits.
+        """
+        measured = finite_joints(q_measured, self._opening, "measured pose")
+        require_range(measured, self.limits, MEASURED_TOLERANCE_RAD, "measured pose")
+        given_up = np.isin(np.arange(6), joints)
+        measured = np.clip(measured, self.limits.low_rad, self.limits.high_rad)
+        q = np.where(given_up, measured, self._require_seed())
+        u = np.where(given_up, 0.0, self._u)
+        if not self._stop_is_inside(q, self._braked(u)):
+            return False
+        self._q, self._u, self._target = q, u, np.where(given_up, q, self._target)
         return True
 
     def halt(self) -> None:

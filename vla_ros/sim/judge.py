@@ -18,6 +18,7 @@ Goals are float32 on the wire: half a unit in the last place is no violation.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -74,7 +75,12 @@ class ServoJudge:
         self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool, int]] = []
 
     def goal(
-        self, now_s: float, goal_rad: np.ndarray, arm_rad: np.ndarray, arm_rad_s: np.ndarray
+        self,
+        now_s: float,
+        goal_rad: np.ndarray,
+        arm_rad: np.ndarray,
+        arm_rad_s: np.ndarray,
+        torque: Sequence[bool] = (True,) * 6,
     ) -> None:
         """Judge a goal that arrives.
 
@@ -82,6 +88,7 @@ class ServoJudge:
             now_s: when [s].
             goal_rad: the goal (6,) [rad].
             arm_rad, arm_rad_s: where the joints are (6,) [rad] and how fast they move [rad/s].
+            torque: whether each servo has torque (6,); one without ignores how its goal moves.
         """
         self.goals += 1
         goal_rad = np.asarray(goal_rad, dtype=np.float64)
@@ -91,7 +98,7 @@ class ServoJudge:
         low, high = self._limits.low_rad - WIRE_RAD, self._limits.high_rad + WIRE_RAD
         if np.any((goal_rad < low) | (goal_rad > high)):
             self.violations["goal position"] += 1
-        broken = self._broken_speeds(now_s, goal_rad)
+        broken = self._broken_speeds(now_s, goal_rad, np.asarray(torque))
         if broken:
             near = np.all(np.abs(goal_rad - arm_rad) <= RESTART_RAD)
             if near and np.all(np.abs(arm_rad_s) <= RESTART_RAD_S):
@@ -119,7 +126,7 @@ class ServoJudge:
         self._count_goals(outside[None] > self._allowed_m + _WIRE_M)
         self._allowed_m = np.where(outside > 0.0, self._allowed_m, 0.0)
 
-    def _broken_speeds(self, now_s: float, goal_rad: np.ndarray) -> list[str]:
+    def _broken_speeds(self, now_s: float, goal_rad: np.ndarray, torque: np.ndarray) -> list[str]:
         """Return which limits the step to this goal breaks, and remember its velocity."""
         if self._last is None:
             # The first goal is a start, whatever it asks for.
@@ -140,7 +147,7 @@ class ServoJudge:
                 ("goal velocity", velocity, self._limits.velocity_rad_s, slack),
                 ("goal acceleration", acceleration, self._limits.acceleration_rad_s2, slack_change),
             )
-            if np.any(np.abs(value) > limit + allowed)
+            if np.any((np.abs(value) > limit + allowed) & torque)
         ]
 
     def _judge_places(self) -> None:
