@@ -282,6 +282,35 @@ def test_a_stop_before_activation_lets_the_arm_become_active_and_hold(stage):
     assert np.abs(np.array(scene.driver.commands) - arm.READY_RAD).max() < 1e-6
 
 
+def test_a_stop_by_a_best_effort_publisher_is_heard(stage):
+    scene = stage(start=False)
+    publisher = scene.driver.create_publisher(Bool, qos.ESTOP_TOPIC, qos.ESTOP_BEST_EFFORT)
+    scene.until(publisher.get_subscription_count)
+
+    def stopped():
+        publisher.publish(Bool(data=True))
+        return scene.client.stopped
+
+    scene.until(stopped)
+
+
+def test_the_arm_begins_only_where_it_is_seen_now(stage):
+    scene = stage(start=False)
+    scene.until(lambda: scene.client.measured is not None)
+    scene.driver.publishing = False
+    scene.client.start()
+    scene.until(lambda: len(scene.driver.asked) == 5)
+    scene.until(lambda: scene.client._begins_by_s is not None)
+    # It was moved by hand while nobody looked.
+    scene.driver.position[:6] = arm.HOME_RAD
+    scene.until(lambda: scene.client._arm.silent_s > 0.3)
+    assert not scene.client.active
+    assert scene.driver.commands == []
+    scene.driver.publishing = True
+    scene.until(lambda: scene.driver.commands)
+    np.testing.assert_allclose(scene.driver.commands[0], arm.HOME_RAD, atol=1e-6)
+
+
 def test_shutdown_brakes_before_it_lets_the_node_end(stage):
     scene = stage()
     scene.until(lambda: scene.client.active)
@@ -338,8 +367,16 @@ def test_a_servo_in_error_stops_the_arm_with_its_name_until_it_is_rebooted_and_r
     scene.until(lambda: scene.client.status[2]["hottest_c"] == 46)
     assert scene.client.status[0] == 2
     scene.driver.registers["all", "Hardware_Error_Status"] = [0] * 7
+    written = len(scene.driver.asked)
     ask(scene, qos.RESET_STOP_SERVICE)
     assert not scene.client.stopped
+    # What a rebooted servo has forgotten is written again.
+    scene.until(lambda: len(scene.driver.asked) == written + 3)
+    assert {r.reg for r in scene.driver.asked[written:]} == {
+        "Goal_Current",
+        "Profile_Velocity",
+        "Profile_Acceleration",
+    }
 
 
 def test_another_commander_that_comes_later_ends_the_node_and_is_named(stage):

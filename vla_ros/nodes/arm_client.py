@@ -1,9 +1,8 @@
 """The one way from a node to the arm: believed joint states in, guarded commands out at 50 Hz.
 
-Used by the explorer, the policy and the teacher, so that each of them moves the arm under the
-same rules, which `core/command_loop.py` holds. Nothing here waits: activation is a chain of
-asynchronous service calls, and the stream is a timer on the node's clock (simulated time where
-there is one).
+Used by the explorer, the policy and the teacher: each moves the arm under the same rules, those of
+`core/command_loop.py`. Nothing here waits: activation is a chain of asynchronous service calls, the
+stream a timer on the node's clock (simulated time where there is one).
 """
 
 import time
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from interbotix_xs_msgs.srv import RegisterValues
 from rclpy.clock import Clock, ClockType
 
 from vla_ros.core.command_loop import CommandLoop, Seen
@@ -21,7 +21,7 @@ from vla_ros.core.watch import lost_sentence
 from vla_ros.nodes.arm_status import Status, arm_status
 from vla_ros.nodes.arm_stream import CommandStream, MeasuredArm
 from vla_ros.nodes.arm_torque import ArmTorque, why_not_release
-from vla_ros.nodes.driver_setup import DriverError, DriverSetup
+from vla_ros.nodes.driver_setup import DriverError, DriverSetup, Register, write_registers
 from vla_ros.nodes.estop import EStop
 from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.servo_check import ServoCheck
@@ -69,15 +69,18 @@ class ArmClient:
         self._on_tick = on_tick
         self._simulated = node.get_parameter("use_sim_time").value
         limits = limits or wx250s_limits()
-        self._loop = CommandLoop(
-            limits, COMMAND_PERIOD_S, self._simulated, monitor_limits, self._warn
-        )
+        period_s, simulated = COMMAND_PERIOD_S, self._simulated
+        self._loop = CommandLoop(limits, period_s, simulated, monitor_limits, self._warn)
         self._setup: DriverSetup | None = None
+        # Steady time until which a fresh joint state must come for the stream to begin.
+        self._begins_by_s: float | None = None
+        self._registers: list[Register] = []
         self._ending = False
         self.active = False
         self._arm = MeasuredArm(node, robot_name, limits)
         self._stream = CommandStream(node, robot_name)
         self._torque = ArmTorque(node, robot_name)
+        self._writer = node.create_client(RegisterValues, f"/{robot_name}/set_motor_registers")
         self._estop = EStop(node, self._loop, self._after_reset)
         self._servos = ServoCheck(node, robot_name, self._estop.stop)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -189,13 +192,13 @@ class ArmClient:
     def start(self) -> None:
         """Look for the driver, prepare it, and be active then; harmless when it was called."""
         self._ending = False
-        if self._setup is None and not self.active:
+        if self._setup is None and self._begins_by_s is None and not self.active:
             self._setup = DriverSetup(
                 self._node,
                 self._name,
                 self._wait_s,
                 lambda: self.measured is not None,
-                self._activate,
+                self._on_prepared,
                 self._stream.rivals,
             )
 
@@ -209,6 +212,7 @@ class ArmClient:
         if self._setup is not None:
             self._setup.cancel()
             self._setup = None
+        self._begins_by_s = None
         deadline_s = time.monotonic() + _SHUTDOWN_S
 
         def poll() -> None:
@@ -222,30 +226,48 @@ class ArmClient:
         else:
             then()
 
-    def _activate(self) -> None:
+    def _on_prepared(self, registers: list[Register]) -> None:
         self._setup = None
-        self._loop.begin(*self.measured)
-        self.active = True
+        self._registers = registers
+        self._begins_by_s = time.monotonic() + self._wait_s
 
     # --- the stream ---
 
     def _tick(self) -> None:
+        if self._begins_by_s is not None:
+            self._begin_when_seen(self._begins_by_s)
         if not self.active:
             return
         loop = self._loop
-        now_ns = self._node.get_clock().now().nanoseconds
-        arm = self._arm
-        seen = Seen(now_ns, time.monotonic(), arm.stamp_ns, arm.silent_s, *arm.pose, arm.effort_ma)
-        if loop.judge(seen).cause in ("stale", "clock"):
-            arm.forget_last()
+        if loop.judge(self._seen()).cause in ("stale", "clock"):
+            self._arm.forget_last()
         self._estop.say()
         if self._on_tick is not None and loop.may_move and not (loop.is_limp or self._ending):
             self._on_tick()
         q_rad, opening = loop.command()
-        if not loop.is_limp:
+        if not loop.is_silent:
             self._stream.send(q_rad, opening)
         self._stream.say(q_rad, opening)
         self._end_for(loop.end_reason)
+
+    def _begin_when_seen(self, deadline_s: float) -> None:
+        """Start from a pose that is fresh: the arm may have been moved since it was last seen.
+
+        Raises:
+            DriverError: there is none for too long.
+        """
+        freshness = self._loop.freshness(self._seen())
+        if freshness.level == "go":
+            self._begins_by_s = None
+            self._loop.begin(*self.measured)
+            self.active = True
+        elif time.monotonic() > deadline_s:
+            self._begins_by_s = None
+            raise DriverError(f"the arm cannot begin: {freshness.sentence}")
+
+    def _seen(self) -> Seen:
+        now_ns, arm = self._node.get_clock().now().nanoseconds, self._arm
+        return Seen(now_ns, time.monotonic(), arm.stamp_ns, arm.silent_s, *arm.pose, arm.effort_ma)
 
     def _look_around(self) -> None:
         """Once a second: does anybody else command the arm, and is anybody there at all?"""
@@ -269,9 +291,10 @@ class ArmClient:
             raise DriverError(reason)
 
     def _after_reset(self) -> None:
-        # A servo still in error stops the arm again.
+        # A rebooted servo has forgotten its profile and the grasp's limit; one still in error stops
+        # the arm again.
         if self.active:
-            self._servos.ask()
+            write_registers(self._node, self._writer, self._registers, lambda: self._servos.ask())
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=2.0)

@@ -25,6 +25,10 @@ _GRIPPER_PWM = 250
 _CURRENT_BASED_POSITION = 5
 
 
+# cmd_type, name, register and value of a RegisterValues request.
+Register = tuple[str, str, str, int]
+
+
 class DriverError(VlaError):
     """The arm driver is absent, not the one of this arm, or does not move it."""
 
@@ -41,6 +45,23 @@ def call(node: ShellNode, client, request, then: Callable) -> None:
     client.call_async(request).add_done_callback(done)
 
 
+def write_registers(
+    node: ShellNode, client, registers: list[Register], then: Callable[[], None]
+) -> None:
+    """Write registers one after the other by a client of set_motor_registers, then call `then`."""
+    waiting = list(registers)
+
+    def next_one(_: object = None) -> None:
+        if not waiting:
+            then()
+            return
+        cmd_type, name, register, value = waiting.pop(0)
+        request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register, value=value)
+        call(node, client, request, next_one)
+
+    next_one()
+
+
 class DriverSetup:
     """Waits for the driver, checks it, prepares its servos, then calls `ready`.
 
@@ -49,7 +70,8 @@ class DriverSetup:
         robot_name: the driver's namespace.
         wait_s: how long the driver may take to appear, and again to answer [s, wall time].
         has_joint_states: whether a believable joint state has arrived.
-        ready: called once, when commands may be sent.
+        ready: called once, when commands may be sent, with the registers that were written: those
+            of `write_registers`, which a servo forgets when it is rebooted.
         rivals: returns one sentence when other nodes command the arm, else nothing.
     """
 
@@ -59,7 +81,7 @@ class DriverSetup:
         robot_name: str,
         wait_s: float,
         has_joint_states: Callable[[], bool],
-        ready: Callable[[], None],
+        ready: Callable[[list[Register]], None],
         rivals: Callable[[], str],
     ):
         self._node = node
@@ -167,18 +189,12 @@ class DriverSetup:
 
     def _set_registers(self, gripper_register: str, gripper_value: int) -> None:
         # Registers of the arm, not a mode change: that would drop its torque for a moment.
-        requests = [("single", "gripper", gripper_register, gripper_value)]
-        requests += [("group", "arm", register, value) for register, value in _PROFILE]
+        registers = [("single", "gripper", gripper_register, gripper_value)]
+        registers += [("group", "arm", register, value) for register, value in _PROFILE]
 
-        def next_one(_: object = None) -> None:
-            if not requests:
+        def written() -> None:
+            if not self._cancelled:
                 self._end()
-                self._ready()
-                return
-            cmd_type, name, register, value = requests.pop(0)
-            request = RegisterValues.Request(
-                cmd_type=cmd_type, name=name, reg=register, value=value
-            )
-            self._call(self._registers, request, next_one)
+                self._ready(registers)
 
-        next_one()
+        write_registers(self._node, self._registers, registers, written)

@@ -30,7 +30,9 @@ class EStop:
         self._on_reset = on_reset
         self._said: str | None = None
         self._state = node.create_publisher(String, qos.STOP_STATE_TOPIC, qos.LATCHED)
-        node.create_subscription(Bool, qos.ESTOP_TOPIC, self._on_topic, qos.ESTOP)
+        # Twice: a reliable subscription alone would not even see a best-effort publisher.
+        for profile in (qos.ESTOP, qos.ESTOP_BEST_EFFORT):
+            node.create_subscription(Bool, qos.ESTOP_TOPIC, self._on_topic, profile)
         node.create_service(Trigger, qos.STOP_SERVICE, self._on_stop_service)
         node.create_service(Trigger, qos.RESET_STOP_SERVICE, self._on_reset_service)
         self.say()

@@ -3,11 +3,12 @@
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
-def _profile(depth: int, *, latched: bool = False) -> QoSProfile:
+def _profile(depth: int, *, latched: bool = False, reliable: bool = True) -> QoSProfile:
+    policy = ReliabilityPolicy
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE,
+        reliability=policy.RELIABLE if reliable else policy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
 
@@ -25,6 +26,7 @@ EPISODE = _profile(10)
 DIAGNOSTICS = _profile(10)
 # None of a few quick stops may be lost.
 ESTOP = _profile(10)
+ESTOP_BEST_EFFORT = _profile(10, reliable=False)
 # What a late joiner must still see.
 LATCHED = _profile(1, latched=True)
 # Several nodes may each have said theirs.
