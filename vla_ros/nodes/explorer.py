@@ -26,7 +26,7 @@ from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError
 from vla_ros.nodes.play_log import PlayLog
 from vla_ros.nodes.player import BlockedError, Player
-from vla_ros.nodes.table_camera import TableCamera
+from vla_ros.nodes.rest_camera import RestCamera
 
 _LINE_PERIOD_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
@@ -56,7 +56,7 @@ class ExplorerNode(CommanderNode):
         motion = PlayMotion(exploration, generator, load_poses(p.poses))
         self._table = None
         if p.camera and p.interest_weight > 0:
-            self._table = TableCamera(self, p.camera, motion.interest.moved)
+            self._table = RestCamera(self, p.camera, motion.interest.moved)
         self._player = Player(self, motion, self.arm, p.blocked_limit, self._table)
         self._shuffle = Reminder(p.shuffle_every_min)
         self.create_service(Trigger, "~/shuffled", self._on_shuffled)

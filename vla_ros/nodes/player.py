@@ -7,7 +7,7 @@ from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError
 from vla_ros.core.exploration import PlayMotion
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.lifetime import ShellNode
-from vla_ros.nodes.table_camera import TableCamera
+from vla_ros.nodes.rest_camera import RestCamera
 
 # A block so long after the motion last began is another matter than the one before [s].
 _FREE_S = 20.0
@@ -38,7 +38,7 @@ class Player:
         motion: PlayMotion,
         arm: ArmClient,
         blocked_limit: int,
-        table: TableCamera | None,
+        table: RestCamera | None,
     ):
         self._node, self._motion, self._arm, self._table = node, motion, arm, table
         self._limit = blocked_limit

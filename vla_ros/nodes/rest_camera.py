@@ -8,7 +8,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
 from vla_ros.core.rotations import matrix_from_quat, transform
-from vla_ros.core.table_change import TableChange
+from vla_ros.core.scene_change import TableCamera
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.lifetime import ShellNode
 
@@ -16,9 +16,11 @@ from vla_ros.nodes.lifetime import ShellNode
 _STILL_NS = 200_000_000
 # Pictures are read at a quarter of their size: quick, and enough to see a toy.
 _SHRINK = 4
+# More changed places than this are other light, or a camera that was moved.
+_MOST_POINTS = 300
 
 
-class TableCamera:
+class RestCamera:
     """Compares the picture of each rest with that of the last one.
 
     Pictures are decoded at rests only. Without a calibrated camera whose place on the robot's base
@@ -40,7 +42,8 @@ class TableCamera:
         self._image: tuple[int, CompressedImage] | None = None
         self._info: CameraInfo | None = None
         self._T_base_camera: np.ndarray | None = None
-        self._change: TableChange | None = None
+        self._table: TableCamera | None = None
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
         self._since_ns: int | None = None
         self._done = False
         self.looks = 0
@@ -76,13 +79,19 @@ class TableCamera:
         if grey is None:
             return
         height, width = grey.shape
-        if self._change is None:
+        if self._table is None:
+            # Pixel centres have integer coordinates, in both sizes.
             K = np.array(self._info.k).reshape(3, 3) / _SHRINK
+            K[:2, 2] += 0.5 / _SHRINK - 0.5
             K[2, 2] = 1.0
-            self._change = TableChange(K, self._T_base_camera, (width, height))
+            self._table, self._last = TableCamera(K, self._T_base_camera, width, height), None
+        arm = self._table.arm_blocks(q)
+        last, self._last = self._last, (grey, arm)
         self.looks += 1
-        points_m = self._change.look(grey, q)
-        if len(points_m):
+        if last is None or last[0].shape != grey.shape:
+            return
+        points_m = self._table.changed_points(last[0], grey, last[1] | arm)
+        if len(points_m) <= _MOST_POINTS:
             self._moved(points_m)
 
     def _on_image(self, message: CompressedImage) -> None:
@@ -100,4 +109,4 @@ class TableCamera:
                 t, r = said.transform.translation, said.transform.rotation
                 rotation = matrix_from_quat(np.array([r.w, r.x, r.y, r.z]))
                 self._T_base_camera = transform(rotation, np.array([t.x, t.y, t.z]))
-                self._change = None
+                self._table = None

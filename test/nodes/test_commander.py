@@ -1,0 +1,172 @@
+"""However a node that moves the arm ends, the arm is at rest before; and it can begin anew."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+pytestmark = pytest.mark.ros
+
+from interbotix_xs_msgs import srv  # noqa: E402
+from interbotix_xs_msgs.msg import JointGroupCommand  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from vla_ros.core import arm  # noqa: E402
+from vla_ros.core.errors import EpisodeError  # noqa: E402
+from vla_ros.nodes import lifetime, qos  # noqa: E402
+from vla_ros.nodes.commander import CommanderNode, CommanderParameters  # noqa: E402
+from vla_ros.nodes.conversions import joint_state_to_msg  # noqa: E402
+from vla_ros.nodes.params import parameter  # noqa: E402
+
+LIMIT_S = 30.0
+FAR_RAD = arm.READY_RAD + np.array([1.0, 0, 0, 0, 0, 0])
+
+
+class Driver(Node):
+    """An arm at READY that is at once where it is told to be."""
+
+    def __init__(self):
+        super().__init__("driver")
+        self.commands = []
+        self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
+        for kind, name in (
+            (srv.RobotInfo, "get_robot_info"),
+            (srv.OperatingModes, "set_operating_modes"),
+            (srv.RegisterValues, "set_motor_registers"),
+            (srv.RegisterValues, "get_motor_registers"),
+            (srv.TorqueEnable, "torque_enable"),
+        ):
+            self.create_service(kind, f"/wx250s/{name}", self.answer)
+        self.states = self.create_publisher(JointState, "/wx250s/joint_states", 10)
+        self.create_timer(0.01, self.publish)
+        topic = "/wx250s/commands/joint_group"
+        self.create_subscription(JointGroupCommand, topic, self.follow, qos.COMMANDS)
+
+    def answer(self, _, response):
+        if isinstance(response, srv.RobotInfo.Response):
+            response.joint_names, response.mode = list(arm.ARM_JOINTS), "position"
+            response.profile_type = "time"
+        return response
+
+    def publish(self):
+        now_ns = self.get_clock().now().nanoseconds
+        names = arm.JOINT_STATE_NAMES
+        self.states.publish(joint_state_to_msg(now_ns, names, self.position))
+
+    def follow(self, message):
+        self.commands.append(np.array(message.cmd))
+        self.position[:6] = message.cmd
+
+
+@dataclass(frozen=True)
+class MoverParameters(CommanderParameters):
+    record: bool = parameter(False, "Nobody records here.")
+
+
+class Mover(CommanderNode):
+    """Turns the waist far, and can be made to fail on the way."""
+
+    def __init__(self):
+        super().__init__("mover", "play", MoverParameters)
+        self.raises: Exception | None = None
+
+    def mission(self):
+        yield from self.until_active()
+        yield from self.episodes.begin("play-00000")
+        self.acting = True
+        while True:
+            yield
+
+    def on_tick(self):
+        if self.raises is not None and self.is_moving():
+            raise self.raises
+        self.arm.set_target(FAR_RAD, 1.0)
+
+    def is_moving(self):
+        return self.arm.active and self.arm.commanded[0][0] > 0.2
+
+
+class Stage:
+    def __init__(self):
+        self.mover, self.driver, self.events = Mover(), Driver(), []
+        self.mover.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
+        self.executor = lifetime._executor()
+        self.executor.add_node(self.mover)
+        self.executor.add_node(self.driver)
+
+    def hear(self, message):
+        self.events.append(json.loads(message.data))
+
+    def until(self, condition):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def is_braked(self):
+        """Whether the arm was slowed down, not cut off: its last step is none, its largest big."""
+        steps = np.abs(np.diff([command[0] for command in self.driver.commands]))
+        return steps[-1] < 1e-9 and steps.max() > 0.003
+
+
+@pytest.fixture
+def stage(ros):
+    ros()
+    made = Stage()
+    made.mover.bring_up()
+    yield made
+    made.executor.shutdown()
+    made.mover.close()
+    made.mover.destroy_node()
+    made.driver.destroy_node()
+
+
+def test_deactivated_in_motion_it_brakes_says_nothing_more_and_begins_anew_from_there(stage):
+    mover, driver = stage.mover, stage.driver
+    stage.until(mover.is_moving)
+    mover.trigger_deactivate()
+    assert mover.state == "inactive"
+    # Not while it still brakes.
+    assert mover.trigger_activate() != lifetime._SUCCESS
+    assert mover.trigger_cleanup() != lifetime._SUCCESS
+    stage.until(lambda: not mover.arm.active and len(stage.events) == 2)
+    stage.until(stage.is_braked)
+    assert stage.events[-1]["event"] == "end"
+    assert stage.events[-1]["reason"] == "deactivated"
+    count, rested_rad = len(driver.commands), driver.commands[-1]
+    assert rested_rad[0] < 0.9
+    stage.until(lambda: mover.trigger_activate() == lifetime._SUCCESS)
+    stage.until(lambda: mover.arm.active and len(driver.commands) > count)
+    # float32 on the wire
+    np.testing.assert_allclose(driver.commands[count], rested_rad, atol=1e-3)
+    stage.until(lambda: driver.commands[-1][0] > rested_rad[0] + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(EpisodeError("the work broke"), "the work broke"), (KeyError("x"), lifetime._INTERNAL)],
+)
+def test_a_failure_in_motion_brakes_before_the_node_ends(stage, error, sentence):
+    stage.mover.raises = error
+    stage.until(stage.mover.done.done)
+    assert stage.mover.done.result() == 1
+    assert stage.mover.exit_sentence == sentence
+    assert stage.is_braked()
+    stage.until(lambda: len(stage.events) == 2)
+    assert stage.events[-1]["reason"] == sentence
+
+
+def test_a_signal_in_motion_brakes_before_the_node_ends(stage):
+    stage.until(stage.mover.is_moving)
+    stage.mover.begin_stop()
+    stage.until(stage.mover.done.done)
+    assert stage.mover.done.result() == 0
+    assert stage.is_braked()
+    stage.until(lambda: len(stage.events) == 2)
+    assert stage.events[-1]["reason"] == "stopped"
