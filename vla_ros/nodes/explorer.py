@@ -92,8 +92,8 @@ class ExplorerNode(CommanderNode):
     def _begin_count(self) -> None:
         self._started_ns = self.now_ns
         self._played = 0
-        self._rest = Reminder(self.parameters.rest_every_min)
-        self._rest.attended(self.now_ns)
+        self._motor_rest = Reminder(self.parameters.rest_every_min)
+        self._motor_rest.attended(self.now_ns)
         self._shuffle.attended(self.now_ns)
         self._backoff = Backoff(
             _FIRST_PAUSE_S, _LONGEST_PAUSE_S, 60.0 * self.parameters.give_up_after_min
@@ -103,7 +103,7 @@ class ExplorerNode(CommanderNode):
         while not self._is_over():
             yield from self.until_free()
             yield from self._shuffle_objects()
-            if self._rest.due(self.now_ns):
+            if self._motor_rest.due(self.now_ns):
                 yield from self._rest_motors()
             yield from self._segment_or_wait()
             self.phase = "between two segments"
@@ -183,7 +183,7 @@ class ExplorerNode(CommanderNode):
             self.log.rests += 1
             self.arm.set_torque(True)
         yield from self.go_to(arm.READY_RAD, 1.0)
-        self._rest.attended(self.now_ns)
+        self._motor_rest.attended(self.now_ns)
 
     def _shuffle_objects(self) -> Steps:
         """Shuffle in the sim; with a real arm remind a person of it."""
