@@ -254,3 +254,11 @@ def test_servos_that_feel_too_much_load_drop_out(bench):
     for _ in range(25):
         bench.driver.feel([0.0] * 5 + [2200.0, 0.0], 0.1)
     assert bench.after(0.1).torque == (*[True] * 5, False, True)
+
+
+def test_a_shadow_servo_answers_for_itself(bench):
+    bench.driver.raise_error("elbow", "shock")
+    read = bench.driver.get_register
+    assert read("single", "elbow_shadow", "Hardware_Error_Status") == [16]
+    assert read("single", "shoulder_shadow", "Hardware_Error_Status") == [0]
+    assert bench.logged == []

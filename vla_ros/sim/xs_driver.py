@@ -20,6 +20,8 @@ from vla_ros.core import arm
 from vla_ros.sim.robot_info import JOINTS, RobotInfo, describe
 from vla_ros.sim.servo import ERROR_BITS, MODES, POSITION_MODES, Servo
 
+# The second servos of two joints, which no group names.
+SHADOWS = {"shoulder_shadow": "shoulder", "elbow_shadow": "elbow"}
 GROUPS: dict[str, tuple[int, ...]] = {"arm": tuple(range(6)), "all": tuple(range(7))}
 # Registers that can be written; the others in `get_register` are read only.
 WRITABLE_REGISTERS = ("Profile_Velocity", "Profile_Acceleration", "Goal_Current", "Velocity_Limit")
@@ -189,7 +191,12 @@ class XsDriver:
             self._servos[index].registers[reg] = int(value)
 
     def get_register(self, cmd_type: str, name: str, reg: str) -> list[int]:
-        """Return the register of each joint in order; an unknown register gives []."""
+        """Return the register of each joint in order; an unknown register gives [].
+
+        A shadow servo says what its twin says.
+        """
+        if cmd_type == "single" and name in SHADOWS:
+            name = SHADOWS[name]
         present = self._read_present()
         values = []
         for index in self._indices(cmd_type, name):
