@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import os
@@ -5,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -136,6 +138,29 @@ def test_a_disk_that_refuses_the_copy_leaves_the_original(torn, tmp_path, monkey
         repair(part)
     assert (part / "play-1" / "play-1.mcap").read_bytes() == before
     assert not (part / "repaired").exists()
+
+
+def test_a_repair_does_not_fill_the_disk_on_which_somebody_records(torn, tmp_path, monkeypatch):
+    part = copy_of(torn, tmp_path)
+    usage = SimpleNamespace(free=1_000_000_000)
+    monkeypatch.setattr(repair_module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(BagError, match="needs 1000 MB of free disk; make room"):
+        repair(part)
+    assert (part / "play-1" / "play-1.mcap").exists()
+
+
+def test_a_file_system_without_locks_is_recorded_to_but_nothing_is_repaired_there(
+    torn, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    part = copy_of(torn, tmp_path)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert PartFolder.create(tmp_path, "new").path.exists()
+    with pytest.raises(BagError, match="No locks available"):
+        repair(part)
+    assert (part / "play-1" / "play-1.mcap").exists()
 
 
 def test_a_copy_that_does_not_read_back_is_not_trusted(torn, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The folder in which a bag grows: `<session>/<id>.part`, locked by who writes or repairs it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -11,6 +12,8 @@ from vla_ros.core.errors import BagError
 SUFFIX = ".part"
 _LOCK = ".lock"
 _FACTS = "facts.json"
+# Some network file systems have none: recording goes on, only repairing needs them.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class PartFolder:
@@ -45,25 +48,31 @@ class PartFolder:
                 )
         try:
             part.path.mkdir(parents=True)
-            if not part.lock():
-                raise BlockingIOError("another process took it")
+            part.lock()
         except OSError as error:
-            raise BagError(
-                f"{part.path} cannot be made ({error.strerror or error}); choose another out"
-            ) from None
+            if error.errno not in _NO_LOCKS:
+                raise BagError(
+                    f"{part.path} cannot be made ({error.strerror}); choose another out"
+                ) from None
         return part
 
     def lock(self) -> bool:
-        """Take the folder for this process; False when another one has it, or it is gone."""
+        """Take the folder for this process; False when another one has it, or it is gone.
+
+        Raises:
+            OSError: the folder cannot be written, or its file system has no locks.
+        """
         try:
             lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(lock)
-            return False
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
         if not (self.path / _LOCK).exists():  # it was finished between the two steps above
             os.close(lock)
             return False

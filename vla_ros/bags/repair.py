@@ -29,6 +29,8 @@ EPISODE_TOPIC = "/vla/episode"
 _COPY = "repaired"
 # More than any writer's chunk with its index: what is lost beyond that is worth a look.
 _LARGEST_TAIL_BYTES = 4 << 20
+# A repair must not fill the disk on which somebody records.
+_SPARE_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,12 @@ def _repair(part: PartFolder) -> Repaired:
     files = [TornMcap(file) for file in sorted(part.bag.glob("*.mcap"))]
     copy = part.path / _COPY / part.episode_id
     shutil.rmtree(copy.parent, ignore_errors=True)
+    wanted = sum(file.size_bytes for file in files) + _SPARE_BYTES
+    if shutil.disk_usage(part.path).free < wanted:
+        raise BagError(
+            f"{part.path} is not repaired: its copy needs {wanted // 1_000_000} MB of free disk; "
+            "make room, then run python -m vla_ros.bags.repair on it"
+        )
     try:
         messages = _copy(part, files, copy)
         if not messages:

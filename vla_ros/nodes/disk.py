@@ -1,6 +1,8 @@
 """How much disk the recorder's session has used and how much it may still use."""
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from vla_ros.core.disk_budget import DiskBudget, in_words, left_s
@@ -87,4 +89,10 @@ class SessionDisk:
 
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files in a folder, 0 where there is none."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    # Bags that are repaired or saved meanwhile go away under it.
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total

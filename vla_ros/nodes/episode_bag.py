@@ -80,12 +80,9 @@ class EpisodeBag:
         try:
             self._part.write_facts(facts or {})
             self._writer = (make_writer or RosbagsWriter)(self._part.bag, topics, facts or {})
-        except OSError as error:
-            self._part.unlock()
-            raise self._failed(error) from None
-        except BagError:
-            self._part.remove()
-            raise
+        except (OSError, BagError) as error:
+            self._part.remove()  # nothing was recorded yet
+            raise error if isinstance(error, BagError) else self._failed(error) from None
 
     @property
     def size_bytes(self) -> int:
