@@ -224,9 +224,9 @@ class CommanderNode(ShellNode):
         self.acting = False
         self._resting = True
         self.phase = f"coming to rest: {reason}"
-        self._steps = self._rest(reason, then)
+        self._steps = self._steps_to_rest(reason, then)
 
-    def _rest(self, reason: str, then: Callable[[], None]) -> Steps:
+    def _steps_to_rest(self, reason: str, then: Callable[[], None]) -> Steps:
         rested: list[bool] = []
         self.arm.shutdown(lambda: rested.append(True))
         while not rested:
