@@ -82,7 +82,8 @@ def test_zeros_at_the_end_as_after_a_power_cut_are_a_torn_end(torn, tmp_path):
     part = copy_of(torn, tmp_path, torn.ends[1])
     with (part / "play-1" / "play-1.mcap").open("ab") as file:
         file.write(bytes(3000))
-    assert repair(part).messages == 6
+    repaired = repair(part)
+    assert (repaired.messages, repaired.dropped_bytes) == (6, 3000)
 
 
 def test_a_damaged_chunk_costs_itself_and_the_original_is_kept(torn, tmp_path):
