@@ -9,17 +9,19 @@ from hypothesis import strategies as st
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import KinematicsError, SafetyError
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion
+from vla_ros.core.pose_library import PoseLibrary, generate
 from vla_ros.core.rotations import matrix_from_rpy, rotvec_from_matrix, transform
 from vla_ros.core.safety import CommandGuard, wx250s_limits
 
 DT_S = 0.02
+MM = 1.0e-3 + 1e-4  # a turn may dip the gripper by 1 mm, and a little more between two checks
 READY = kinematics.forward(arm.READY_RAD)
 seeds = st.integers(0, 2**32 - 1)
 
 
 def play(seed, parameters=None, start=READY, opening=1.0, trajectories=1):
     """Return (phase, pose, opening, waypoint) of every step of whole trajectories."""
-    motion = PlayMotion(parameters or ExplorationParameters(), np.random.default_rng(seed))
+    motion = play_motion(seed, parameters)
     motion.start(start, opening)
     samples = []
     for _ in range(trajectories):
@@ -30,6 +32,12 @@ def play(seed, parameters=None, start=READY, opening=1.0, trajectories=1):
             samples.append((phase, *motion.step(DT_S), waypoint))
             assert len(samples) < 10_000
     return samples
+
+
+def play_motion(seed, parameters=None):
+    """Return a motion on the default library, which is generated once for all tests."""
+    parameters = parameters or ExplorationParameters()
+    return PlayMotion(parameters, np.random.default_rng(seed), generate(ExplorationParameters()))
 
 
 def height(pose):
@@ -43,7 +51,7 @@ def waypoints_of(samples):
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=2)
+@settings(deadline=None, max_examples=1)
 def test_same_seed_same_motion(seed):
     for first, second in zip(play(seed), play(seed), strict=True):
         assert first[0] == second[0]
@@ -56,22 +64,76 @@ def test_other_seed_other_motion():
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=3)
-def test_every_target_is_inside_the_region_and_slower_than_its_bound(seed):
+@settings(deadline=None, max_examples=2)
+def test_every_target_is_inside_the_bounds_with_its_noise(seed):
     p = ExplorationParameters()
     poses = np.array([sample[1] for sample in play(seed, p, trajectories=2)])
     # The ready pose hangs above the region; from there on the way leads in.
     x, y, heights = poses[:, 0, 3], poses[:, 1, 3], np.array([height(pose) for pose in poses])
-    assert p.x_low_m - 1e-9 <= x.min()
-    assert x.max() <= p.x_high_m + 1e-9
-    assert np.abs(y).max() <= p.y_limit_m + 1e-9
-    assert np.hypot(x, y).max() <= p.radius_limit_m + 1e-9
-    assert heights.min() >= p.height_low_m - 1e-9
-    assert heights.max() <= max(height(READY), p.height_high_m) + 1e-9
+    assert p.x_low_m - MM <= x.min()
+    assert x.max() <= p.x_high_m + MM
+    assert np.abs(y).max() <= p.y_limit_m + MM
+    assert np.hypot(x, y).max() <= p.radius_limit_m + MM
+    assert heights.min() >= p.height_low_m - MM
+    assert heights.max() <= max(height(READY), p.height_high_m) + MM
+    # Noise and all.
     tilts = np.arccos(np.clip(-poses[:, 2, 0], -1.0, 1.0))
-    assert tilts.max() <= p.tilt_limit_rad + np.sqrt(3) * 2 * p.noise_rotation_rad + 1e-9
-    speeds = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1) / DT_S
-    assert speeds.max() <= p.speed_limit_m_s
+    assert tilts.max() <= p.tilt_limit_rad + 0.02
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"hover_steps": 1, "hover_height_m": 0.021}, {"noise_period_s": 0.1, "speed_m_s": 0.5}],
+)
+def test_tool_keeps_its_speed_and_acceleration_at_every_sample(changes):
+    p = replace(ExplorationParameters(), waypoints_max=6, **changes)
+    positions = np.array([sample[1][:3, 3] for sample in play(17, p, trajectories=2)])
+    # From rest at the ready pose.
+    positions = np.concatenate([np.tile(READY[:3, 3], (2, 1)), positions])
+    velocities = np.diff(positions, axis=0) / DT_S
+    accelerations = np.diff(velocities, axis=0) / DT_S
+    assert np.linalg.norm(velocities, axis=1).max() <= p.speed_limit_m_s
+    assert np.linalg.norm(accelerations, axis=1).max() <= p.acceleration_limit_m_s2
+
+
+def test_bounds_of_speed_and_acceleration_by_hand():
+    p = replace(ExplorationParameters(), speed_m_s=0.2, acceleration_m_s2=1.5, noise_position_m=0.0)
+    # Cosine peak pi / 2 x 0.2; that is braked to 0 in 0.3 s.
+    assert p.speed_limit_m_s == pytest.approx(0.314159, abs=1e-6)
+    assert p.acceleration_limit_m_s2 == pytest.approx(1.5 + 1.047198, abs=1e-6)
+    noisy = replace(p, noise_position_m=0.01, noise_period_s=1.0)
+    # Three axes of 1 cm: changes by 4 of them in 1 s, fades by 2 of them in 0.5 s.
+    assert noisy.speed_limit_m_s == pytest.approx(0.314159 + 0.017321 * 4 * np.pi, abs=1e-5)
+
+
+def exact_joints(pose, q):
+    """Return joints (6,) that bring the tool to the pose to rounding, unlike the 0.1 mm solver."""
+    q = kinematics.inverse(pose, q)
+    for _ in range(2):
+        now = kinematics.forward(q)
+        turn = rotvec_from_matrix(pose[:3, :3] @ now[:3, :3].T)
+        error = np.concatenate([pose[:3, 3] - now[:3, 3], turn])
+        q = q + np.linalg.solve(kinematics.jacobian(q), error)
+    return q
+
+
+def test_joints_keep_their_speed_and_acceleration_at_every_sample_without_noise():
+    p = replace(
+        ExplorationParameters(),
+        noise_position_m=0.0,
+        noise_rotation_rad=0.0,
+        hover_steps=0,
+        joint_speed_rad_s=0.5,
+        joint_acceleration_rad_s2=0.8,
+    )
+    joints = [exact_joints(READY, arm.READY_RAD)]
+    for _, pose, _, _ in play(23, p):
+        joints.append(exact_joints(pose, joints[-1]))
+    speeds = np.diff(joints, axis=0) / DT_S
+    pushes = np.diff(speeds, axis=0) / DT_S
+    # Checked at points along the way, so to a few per cent between them; near both on purpose.
+    assert 0.8 * 0.5 < np.abs(speeds).max() <= 1.03 * 0.5
+    assert np.abs(pushes).max() <= 1.1 * 0.8
 
 
 @given(seeds)
@@ -108,19 +170,19 @@ def test_hovering_is_ended_by_a_descent_to_the_table(seed):
         is_over = is_over or height(pose) <= p.height_high_m
         hovers = is_over and height(pose) > p.hover_height_m
         hovering_s = hovering_s + DT_S if hovers else 0.0
-        # 10 steps at 5 Hz, 0.3 s to brake, and 12 cm at 0.15 m/s or 1 rad at 0.8 rad/s to go.
-        assert hovering_s <= 2.0 + 0.3 + 1.25
+        # 10 steps at 5 Hz, 0.3 s to brake, and 12 cm at 0.08 m/s to go.
+        assert hovering_s <= 2.0 + 0.3 + 1.5
         if phase == "grip":
             slack = 2 * p.noise_position_m + 0.08 * 4 * p.noise_rotation_rad
             assert height(pose) <= p.descent_high_m + slack
 
 
-def hovering_parameters(**changes):
+def hovering_parameters(hover_steps=1, **changes):
     """A region so high that every way hovers: each ends in a forced descent."""
     return replace(
         ExplorationParameters(),
         hover_height_m=0.021,
-        hover_steps=1,
+        hover_steps=hover_steps,
         noise_position_m=0.0,
         noise_rotation_rad=0.0,
         **changes,
@@ -160,13 +222,22 @@ def test_gripper_toggles_at_every_waypoint_with_probability_one():
 
 def test_way_without_noise_is_straight_and_a_cosine_in_time():
     p = replace(
-        ExplorationParameters(), noise_position_m=0.0, noise_rotation_rad=0.0, hover_steps=1000
+        ExplorationParameters(),
+        noise_position_m=0.0,
+        noise_rotation_rad=0.0,
+        hover_steps=1000,
+        acceleration_m_s2=5.0,
+        turn_acceleration_rad_s2=20.0,
+        joint_speed_rad_s=3.0,
+        joint_acceleration_rad_s2=5.0,
+        speed_m_s=0.1,
+        turn_rate_rad_s=0.5,
     )
-    motion = PlayMotion(p, np.random.default_rng(0))
+    motion = play_motion(0, p)
     motion.start(READY, 1.0)
     start, end = READY[:3, 3], motion.waypoint[:3, 3]
     turn = rotvec_from_matrix(motion.waypoint[:3, :3] @ READY[:3, :3].T)
-    seconds = max(np.linalg.norm(end - start) / 0.15, np.linalg.norm(turn) / 0.8)
+    seconds = max(np.linalg.norm(end - start) / 0.1, np.linalg.norm(turn) / 0.5)
     for _ in range(4):
         pose, _ = motion.step(seconds / 8)
     # Half the time is half the way, half the turn; a quarter of the time is 14.6 %.
@@ -237,6 +308,114 @@ def test_start_again_begins_where_the_arm_is_now():
     np.testing.assert_allclose(motion.step(1e-6)[0], READY, atol=1e-9)
 
 
+def library_of(*positions_m):
+    poses = [transform(READY[:3, :3], np.array(position)) for position in positions_m]
+    return PoseLibrary(np.array(poses), "teleoperated")
+
+
+def waypoints_on(library, seed, number, before_each=lambda motion: None, **changes):
+    """Return the waypoints' positions (number, 3) of play on a library, moved instantly."""
+    p = replace(
+        ExplorationParameters(),
+        waypoints_min=number,
+        waypoints_max=number,
+        hover_steps=0,
+        **changes,
+    )
+    motion = PlayMotion(p, np.random.default_rng(seed), library)
+    motion.start(READY, 1.0)
+    ends = []
+    for _ in range(number):
+        ends.append(motion.waypoint[:3, 3])
+        before_each(motion)
+        motion.step(100.0)
+    return np.array(ends)
+
+
+def test_waypoints_are_the_librarys_poses():
+    library = library_of([0.2, -0.1, 0.06], [0.3, 0.1, 0.06], [0.2, 0.15, 0.1])
+    ends = waypoints_on(library, 4, 12)
+    for end in ends:
+        assert np.linalg.norm(library.poses[:, :3, 3] - end, axis=1).min() == 0.0
+    assert len(np.unique(ends, axis=0)) == 3
+
+
+FOUR = library_of([0.2, -0.15, 0.05], [0.32, -0.1, 0.05], [0.2, 0.15, 0.05], [0.3, 0.1, 0.05])
+
+
+def share_of_waypoints(index, before_each, **changes):
+    ends = waypoints_on(FOUR, 8, 60, before_each, **changes)
+    return (np.linalg.norm(ends - FOUR.poses[index, :3, 3], axis=1) < 0.05)[1:].mean()
+
+
+def test_weights_of_zero_choose_uniformly_and_interest_draws_to_what_moved():
+    place = np.array([[0.31, 0.11]])
+
+    def something_moves(motion):
+        motion.interest.moved(place)
+
+    off = share_of_waypoints(3, something_moves, interest_weight=0.0, coverage_weight=0.0)
+    on = share_of_waypoints(3, something_moves, interest_weight=100.0, coverage_weight=0.0)
+    # One of four, never twice in a row; with interest every second one, as often as can be.
+    assert 0.1 < off < 0.4
+    assert on > 0.45
+
+
+def test_waypoint_of_interest_is_shifted_to_the_place():
+    place = np.array([[0.3275, 0.1125]])
+    ends = waypoints_on(
+        FOUR, 8, 20, lambda motion: motion.interest.moved(place), interest_weight=1000.0
+    )
+    # The middle of the place's cell: 0.14 + 7.5 x 2.5 cm, -0.3 + 16.5 x 2.5 cm.
+    apart = np.linalg.norm(ends[:, :2] - place, axis=1)
+    assert np.count_nonzero(apart < 1e-9) >= 8
+
+
+def test_pose_too_high_to_touch_is_of_no_interest():
+    share = share_of_waypoints(
+        3,
+        lambda motion: motion.interest.moved(np.array([[0.3, 0.1]])),
+        interest_weight=100.0,
+        coverage_weight=0.0,
+        interest_height_m=0.02,
+    )
+    assert share < 0.4
+
+
+def test_coverage_avoids_where_the_tool_has_been():
+    def been_there(motion):
+        motion.interest.visited(FOUR.poses[3, :3, 3], 1000.0)
+
+    assert share_of_waypoints(3, been_there, interest_weight=0.0, coverage_weight=100.0) < 0.1
+
+
+def test_way_down_ends_and_lifts_off_when_the_arm_is_held_up():
+    p = replace(hovering_parameters(), waypoints_min=20, waypoints_max=20)
+    motion = play_motion(3, p)
+    motion.start(READY, 1.0)
+    while motion.phase != "descend":
+        motion.step(DT_S)
+    motion.step(DT_S, p.press_limit_m - 1e-6)
+    assert motion.phase == "descend"
+    heights = [height(motion.step(DT_S, 0.02)[0])]
+    assert motion.phase == "press"
+    while motion.phase == "press":
+        heights.append(height(motion.step(DT_S, 0.02)[0]))
+    assert motion.phase == "lift"
+    # 0.08 m/s on average is 0.126 at most, braked in 0.3 s: 1.9 cm further down, then up again.
+    assert heights[0] - min(heights) <= 0.019 + 1e-6
+    while motion.phase == "lift":
+        lifted = height(motion.step(DT_S, 0.02)[0])
+    expected = min(heights[-1] + 0.02 + p.press_limit_m, p.height_high_m)
+    assert lifted == pytest.approx(expected, abs=1e-3)
+    assert motion.phase == "move"
+
+
+def test_no_steps_of_hovering_means_no_forced_descent():
+    phases = {sample[0] for sample in play(3, hovering_parameters(hover_steps=0))}
+    assert phases == {"move", "rest"}
+
+
 def test_step_before_start_is_refused():
     motion = PlayMotion(ExplorationParameters(), np.random.default_rng(0))
     assert motion.phase == "idle"
@@ -266,7 +445,7 @@ def test_region_without_a_waypoint_far_enough_is_refused():
         ExplorationParameters(), x_low_m=0.24, x_high_m=0.26, y_limit_m=0.01, min_distance_m=0.3
     )
     motion = PlayMotion(tiny, np.random.default_rng(0))
-    with pytest.raises(KinematicsError, match="no reachable waypoint in 200 tries"):
+    with pytest.raises(KinematicsError, match="no reachable waypoint in 0 tries"):
         motion.start(READY, 1.0)
 
 

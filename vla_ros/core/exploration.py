@@ -1,124 +1,71 @@
 """Undirected play: random safe waypoints that keep touching the table's things.
 
-After Algorithm 1 of TAP (arXiv 2607.02466): waypoints at a minimum distance, a contact heuristic
-with forced descent, cosine interpolation, bounded noise, a random gripper. The paper gives no
-values; the defaults here are ours. Poses come from the workspace, checked by inverse kinematics.
+Algorithm 1 of TAP (arXiv 2607.02466): waypoints out of a library of safe poses, at a minimum
+distance; a contact heuristic with forced descent; cosine interpolation; bounded noise; a random
+gripper. Beyond the paper, waypoints where the arm has rarely been and where something moved
+lately are likelier, and a way down ends when something holds the arm up.
 """
-
-from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 
 from vla_ros.core import arm, kinematics
+from vla_ros.core.coverage import InterestMap
 from vla_ros.core.errors import KinematicsError, SafetyError
+from vla_ros.core.play_parameters import BRAKE_S, MIN_SEGMENT_S, NOISE_SPAN, ExplorationParameters
+from vla_ros.core.play_path import PlayPath, plan, rest
+from vla_ros.core.play_region import at_height, clearances, height_m, tilt_rad
+from vla_ros.core.pose_library import PoseLibrary, generate
 from vla_ros.core.rotations import matrix_from_rotvec, transform
-from vla_ros.core.segments import Segment, cosine
+from vla_ros.core.segments import cosine
 
-# Tool x axis straight down, fingers along y: a quarter turn about y.
-_TOOL_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-_BRAKE_S = 0.3  # a forced descent first brings the arm to rest in this time
-_MIN_SEGMENT_S = 0.5  # bounds the acceleration of short segments
-_NOISE_SPAN = 2.0  # noise is cut at this many standard deviations
-_PATH_FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # where a segment's inverse kinematics is checked
-_MAX_TRIES = 200
+__all__ = ["ExplorationParameters", "PlayMotion"]
+
+_MAX_TRIES = 60
+# Poses near by that a forced descent tries when it cannot go straight down.
+_DESCENTS_NEAR_BY = 10
 # A trajectory may begin this far outside the region and with the tool leaning this much.
 _START_MARGIN_M = 0.05
 _START_HEIGHT_M = 0.30
 _START_TILT_RAD = 1.0
-
-
-def _parameter(default: float, low: float, high: float, unit: str, meaning: str) -> Any:
-    facts = {"low": low, "high": high, "unit": unit, "meaning": meaning}
-    return field(default=default, metadata=facts)
-
-
-@dataclass(frozen=True)
-class ExplorationParameters:
-    """Every threshold of play; unit, range and meaning are in each field's metadata.
-
-    Heights are those of the lowest point of the gripper over the table.
-
-    Raises:
-        SafetyError: a value is out of its range, or two contradict each other.
-    """
-
-    x_low_m: float = _parameter(0.14, 0.10, 0.5, "m", "nearest tool position in front of the base")
-    x_high_m: float = _parameter(0.36, 0.10, 0.5, "m", "furthest tool position in front")
-    y_limit_m: float = _parameter(0.30, 0.01, 0.4, "m", "largest tool position to either side")
-    radius_limit_m: float = _parameter(0.42, 0.15, 0.46, "m", "largest distance from the waist")
-    height_low_m: float = _parameter(0.01, 0.006, 0.2, "m", "least height of the finger tips")
-    height_high_m: float = _parameter(0.12, 0.02, 0.3, "m", "largest height of the finger tips")
-    tilt_limit_rad: float = _parameter(0.25, 0.0, 0.6, "rad", "largest tilt from straight down")
-    yaw_limit_rad: float = _parameter(1.3, 0.0, 1.5, "rad", "largest turn of the fingers")
-    min_distance_m: float = _parameter(0.10, 0.0, 0.3, "m", "between successive waypoints")
-    waypoints_min: int = _parameter(6, 1, 1000, "1", "fewest waypoints of a trajectory")
-    waypoints_max: int = _parameter(10, 1, 1000, "1", "most waypoints of a trajectory")
-    hover_height_m: float = _parameter(0.08, 0.01, 0.3, "m", "above this the arm hovers")
-    hover_steps: int = _parameter(10, 1, 1000, "1", "steps of hovering that force a descent")
-    hover_rate_hz: float = _parameter(5.0, 0.1, 100.0, "Hz", "rate of those steps")
-    descent_low_m: float = _parameter(0.01, 0.006, 0.2, "m", "lowest end of a forced descent")
-    descent_high_m: float = _parameter(0.02, 0.006, 0.2, "m", "highest end of a forced descent")
-    speed_m_s: float = _parameter(0.15, 0.01, 0.5, "m/s", "mean speed of a segment")
-    turn_rate_rad_s: float = _parameter(0.8, 0.05, 2.0, "rad/s", "mean turning rate of a segment")
-    noise_position_m: float = _parameter(0.005, 0.0, 0.02, "m", "standard deviation, each axis")
-    noise_rotation_rad: float = _parameter(0.035, 0.0, 0.1, "rad", "standard deviation, each axis")
-    noise_period_s: float = _parameter(0.5, 0.1, 10.0, "s", "time between two noise values")
-    toggle_probability: float = _parameter(0.5, 0.0, 1.0, "1", "gripper changes at a waypoint")
-    close_probability: float = _parameter(0.7, 0.0, 1.0, "1", "gripper closes after a descent")
-    grip_s: float = _parameter(0.5, 0.0, 5.0, "s", "pause after a descent, for the fingers")
-
-    def __post_init__(self):
-        for item in fields(self):
-            value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
-            if not low <= value <= high:
-                raise SafetyError(
-                    f"{item.name} ({item.metadata['meaning']}) must be from {low} to {high} "
-                    f"{item.metadata['unit']}, got {value}"
-                )
-        for low, high in (
-            ("x_low_m", "x_high_m"),
-            ("waypoints_min", "waypoints_max"),
-            ("height_low_m", "descent_low_m"),
-            ("descent_low_m", "descent_high_m"),
-            ("descent_high_m", "hover_height_m"),
-            ("height_low_m", "height_high_m"),
-        ):
-            if getattr(self, low) > getattr(self, high):
-                raise SafetyError(
-                    f"{low} must not exceed {high}, got {getattr(self, low)} and "
-                    f"{getattr(self, high)}"
-                )
-
-    @property
-    def speed_limit_m_s(self) -> float:
-        """Upper bound of the tool's speed [m/s]: cosine peak, noise, and lift while turning."""
-        per_axis = 2 * _NOISE_SPAN * np.pi / 2 / self.noise_period_s
-        turning = np.pi / 2 * self.turn_rate_rad_s
-        turning += np.sqrt(3) * per_axis * self.noise_rotation_rad
-        lever_m = np.max(np.linalg.norm(kinematics.GRIPPER_POINTS_M, axis=1))
-        noise = np.sqrt(3) * per_axis * self.noise_position_m
-        return float(np.pi / 2 * self.speed_m_s + noise + lever_m * turning)
-
-
-def _height(T_base_tool: np.ndarray) -> float:
-    return float(kinematics.gripper_points(T_base_tool)[:, 2].min())
+_ROUNDING = 1e-9
 
 
 class PlayMotion:
     """One trajectory of play after another; the same generator state gives the same motion.
 
-    `start` begins the first; `step` is then called at the command rate. Between two
-    trajectories it rests for half a second (a good moment to end a recording, no must). Targets
-    are inside the region of the parameters, or on the way from the start pose into it.
+    `start` begins the first; `step` is then called at the command rate. Between two trajectories
+    it rests for half a second (phase "rest"): the moment to end a recording, and to tell
+    `interest` where the camera saw something move, no must. Targets, noise included, are inside
+    the bounds of the parameters (to 1 mm and 0.02 rad), or on the way from the start pose into
+    them; the tool's speed and acceleration stay under `speed_limit_m_s` and
+    `acceleration_limit_m_s2` of the parameters at every step.
+
+    Args:
+        parameters: every threshold.
+        generator: the source of chance.
+        library: safe poses to draw waypoints from; None generates them from the workspace, which
+            takes a second or two once for each set of parameters.
 
     Attributes:
-        phase: "idle", "move", "brake" (before a descent), "descend", "grip" or "rest".
+        phase: "idle", "move", "brake" (before a descent), "descend", "grip", "press" (coming to
+            rest because something holds the arm up), "lift" (off it again) or "rest".
+        interest: where the tool was and what moved; call its `moved` with points on the table.
+        library: the poses in use.
     """
 
-    def __init__(self, parameters: ExplorationParameters, generator: np.random.Generator):
+    def __init__(
+        self,
+        parameters: ExplorationParameters,
+        generator: np.random.Generator,
+        library: PoseLibrary | None = None,
+    ):
         self.parameters = parameters
+        self.library = generate(parameters) if library is None else library
+        self.interest = InterestMap(parameters)
         self.phase = "idle"
+        self._can_touch = np.array(
+            [height_m(pose) <= parameters.interest_height_m for pose in self.library.poses]
+        )
         self._random = generator
         self._opening = 1.0
         self._waypoints_left = 0
@@ -127,7 +74,7 @@ class PlayMotion:
     @property
     def waypoint(self) -> np.ndarray:
         """The tool pose (4, 4) that the present segment leads to."""
-        return self._segment.end.copy()
+        return self._path.segment.end.copy()
 
     def start(self, T_base_tool: np.ndarray, opening: float) -> None:
         """Begin a trajectory at the tool pose (4, 4) and gripper opening of this moment.
@@ -137,16 +84,18 @@ class PlayMotion:
             KinematicsError: the pose, or the way from it into the region, is out of reach.
         """
         pose = np.array(T_base_tool, dtype=np.float64)
-        tilt_rad = float(np.arccos(np.clip(-pose[2, 0], -1.0, 1.0)))
-        is_over = self._is_inside(pose, _START_MARGIN_M, _START_HEIGHT_M)
-        if not is_over or not tilt_rad <= _START_TILT_RAD:
+        tilt = tilt_rad(pose)
+        is_over = np.all(clearances(self.parameters, pose)[:5] >= -_START_MARGIN_M)
+        is_over = is_over and 0.0 <= height_m(pose) <= _START_HEIGHT_M
+        if not is_over or not tilt <= _START_TILT_RAD:
             raise SafetyError(
                 f"play cannot start with the tool at {np.round(pose[:3, 3], 3).tolist()} m, "
-                f"{np.degrees(tilt_rad):.0f} degrees from straight down; move the arm to its "
+                f"{np.degrees(tilt):.0f} degrees from straight down; move the arm to its "
                 "ready pose first"
             )
-        self._q = kinematics.inverse(pose, arm.READY_RAD)
-        self._segment = Segment.pause(pose, _MIN_SEGMENT_S)
+        q = kinematics.inverse(pose, arm.READY_RAD)
+        self._path = rest(pose, q, MIN_SEGMENT_S, 0.0)
+        self._elapsed_s, self._rate = 0.0, 1.0
         self._waypoint_m = pose[:3, 3]
         self._opening = float(opening >= 0.5)
         self._waypoints_left = self._draw_number_of_waypoints()
@@ -154,8 +103,14 @@ class PlayMotion:
         self._noise_s = self._hover_s = 0.0
         self._next_waypoint(pose)
 
-    def step(self, dt_s: float) -> tuple[np.ndarray, float]:
+    def step(self, dt_s: float, held_up_m: float = 0.0) -> tuple[np.ndarray, float]:
         """Return the tool pose (4, 4) and gripper opening `dt_s` [s] after the last ones.
+
+        Args:
+            dt_s: time since the last step [s].
+            held_up_m: how far the measured tool is above the commanded one [m]; 0 when unknown.
+                Above `press_limit_m` on a way down, something is under the gripper: the way ends
+                and the arm lifts off, so that it does not press on.
 
         Raises:
             SafetyError: before `start`, or for a time that is not above 0.
@@ -165,26 +120,39 @@ class PlayMotion:
             raise SafetyError("play has no start pose; call start with the measured tool pose")
         if not 0.0 < dt_s < np.inf:
             raise SafetyError(f"dt_s must be above 0, got {dt_s}")
-        if self.phase == "brake":
-            self._rate = max(0.0, self._rate - dt_s / _BRAKE_S)
+        if self.phase in ("brake", "press"):
+            self._rate = max(0.0, self._rate - dt_s / BRAKE_S)
         self._elapsed_s += self._rate * dt_s
-        pose = self._segment.pose_at(self._elapsed_s)
+        pose = self._path.segment.pose_at(self._elapsed_s)
         target = self._with_noise(pose, dt_s)
-        self._change_phase(pose, target, dt_s)
+        self.interest.advance(dt_s)
+        can_touch = height_m(target) <= self.parameters.interest_height_m
+        self.interest.visited(target[:3, 3], dt_s, can_touch)
+        self._change_phase(pose, target, dt_s, held_up_m)
         return target, self._opening
 
-    def _change_phase(self, pose: np.ndarray, target: np.ndarray, dt_s: float) -> None:
+    def _change_phase(
+        self, pose: np.ndarray, target: np.ndarray, dt_s: float, held_up_m: float
+    ) -> None:
         p = self.parameters
-        finished = self._elapsed_s >= self._segment.duration_s
-        hovers = self._is_inside(pose, 0.0, p.height_high_m) and _height(target) > p.hover_height_m
+        segment = self._path.segment
+        finished = self._elapsed_s >= segment.duration_s
+        hovers = p.hover_steps > 0 and self.phase == "move" and self._hovers(pose, target)
         self._hover_s = self._hover_s + dt_s if hovers else 0.0
-        if self.phase == "brake":
+        is_way_down = segment.end[2, 3] < segment.start[2, 3]
+        presses = is_way_down and held_up_m > p.press_limit_m
+        if presses and self.phase in ("move", "brake", "descend"):
+            self.phase = "press"
+        elif self.phase == "press":
+            if finished or self._rate == 0.0:
+                self._lift(pose, held_up_m)
+        elif self.phase == "brake":
             if finished or self._rate == 0.0:
                 self._descend(pose)
         elif self.phase == "descend" and finished:
             if self._random.random() < p.close_probability:
                 self._opening = 0.0
-            self._begin("grip", Segment.pause(pose, max(p.grip_s, dt_s)))
+            self._pause("grip", pose, max(p.grip_s, dt_s))
         elif self.phase == "move" and self._hover_s > p.hover_steps / p.hover_rate_hz:
             self.phase = "brake"
         elif finished:
@@ -192,105 +160,112 @@ class PlayMotion:
                 self._opening = 1.0 - self._opening
             self._next_waypoint(pose)
 
-    def _begin(self, phase: str, segment: Segment) -> None:
-        self.phase, self._segment = phase, segment
+    def _hovers(self, pose: np.ndarray, target: np.ndarray) -> bool:
+        """Tell whether the gripper is high up, the way in from above the bounds left out."""
+        room = clearances(self.parameters, pose)
+        is_over = np.all(room[[0, 1, 2, 3, 4, 6]] >= -_ROUNDING)
+        return bool(is_over and height_m(target) > self.parameters.hover_height_m)
+
+    def _begin(self, phase: str, path: PlayPath) -> None:
+        self.phase, self._path = phase, path
         self._elapsed_s, self._rate = 0.0, 1.0
+
+    def _pause(self, phase: str, pose: np.ndarray, duration_s: float) -> None:
+        share = self._path.share_at(self._elapsed_s)
+        self._begin(phase, rest(pose, self._path.q_end, duration_s, share))
 
     def _next_waypoint(self, pose: np.ndarray) -> None:
         if self._waypoints_left == 0:
             self._waypoints_left = self._draw_number_of_waypoints()
-            self._begin("rest", Segment.pause(pose, _MIN_SEGMENT_S))
+            self._pause("rest", pose, MIN_SEGMENT_S)
             return
-        p = self.parameters
-        segment = self._sample(pose, (p.height_low_m, p.height_high_m), p.min_distance_m)
+        path = self._sample(pose)
         self._waypoints_left -= 1
-        self._waypoint_m = segment.end[:3, 3]
-        self._begin("move", segment)
+        self._waypoint_m = path.segment.end[:3, 3]
+        self._begin("move", path)
 
     def _draw_number_of_waypoints(self) -> int:
         p = self.parameters
         return int(self._random.integers(p.waypoints_min, p.waypoints_max + 1))
 
     def _descend(self, pose: np.ndarray) -> None:
+        """Go down to just over the table: straight, or to the nearest pose where that can be."""
         p = self.parameters
-        end = transform(self._segment.end[:3, :3], pose[:3, 3])
-        end[2, 3] += self._random.uniform(p.descent_low_m, p.descent_high_m) - _height(end)
         self._hover_s = 0.0
-        segment = self._reachable(pose, end)
-        if segment is None:
-            segment = self._sample(pose, (p.descent_low_m, p.descent_high_m), 0.0)
-        self._begin("descend", segment)
+        lowest_m = self._random.uniform(p.descent_low_m, p.descent_high_m)
+        apart = np.linalg.norm(self.library.poses[:, :2, 3] - pose[:2, 3], axis=1)
+        near = self.library.poses[np.argsort(apart, kind="stable")[:_DESCENTS_NEAR_BY]]
+        # The way so far leads to a good orientation; the present one is on the way to it.
+        straight = transform(self._path.segment.end[:3, :3], pose[:3, 3])
+        for end in (straight, pose, *near):
+            path = self._plan(pose, at_height(end, lowest_m), p.descent_speed_m_s)
+            if path is not None:
+                self._begin("descend", path)
+                return
+        self._next_waypoint(pose)
 
-    def _sample(
-        self, pose: np.ndarray, heights: tuple[float, float], min_distance_m: float
-    ) -> Segment:
-        """Return the way from `pose` to a random reachable pose with tips between `heights`."""
+    def _lift(self, pose: np.ndarray, held_up_m: float) -> None:
+        """Go straight up from what holds the arm up, as far as the bounds let it."""
         p = self.parameters
-        for _ in range(_MAX_TRIES):
-            xy = self._random.uniform([p.x_low_m, -p.y_limit_m], [p.x_high_m, p.y_limit_m])
-            yaw = self._random.uniform(-p.yaw_limit_rad, p.yaw_limit_rad)
-            tilt, towards = self._random.uniform([0.0, -np.pi], [p.tilt_limit_rad, np.pi])
-            height = self._random.uniform(*heights)
-            turn = matrix_from_rotvec(np.array([0.0, 0.0, yaw]))
-            lean = matrix_from_rotvec(tilt * np.array([np.cos(towards), np.sin(towards), 0.0]))
-            end = transform(lean @ turn @ _TOOL_DOWN, np.array([*xy, 0.0]))
-            end[2, 3] = height - _height(end)
-            distances = np.linalg.norm(
-                end[:3, 3] - np.stack([pose[:3, 3], self._waypoint_m]), axis=1
-            )
-            if np.hypot(*xy) > p.radius_limit_m or distances.min() < min_distance_m:
-                continue
-            segment = self._reachable(pose, end)
-            if segment is not None:
-                return segment
+        self._hover_s = 0.0
+        way_m = max(held_up_m, 0.0) + p.press_limit_m
+        path = self._plan(
+            pose, at_height(pose, min(height_m(pose) + way_m, p.height_high_m)), p.speed_m_s
+        )
+        if path is None:
+            self._next_waypoint(pose)
+        else:
+            self._begin("lift", path)
+
+    def _sample(self, pose: np.ndarray) -> PlayPath:
+        """Return the way from `pose` to a reachable pose of the library, drawn by its weight.
+
+        A pose drawn because something moved near it is shifted to that place.
+        """
+        p = self.parameters
+        poses = self.library.poses
+        xy_m = poses[:, :2, 3]
+        rarity = p.coverage_weight * self.interest.rarity(xy_m)
+        interest, places_m = self.interest.interest(xy_m)
+        interest = p.interest_weight * np.where(self._can_touch, interest, 0.0)
+        weights = np.where(self._is_far(poses[:, :3, 3], pose), 1.0 + rarity + interest, 0.0)
+        tries = min(_MAX_TRIES, np.count_nonzero(weights))
+        for _ in range(tries):
+            index = int(self._random.choice(len(weights), p=weights / weights.sum()))
+            end = poses[index].copy()
+            if self._random.random() * weights[index] < interest[index]:
+                end[:2, 3] = places_m[index]
+            if self._is_far(end[None, :3, 3], pose)[0]:
+                path = self._plan(pose, end, p.speed_m_s)
+                if path is not None:
+                    return path
+            weights[index] = 0.0
         raise KinematicsError(
-            f"no reachable waypoint in {_MAX_TRIES} tries from tool position "
-            f"{np.round(pose[:3, 3], 3).tolist()} m; move the arm to its ready pose or widen "
-            "the play region"
+            f"no reachable waypoint in {tries} tries from tool position "
+            f"{np.round(pose[:3, 3], 3).tolist()} m; move the arm to its ready pose, widen "
+            "the play region or teach more poses"
         )
 
-    def _reachable(self, start: np.ndarray, end: np.ndarray) -> Segment | None:
-        """Return the segment if the arm can follow it from its present joints, else None."""
-        p = self.parameters
-        segment = Segment.at_speed(start, end, p.speed_m_s, p.turn_rate_rad_s, _MIN_SEGMENT_S)
-        q = self._q
-        try:
-            for fraction in _PATH_FRACTIONS:
-                q = kinematics.inverse(segment.pose(fraction), q)
-        except KinematicsError:
-            return None
-        self._q = q
-        return segment
+    def _is_far(self, positions_m: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """Return which positions (N, 3) keep the minimum distance from here and last waypoint."""
+        others = np.stack([pose[:3, 3], self._waypoint_m])
+        apart = np.linalg.norm(positions_m[:, None] - others, axis=2)
+        return apart.min(axis=1) >= self.parameters.min_distance_m
 
-    def _is_inside(self, pose: np.ndarray, margin_m: float, height_high_m: float) -> bool:
-        p = self.parameters
-        x, y = pose[:2, 3]
-        return bool(
-            p.x_low_m - margin_m <= x <= p.x_high_m + margin_m
-            and abs(y) <= p.y_limit_m + margin_m
-            and np.hypot(x, y) <= p.radius_limit_m + margin_m
-            and 0.0 <= _height(pose) <= height_high_m
-        )
+    def _plan(self, pose: np.ndarray, end: np.ndarray, speed_m_s: float) -> PlayPath | None:
+        share = self._path.share_at(self._elapsed_s)
+        return plan(self.parameters, pose, end, self._path.q_end, share, speed_m_s)
 
     def _with_noise(self, pose: np.ndarray, dt_s: float) -> np.ndarray:
-        """Return the pose with smooth bounded noise, clipped to the region (or the way into it)."""
+        """Return the pose with smooth bounded noise, as much of it as the way has room for."""
         p = self.parameters
         self._noise_s += dt_s
         if self._noise_s >= p.noise_period_s:
             self._noise_s = 0.0
             sigma = np.repeat([p.noise_position_m, p.noise_rotation_rad], 3)
-            value = np.clip(self._random.standard_normal(6), -_NOISE_SPAN, _NOISE_SPAN)
+            value = np.clip(self._random.standard_normal(6), -NOISE_SPAN, NOISE_SPAN)
             self._noise_from, self._noise_to = self._noise_to, sigma * value
         blend = cosine(self._noise_s / p.noise_period_s)
         noise = self._noise_from + blend * (self._noise_to - self._noise_from)
-        target = transform(matrix_from_rotvec(noise[3:]) @ pose[:3, :3], pose[:3, 3] + noise[:3])
-        x, y, _ = start = self._segment.start[:3, 3]
-        target[0, 3] = np.clip(target[0, 3], min(p.x_low_m, x), max(p.x_high_m, x))
-        y_limit = max(p.y_limit_m, abs(y))
-        target[1, 3] = np.clip(target[1, 3], -y_limit, y_limit)
-        radius = float(np.hypot(*target[:2, 3]))
-        target[:2, 3] *= min(1.0, max(p.radius_limit_m, float(np.hypot(*start[:2]))) / radius)
-        start_height, height = _height(self._segment.start), _height(target)
-        low = min(p.height_low_m, start_height)
-        target[2, 3] += np.clip(height, low, max(p.height_high_m, start_height)) - height
-        return target
+        noise = self._path.share_at(self._elapsed_s) * noise
+        return transform(matrix_from_rotvec(noise[3:]) @ pose[:3, :3], pose[:3, 3] + noise[:3])

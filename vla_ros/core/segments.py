@@ -16,6 +16,9 @@ def cosine(fraction: float) -> float:
 class Segment:
     """A straight way: the tool point on a line, the rotation about one axis.
 
+    Its fastest is pi / 2 of the mean speed, half way; its largest acceleration pi^2 / 2 times
+    the length over the time squared, at both ends.
+
     Attributes:
         start, end: tool poses (4, 4), metres, in base_link.
         turn_rad: rotation vector (3,) [rad] from start to end, in base_link.
@@ -35,13 +38,21 @@ class Segment:
         speed_m_s: float,
         turn_rate_rad_s: float,
         min_duration_s: float,
+        acceleration_m_s2: float = np.inf,
+        turn_acceleration_rad_s2: float = np.inf,
     ) -> "Segment":
-        """Return the way with these mean speeds; the peak of the cosine is pi / 2 of them."""
+        """Return the way with these mean speeds, or slower for these peak accelerations."""
         turn_rad = rotvec_from_matrix(end[:3, :3] @ start[:3, :3].T)
         distance_m = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
         angle_rad = float(np.linalg.norm(turn_rad))
-        duration_s = max(distance_m / speed_m_s, angle_rad / turn_rate_rad_s, min_duration_s)
-        return cls(start, end, turn_rad, duration_s)
+        duration_s = max(
+            distance_m / speed_m_s,
+            angle_rad / turn_rate_rad_s,
+            np.pi * np.sqrt(distance_m / acceleration_m_s2 / 2),
+            np.pi * np.sqrt(angle_rad / turn_acceleration_rad_s2 / 2),
+            min_duration_s,
+        )
+        return cls(start, end, turn_rad, float(duration_s))
 
     @classmethod
     def pause(cls, pose: np.ndarray, duration_s: float) -> "Segment":
