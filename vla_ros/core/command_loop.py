@@ -173,13 +173,14 @@ class CommandLoop:
     # --- every period ---
 
     def begin(self, q_measured: np.ndarray, opening: float) -> None:
-        """Start from the measured pose, at rest and without a target; a stop stays latched."""
+        """Start from the measured pose, at rest, with no target nor camera; a stop stays latched."""
         self._guard.reset(q_measured, opening)
         self._monitor.reset()
         self.clock.restart()
         self._target, self._seen, self.verdict = None, None, GO
         self._paused = self._rested = 0
         self.end_reason, self.is_limp = "", False
+        self.cameras = CameraWatch()
 
     def judge(self, seen: Seen) -> Verdict:
         """Take in what is known now and return what it means; call before `command`."""
@@ -231,7 +232,7 @@ class CommandLoop:
             return verdict
         q_commanded, _ = self._guard.commanded
         verdict = self._monitor.judge(self._now_s, q_commanded, seen.q_rad, seen.effort_ma)
-        return verdict if verdict.level != "go" else self.cameras.judge(seen.now_ns, seen.q_rad)
+        return verdict if verdict.level != "go" else self.cameras.judge(seen.now_ns)
 
     def _give_up_target(self, verdict: Verdict, seen: Seen) -> None:
         """Rest where the arm is: then give it up, stop it, or let the mission try again."""

@@ -143,14 +143,18 @@ class CameraWatch:
         self._frozen_rad = frozen_rad
         self._max_age_s: dict[str, float] = {}
         self._seen_ns: dict[str, int] = {}
+        self._moved_rad: dict[str, float] = {}
         self._first_seen: dict[str, tuple[int, np.ndarray]] = {}
 
-    def need(self, name: str, max_age_s: float) -> None:
-        """Hold from now on while the last picture of this camera is older than this [s].
+    def need(self, name: str, max_age_s: float | None) -> None:
+        """Hold from now on while the last picture of this camera is older than this [s]; None: not.
 
         Raises:
             SafetyError: the age is not above 0.
         """
+        if max_age_s is None:
+            self._max_age_s.pop(name, None)
+            return
         if not 0 < max_age_s < np.inf:
             raise SafetyError(f"max_age_s of camera {name} must be above 0, got {max_age_s}")
         self._max_age_s[name] = max_age_s
@@ -160,9 +164,11 @@ class CameraWatch:
         self._seen_ns[name] = stamp_ns
         if name not in self._first_seen or self._first_seen[name][0] != digest:
             self._first_seen[name] = digest, np.array(q_measured, dtype=np.float64)
+        # Looked at when a picture comes: between two, however slow, there is nothing to compare.
+        self._moved_rad[name] = float(np.abs(q_measured - self._first_seen[name][1]).max())
 
-    def judge(self, now_ns: int, q_measured: np.ndarray) -> Verdict:
-        """Return whether every needed camera sees; `q_measured` is the arm (6,) [rad] now."""
+    def judge(self, now_ns: int) -> Verdict:
+        """Return whether every needed camera sees."""
         for name, max_age_s in self._max_age_s.items():
             if name not in self._seen_ns:
                 return Verdict(
@@ -176,12 +182,12 @@ class CameraWatch:
                     f"the last picture of camera {name} is {age_s:.2f} s old, allowed "
                     f"{max_age_s:g} s: holding until it is back; check its cable",
                 )
-            moved_rad = float(np.abs(q_measured - self._first_seen[name][1]).max())
-            if moved_rad > self._frozen_rad:
+            if self._moved_rad[name] > self._frozen_rad:
                 return Verdict(
                     "hold",
                     "camera",
-                    f"camera {name} shows the same picture while the arm moved {moved_rad:.2f} "
-                    "rad: holding until it changes; restart camera_node",
+                    f"camera {name} shows the same picture while the arm moved "
+                    f"{self._moved_rad[name]:.2f} rad: holding until it changes; restart "
+                    "camera_node",
                 )
         return GO

@@ -130,18 +130,15 @@ class ArmClient:
         return arm_status(self.active, self._loop, self._arm, self._servos)
 
     def set_target(self, q_rad: np.ndarray, opening: float) -> None:
-        """Head for joints (6,) [rad] and an opening from the next command on.
-
-        What is no legal target is refused at the next command: the arm holds.
-        """
+        """Head for joints (6,) [rad] and an opening; what is not legal is refused: it holds."""
         self._loop.set_target(q_rad, opening)
 
     def hold(self) -> None:
         """Brake to rest and stay there until the next target."""
         self._loop.hold()
 
-    def need_camera(self, name: str, max_age_s: float) -> None:
-        """Hold the arm from now on while this camera is older than `max_age_s` [s], or frozen."""
+    def need_camera(self, name: str, max_age_s: float | None) -> None:
+        """Hold the arm while this camera is older than this [s], or frozen; None: no more."""
         self._loop.cameras.need(name, max_age_s)
 
     def saw_image(self, name: str, stamp_ns: int, jpeg: bytes) -> None:
@@ -294,7 +291,7 @@ class ArmClient:
         # A rebooted servo has forgotten its profile and the grasp's limit; one still in error stops
         # the arm again.
         if self.active:
-            write_registers(self._node, self._writer, self._registers, lambda: self._servos.ask())
+            write_registers(self._node, self._writer, self._registers, self._servos.ask)
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=2.0)

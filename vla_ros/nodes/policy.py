@@ -113,7 +113,10 @@ class PolicyNode(CommanderNode):
         start_ns = self.now_ns
         end_ns = start_ns + int(self.parameters.episode_s * 1e9)
         partial, success = None, None
+        # While the policy acts, the arm holds without pictures; on its own ways it needs none.
+        self.arm.need_camera(self.parameters.camera, self.parameters.image_max_age_s)
         self.acting = True
+        self.arm.need_camera(self.parameters.camera, self.parameters.image_max_age_s)
         while self.now_ns < end_ns and not success and not self.arm.stopped:
             self.episodes.check()
             if self.task_state:
@@ -122,6 +125,7 @@ class PolicyNode(CommanderNode):
             yield
         reason = "task done" if success else self.arm.blocked_reason or "time limit"
         yield from self.settle()
+        self.arm.need_camera(self.parameters.camera, None)
         yield from self.episodes.end(success, reason)
         self._note(episode_id, partial, success, (self.now_ns - start_ns) / 1e9)
 
@@ -139,7 +143,9 @@ class PolicyNode(CommanderNode):
 
     def _on_image(self, message: CompressedImage) -> None:
         stamp_ns = conversions.ns_from_stamp(message.header.stamp)
-        self._images.push(stamp_ns, bytes(message.data))
+        jpeg = bytes(message.data)
+        self._images.push(stamp_ns, jpeg)
+        self.arm.saw_image(self.parameters.camera, stamp_ns, jpeg)
 
     def _on_task(self, message: String) -> None:
         if message.data.strip() and message.data != self._task:
