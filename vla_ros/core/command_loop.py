@@ -173,7 +173,7 @@ class CommandLoop:
     # --- every period ---
 
     def begin(self, q_measured: np.ndarray, opening: float) -> None:
-        """Start from the measured pose, at rest, with no target nor camera; a stop stays latched."""
+        """Start from the measured pose, at rest, needing nothing; a stop stays latched."""
         self._guard.reset(q_measured, opening)
         self._monitor.reset()
         self.clock.restart()
