@@ -51,8 +51,11 @@ def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
         *(graph, "play", "segments:=2", "segment_s:=8", "speed:=8", "seed:=1"),
         f"out:={folder / 'play'}",
     )
-    bags = sorted((folder / "play" / "s").iterdir())
+    session = folder / "play" / "s"
+    bags = sorted(path for path in session.iterdir() if path.is_dir())
     assert [bag.name for bag in bags] == ["play-00000", "play-00001"]
+    summary = json.loads((session / "play_summary.json").read_text())
+    assert (summary["segments"], summary["bags"], summary["failure"]) == (2, 2, "")
     check_play_bag(bags[1])
 
     task = "put the carrot on the plate"

@@ -92,6 +92,7 @@ class ExplorerNode(CommanderNode):
     def _begin_count(self) -> None:
         self._started_ns = self.now_ns
         self._played = 0
+        self._has_recorded = False
         self._motor_rest = Reminder(self.parameters.rest_every_min)
         self._motor_rest.attended(self.now_ns)
         self._shuffle.attended(self.now_ns)
@@ -126,8 +127,8 @@ class ExplorerNode(CommanderNode):
             yield from self.settle()
             self.episodes.abandon(str(error))
             pause_s = self._backoff.failed(time.monotonic())
-            # With nothing recorded yet somebody still looks, and wants to know.
-            if pause_s is None or not self.log.segments:
+            # Where recording never worked somebody still looks, and wants to know.
+            if pause_s is None or not self._has_recorded:
                 raise
             self.log.cuts += 1
             self.phase = f"waiting {pause_s:g} s: {error}"
@@ -142,6 +143,7 @@ class ExplorerNode(CommanderNode):
 
     def _segment(self, episode_id: str) -> Steps:
         yield from self.episodes.begin(episode_id)
+        self._has_recorded = True
         self.phase = f"playing {episode_id}"
         end_ns = self.now_ns + int(self.parameters.segment_s * 1e9)
         reason = "segment over"

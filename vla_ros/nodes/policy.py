@@ -116,7 +116,6 @@ class PolicyNode(CommanderNode):
         # While the policy acts, the arm holds without pictures; on its own ways it needs none.
         self.arm.need_camera(self.parameters.camera, self.parameters.image_max_age_s)
         self.acting = True
-        self.arm.need_camera(self.parameters.camera, self.parameters.image_max_age_s)
         while self.now_ns < end_ns and not success and not self.arm.stopped:
             self.episodes.check()
             if self.task_state:
