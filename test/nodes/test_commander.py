@@ -11,57 +11,16 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
-from interbotix_xs_msgs import srv  # noqa: E402
-from interbotix_xs_msgs.msg import JointGroupCommand  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.nodes import lifetime, qos  # noqa: E402
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters  # noqa: E402
-from vla_ros.nodes.conversions import joint_state_to_msg  # noqa: E402
 from vla_ros.nodes.params import parameter  # noqa: E402
 
 LIMIT_S = 30.0
 FAR_RAD = arm.READY_RAD + np.array([1.0, 0, 0, 0, 0, 0])
-
-
-class Driver(Node):
-    """An arm at READY that is at once where it is told to be."""
-
-    def __init__(self):
-        super().__init__("driver")
-        self.commands = []
-        self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
-        for kind, name in (
-            (srv.RobotInfo, "get_robot_info"),
-            (srv.OperatingModes, "set_operating_modes"),
-            (srv.RegisterValues, "set_motor_registers"),
-            (srv.RegisterValues, "get_motor_registers"),
-            (srv.TorqueEnable, "torque_enable"),
-        ):
-            self.create_service(kind, f"/wx250s/{name}", self.answer)
-        self.states = self.create_publisher(JointState, "/wx250s/joint_states", 10)
-        self.create_timer(0.01, self.publish)
-        topic = "/wx250s/commands/joint_group"
-        self.create_subscription(JointGroupCommand, topic, self.follow, qos.COMMANDS)
-
-    def answer(self, _, response):
-        if isinstance(response, srv.RobotInfo.Response):
-            response.joint_names, response.mode = list(arm.ARM_JOINTS), "position"
-            response.profile_type = "time"
-        return response
-
-    def publish(self):
-        now_ns = self.get_clock().now().nanoseconds
-        names = arm.JOINT_STATE_NAMES
-        self.states.publish(joint_state_to_msg(now_ns, names, self.position))
-
-    def follow(self, message):
-        self.commands.append(np.array(message.cmd))
-        self.position[:6] = message.cmd
 
 
 @dataclass(frozen=True)
@@ -93,8 +52,8 @@ class Mover(CommanderNode):
 
 
 class Stage:
-    def __init__(self):
-        self.mover, self.driver, self.events = Mover(), Driver(), []
+    def __init__(self, driver):
+        self.mover, self.driver, self.events = Mover(), driver, []
         self.mover.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
         self.executor = lifetime._executor()
         self.executor.add_node(self.mover)
@@ -116,9 +75,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(ros):
+def stage(ros, make_driver):
     ros()
-    made = Stage()
+    made = Stage(make_driver())
     made.mover.bring_up()
     yield made
     made.executor.shutdown()

@@ -243,7 +243,10 @@ class ExplorerNode(CommanderNode):
     def _summarise(self, failure: str) -> None:
         self._update_log()
         print(f"explorer: {self.log.summary(self.now_ns, time.monotonic())}", flush=True)
-        self.log.write(self.now_ns, time.monotonic(), failure)
+        try:
+            self.log.write(self.now_ns, time.monotonic(), failure)
+        except EpisodeError as error:
+            self.get_logger().warning(str(error))
 
 
 def load_poses(path: str) -> PoseLibrary | None:

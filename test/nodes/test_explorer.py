@@ -1,0 +1,210 @@
+"""Play against a fake driver and a fake recorder: what goes wrong at night."""
+
+import time
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+pytestmark = pytest.mark.ros
+
+from rclpy.node import Node  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from vla_ros.core import arm  # noqa: E402
+from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
+from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
+from vla_ros.nodes import episodes, explorer, lifetime, qos  # noqa: E402
+from vla_ros.nodes.explorer import ExplorerNode, load_poses  # noqa: E402
+from vla_ros.nodes.params import ParameterError  # noqa: E402
+from vla_ros.nodes.player import BlockedError, Player  # noqa: E402
+
+LIMIT_S = 40.0
+
+
+class Recorder(Node):
+    """Records whatever is asked for, but what `refuses` names."""
+
+    def __init__(self):
+        super().__init__("recorder")
+        self.events, self.refuses = [], ()
+        self.states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
+        self.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
+
+    def hear(self, message):
+        event = EpisodeEvent.from_json(message.data)
+        self.events.append((event.event, event.episode_id, event.reason))
+        if event.event == "end":
+            self.say(event.episode_id, "saved")
+        else:
+            refused = event.episode_id in self.refuses
+            self.say(event.episode_id, "failed" if refused else "recording", detail="no images")
+
+    def say(self, episode_id, state, **facts):
+        said = RecordingState(episode_id, state, **facts)
+        self.states.publish(String(data=said.to_json()))
+
+
+class Stage:
+    def __init__(self, driver):
+        self.node, self.driver, self.recorder = ExplorerNode(), driver, Recorder()
+        self.executor = lifetime._executor()
+        for node in (self.node, self.driver, self.recorder):
+            self.executor.add_node(node)
+
+    def until(self, condition):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def is_playing(self):
+        return self.node.acting and len(self.driver.commands) > 40 and not self.node.arm.at_rest
+
+
+@pytest.fixture
+def stage(ros, make_driver, monkeypatch):
+    monkeypatch.setattr(explorer, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(episodes, "_GONE_S", 0.2)
+    monkeypatch.setattr(episodes, "_LOOK_S", 0.05)
+    made = []
+
+    def make(**parameters):
+        given = {"park": "false", "pause_s": "0.0", "interest_weight": "0.0"} | parameters
+        ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
+        made.append(Stage(make_driver()))
+        made[0].node.bring_up()
+        return made[0]
+
+    yield make
+    for scene in made:
+        scene.executor.shutdown()
+        scene.node.close()
+        for node in (scene.node, scene.driver, scene.recorder):
+            if node is not None:
+                node.destroy_node()
+
+
+def test_a_cut_recording_is_tried_again_until_it_works(stage):
+    scene = stage(segments=1, segment_s=1.0)
+    scene.recorder.refuses = ("play-00001",)
+    scene.until(scene.is_playing)
+    scene.recorder.say("play-00000", "saved", path="/bags/s/play-00000", detail="no images")
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    assert (scene.node.log.segments, scene.node.log.cuts) == (1, 2)
+    starts = [name for event, name, _ in scene.recorder.events if event == "start"]
+    assert starts == ["play-00000", "play-00001", "play-00002"]
+    assert scene.recorder.events[-1] == ("end", "play-00002", "segment over")
+
+
+def test_recording_that_fails_for_too_long_ends_play(stage):
+    scene = stage(segment_s=0.5, give_up_after_min=0.005)
+    scene.recorder.refuses = [f"play-{index:05d}" for index in range(1, 50)]
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 1
+    assert "failed: no images" in scene.node.exit_sentence
+    assert scene.node.log.segments == 1
+
+
+def test_a_recorder_that_is_gone_ends_play_with_the_arm_at_rest(stage):
+    scene = stage(segment_s=60.0)
+    scene.until(scene.is_playing)
+    scene.executor.remove_node(scene.recorder)
+    scene.recorder.destroy_node()
+    scene.recorder = None
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 1
+    assert "the recorder is gone" in scene.node.exit_sentence
+    np.testing.assert_array_equal(scene.driver.commands[-1], scene.driver.commands[-2])
+
+
+def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
+    scene = stage(segments=2, segment_s=1.0)
+    scene.until(scene.is_playing)
+    asked = scene.driver.create_client(Trigger, qos.STOP_SERVICE)
+    reset = scene.driver.create_client(Trigger, qos.RESET_STOP_SERVICE)
+    scene.until(lambda: asked.service_is_ready() and reset.service_is_ready())
+    asked.call_async(Trigger.Request())
+    scene.until(lambda: scene.node.phase.startswith("stopped:"))
+    assert scene.node.arm.at_rest
+    assert not scene.node.episodes.running
+    reset.call_async(Trigger.Request())
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    reasons = [reason for event, _, reason in scene.recorder.events if event == "end"]
+    assert reasons[0].startswith("stopped: /vla/stop was called")
+    assert reasons[-1] == "segment over"
+
+
+class Arm:
+    """An arm that is where it was told to be, or blocked."""
+
+    def __init__(self):
+        self.commanded = self.measured = (arm.READY_RAD.copy(), 1.0)
+        self.blocked_reason, self.blocks = "", 0
+
+    @property
+    def status(self):
+        return 0, "", {"blocks": self.blocks}
+
+    def set_target(self, q_rad, opening):
+        self.commanded = self.measured = (q_rad, opening)
+
+    def block(self):
+        self.blocks, self.blocked_reason = self.blocks + 1, "elbow is blocked"
+
+
+@pytest.fixture
+def player(ros):
+    ros()
+    node = lifetime.ShellNode("explorer")
+    motion = PlayMotion(ExplorationParameters(), np.random.default_rng(0))
+    made = Player(node, motion, Arm(), 2, None)
+    yield made
+    node.destroy_node()
+
+
+def test_a_blocked_arm_goes_elsewhere_and_is_given_up_after_several_in_a_row(player):
+    held = player._arm
+    assert player.start()
+    player.tick()
+    waypoint = player._motion.waypoint
+    held.block()
+    target = held.commanded
+    player.tick()
+    assert held.commanded is target
+    assert player.go_on()
+    held.blocked_reason = ""
+    assert player.go_on()
+    assert not np.allclose(player._motion.waypoint, waypoint)
+    player.tick()
+    assert held.commanded is not target
+    held.block()
+    player.tick()
+    with pytest.raises(BlockedError, match="blocked 2 times in a row, last: elbow is blocked"):
+        player.go_on()
+    assert player.blocks == 2
+
+
+def test_an_arm_that_only_began_anew_was_not_blocked(player):
+    held = player._arm
+    assert player.start()
+    for _ in range(5):
+        held.blocked_reason = "the arm was found elsewhere than commanded"
+        player.tick()
+        held.blocked_reason = ""
+        assert player.go_on()
+    assert player.blocks == 0
+
+
+def test_a_library_that_is_none_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "poses.json"
+    path.write_text("{}")
+    with pytest.raises(ParameterError, match=f"poses of node explorer cannot be used: {path}"):
+        load_poses(str(path))
+    with pytest.raises(ParameterError, match="No such file"):
+        load_poses("/no/such.json")
+    assert load_poses("") is None
