@@ -124,6 +124,35 @@ def test_a_stop_brakes_at_the_next_command_within_the_limits_and_takes_no_target
     np.testing.assert_allclose(plant.told, READY)
 
 
+def test_a_stop_that_is_reset_at_once_still_brakes_to_rest_first():
+    plant = Plant()
+    plant.loop.set_target(READY + 1.1 * WAIST, 0.5)
+    plant.tick(25)
+    plant.loop.stop("the button")
+    plant.tick(5)
+    plant.loop.reset_stop()
+    plant.tick(14)
+    assert plant.loop.at_rest
+    assert plant.loop.blocked_reason == "a person has reset the stop"
+    assert plant.reseeds == 0
+
+
+def test_a_state_that_is_late_once_does_not_stop_an_arm_that_lags_behind():
+    plant = Plant()
+    plant.loop.set_target(READY + 1.1 * WAIST, 0.5)
+    plant.tick(24)
+    plant.follows = False
+    plant.q = plant.told - 0.15 * WAIST
+    plant.stamp_ns -= 10**9
+    plant.talks = False
+    plant.tick()
+    assert plant.loop.verdict.cause == "stale"
+    plant.talks, plant.follows = True, True
+    plant.tick(3)
+    assert plant.reseeds == 0
+    assert plant.velocity[0] > 1.4
+
+
 def test_a_stopped_arm_at_rest_follows_the_hand_that_moves_it_and_does_not_whip_back():
     plant = Plant()
     plant.loop.stop("the button")
@@ -267,8 +296,13 @@ def test_a_clock_that_jumps_holds_the_arm_for_a_moment_and_no_step_is_long(jump_
     plant.tick()
     assert plant.velocity[0] == pytest.approx(1.42)
     assert f"the clock jumped by {jump_s:.2f} s" in plant.warnings[0]
-    plant.tick(80)
+    # It brakes to rest before it begins anew, and then waits for half a second.
+    plant.tick(20)
+    assert plant.loop.at_rest
+    assert "the clock jumped" in plant.loop.blocked_reason
+    plant.tick(100)
     assert plant.loop.arrived
+    assert plant.reseeds == 0
     assert plant.loop.clock.jumps == 1
 
 

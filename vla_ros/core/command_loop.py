@@ -83,7 +83,7 @@ class CommandLoop:
         self._pause_periods = round(_PAUSE_S / period_s)
         self._rest_periods = round(_REST_S / period_s)
         self._paused = self._rested = 0
-        self._pause_reason = ""
+        self._pause_reason = self._anew_reason = ""
         self._target: tuple[np.ndarray, float] | None = None
         self._seen: Seen | None = None
         self._now_s = 0.0
@@ -114,12 +114,14 @@ class CommandLoop:
     @property
     def may_move(self) -> bool:
         """Whether a mission is asked for a target."""
-        return self.verdict.level == "go" and not (self.stop_reason or self.end_reason)
+        kept = self.stop_reason or self.end_reason or self._anew_reason
+        return self.verdict.level == "go" and not kept
 
     @property
     def blocked_reason(self) -> str:
         """Why targets are not followed now, beyond a late stream; empty where they are."""
-        return self.end_reason or self.stop_reason or (self._pause_reason if self._paused else "")
+        paused = self._pause_reason if self._paused else ""
+        return self.end_reason or self.stop_reason or self._anew_reason or paused
 
     @property
     def age_s(self) -> float:
@@ -151,10 +153,7 @@ class CommandLoop:
 
     def reset_stop(self) -> None:
         """Begin anew from the measured pose after a moment; for a person only."""
-        self.stop_reason = ""
-        if self._seen is not None:
-            self._resync(self._seen, "a person has reset the stop")
-            self._pause("a person has reset the stop")
+        self.stop_reason, self._anew_reason = "", "a person has reset the stop"
 
     # --- the torque ---
 
@@ -179,7 +178,7 @@ class CommandLoop:
         self.clock.restart()
         self._target, self._seen, self.verdict = None, None, GO
         self._paused = self._rested = 0
-        self.end_reason, self.is_limp = "", False
+        self.end_reason, self._anew_reason, self.is_limp = "", "", False
         self.cameras = CameraWatch()
 
     def judge(self, seen: Seen) -> Verdict:
@@ -190,8 +189,8 @@ class CommandLoop:
             self._give_up_target(self.verdict, seen)
         elif self.verdict.level == "hold" and before.cause != self.verdict.cause:
             self._warn(self.verdict.sentence)
-        elif self.verdict.level == "go" and before.cause in ("stale", "clock", "frozen"):
-            self._resync(seen, "the arm was found elsewhere than commanded")
+        elif self.verdict.level == "go" and self.at_rest:
+            self._begin_anew(before, seen)
         if self.is_limp:
             # A person's hand is the command.
             self._guard.reset(seen.q_rad, seen.opening)
@@ -224,6 +223,7 @@ class CommandLoop:
                 f"the clock jumped by {tick.jump_s:.2f} s: holding, then starting anew from the "
                 "measured pose; check what sets it",
             )
+            self._anew_reason = verdict.sentence
         else:
             verdict = self.freshness(seen)
         if verdict.level != "go" or self.is_limp:
@@ -261,10 +261,15 @@ class CommandLoop:
         self._monitor.reset()
         self._pause(reason)
 
-    def _resync(self, seen: Seen, reason: str) -> None:
-        if self._guard.resync(seen.q_rad, seen.opening):
-            self._monitor.reset()
-            self._pause(reason)
+    def _begin_anew(self, before: Verdict, seen: Seen) -> None:
+        """Where it is due, go on from the measured pose; only at rest, for that may be a jump."""
+        reason, self._anew_reason = self._anew_reason, ""
+        if reason or before.cause in ("stale", "frozen"):
+            elsewhere = self._guard.resync(seen.q_rad, seen.opening)
+            if elsewhere:
+                self._monitor.reset()
+            if reason or elsewhere:
+                self._pause(reason or "the arm was found elsewhere than commanded")
 
     def _pause(self, reason: str) -> None:
         self._pause_reason, self._paused = reason, self._pause_periods
