@@ -110,9 +110,9 @@ def test_refuses_a_calibration_of_another_size(write, scene, tmp_path, capsys):
 
 def test_refuses_a_recording_without_the_board(write, recording, tmp_path, capsys):
     empty = encode_jpeg(np.full((480, 640, 3), 90, np.uint8), 90)
-    bag = write(images=[(stamp_ns, empty) for stamp_ns, _ in recording[1][:6]])
+    bag = write(images=[(stamp_ns, empty) for stamp_ns, _ in recording[1][:3]])
     assert run(bag, tmp_path / "x.yaml") == 1
-    assert "was seen in none of 2 rests" in capsys.readouterr().err
+    assert "was seen in none of 1 rests" in capsys.readouterr().err
 
 
 def test_refuses_an_arm_that_never_rested(write, recording, tmp_path, capsys):
@@ -134,7 +134,7 @@ def test_passes_over_pictures_that_cannot_be_read(write, recording, tmp_path, ca
 
 
 def test_refuses_too_few_views(write, recording, tmp_path, capsys):
-    assert run(write(images=recording[1][:9]), tmp_path / "x.yaml") == 1
+    assert run(write(images=recording[1][0:9:3]), tmp_path / "x.yaml") == 1
     assert "3 usable views, at least 5 needed" in capsys.readouterr().err
 
 
