@@ -63,9 +63,6 @@ class PlayMotion:
         self.library = generate(parameters) if library is None else library
         self.interest = InterestMap(parameters)
         self.phase = "idle"
-        self._can_touch = np.array(
-            [height_m(pose) <= parameters.interest_height_m for pose in self.library.poses]
-        )
         self._random = generator
         self._opening = 1.0
         self._waypoints_left = 0
@@ -220,14 +217,15 @@ class PlayMotion:
     def _sample(self, pose: np.ndarray) -> PlayPath:
         """Return the way from `pose` to a reachable pose of the library, drawn by its weight.
 
-        A pose drawn because something moved near it is shifted to that place.
+        A pose drawn because something moved near it is shifted to that place, and lowered as a
+        forced descent would be: a place is of interest for what can be touched there.
         """
         p = self.parameters
         poses = self.library.poses
         xy_m = poses[:, :2, 3]
         rarity = p.coverage_weight * self.interest.rarity(xy_m)
         interest, places_m = self.interest.interest(xy_m)
-        interest = p.interest_weight * np.where(self._can_touch, interest, 0.0)
+        interest = p.interest_weight * interest
         weights = np.where(self._is_far(poses[:, :3, 3], pose), 1.0 + rarity + interest, 0.0)
         tries = min(_MAX_TRIES, np.count_nonzero(weights))
         for _ in range(tries):
@@ -235,6 +233,7 @@ class PlayMotion:
             end = poses[index].copy()
             if self._random.random() * weights[index] < interest[index]:
                 end[:2, 3] = places_m[index]
+                end = at_height(end, self._random.uniform(p.descent_low_m, p.descent_high_m))
             if self._is_far(end[None, :3, 3], pose)[0]:
                 path = self._plan(pose, end, p.speed_m_s)
                 if path is not None:

@@ -38,8 +38,8 @@ class ExplorationParameters:
     yaw_limit_rad: float = _parameter(1.3, 0.0, 1.5, "rad", "largest turn of generated poses")
     voxel_edge_m: float = _parameter(0.05, 0.01, 0.2, "m", "edge of the library's voxels")
     min_distance_m: float = _parameter(0.10, 0.0, 0.3, "m", "between successive waypoints")
-    waypoints_min: int = _parameter(6, 1, 1000, "1", "fewest waypoints of a trajectory")
-    waypoints_max: int = _parameter(10, 1, 1000, "1", "most waypoints of a trajectory")
+    waypoints_min: int = _parameter(4, 1, 1000, "1", "fewest waypoints of a trajectory")
+    waypoints_max: int = _parameter(7, 1, 1000, "1", "most waypoints of a trajectory")
     hover_height_m: float = _parameter(0.08, 0.01, 0.3, "m", "above this the arm hovers")
     hover_steps: int = _parameter(10, 0, 1000, "1", "steps of hovering that force a descent, 0: no")
     hover_rate_hz: float = _parameter(5.0, 0.1, 100.0, "Hz", "rate of those steps")
@@ -67,7 +67,7 @@ class ExplorationParameters:
     coverage_memory_s: float = _parameter(600.0, 1.0, 1e6, "s", "after it 37 % of a visit is left")
     interest_memory_s: float = _parameter(120.0, 1.0, 1e6, "s", "same, of a movement")
     interest_radius_m: float = _parameter(0.05, 0.0, 0.2, "m", "how far from a pose it counts")
-    interest_height_m: float = _parameter(0.04, 0.006, 0.3, "m", "below it a pose can touch things")
+    interest_height_m: float = _parameter(0.04, 0.006, 0.3, "m", "below it things are touched")
 
     def __post_init__(self):
         for item in fields(self):
