@@ -23,7 +23,7 @@ def make_driver():
 
         def __init__(self):
             super().__init__("driver")
-            self.commands = []
+            self.commands, self.asked = [], []
             self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
             for kind, name in (
                 (srv.RobotInfo, "get_robot_info"),
@@ -38,7 +38,8 @@ def make_driver():
             topic = "/wx250s/commands/joint_group"
             self.create_subscription(JointGroupCommand, topic, self.follow, qos.COMMANDS)
 
-        def answer(self, _, response):
+        def answer(self, request, response):
+            self.asked.append(request)
             if isinstance(response, srv.RobotInfo.Response):
                 response.joint_names, response.mode = list(arm.ARM_JOINTS), "position"
                 response.profile_type = "time"

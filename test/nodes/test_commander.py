@@ -69,9 +69,9 @@ class Stage:
             self.executor.spin_once(timeout_sec=0.05)
 
     def is_braked(self):
-        """Whether the arm was slowed down, not cut off: its last step is none, its largest big."""
-        steps = np.abs(np.diff([command[0] for command in self.driver.commands]))
-        return steps[-1] < 1e-9 and steps.max() > 0.003
+        """Whether the last command moved no joint, and has arrived."""
+        said = self.mover.arm.commanded[0]
+        return self.mover.arm.at_rest and np.allclose(self.driver.commands[-1], said, atol=1e-6)
 
 
 @pytest.fixture
@@ -114,9 +114,10 @@ def test_deactivated_in_motion_it_brakes_says_nothing_more_and_begins_anew_from_
 def test_a_failure_in_motion_brakes_before_the_node_ends(stage, error, sentence):
     stage.mover.raises = error
     stage.until(stage.mover.done.done)
+    assert stage.mover.arm.at_rest
     assert stage.mover.done.result() == 1
     assert stage.mover.exit_sentence == sentence
-    assert stage.is_braked()
+    stage.until(stage.is_braked)
     stage.until(lambda: len(stage.events) == 2)
     assert stage.events[-1]["reason"] == sentence
 
@@ -125,7 +126,8 @@ def test_a_signal_in_motion_brakes_before_the_node_ends(stage):
     stage.until(stage.mover.is_moving)
     stage.mover.begin_stop()
     stage.until(stage.mover.done.done)
+    assert stage.mover.arm.at_rest
     assert stage.mover.done.result() == 0
-    assert stage.is_braked()
+    stage.until(stage.is_braked)
     stage.until(lambda: len(stage.events) == 2)
     assert stage.events[-1]["reason"] == "stopped"

@@ -139,6 +139,38 @@ def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
     assert reasons[-1] == "segment over"
 
 
+def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
+    scene = stage(
+        segments=2, segment_s=0.5, shuffle_every_min=0.001, shuffle_pause="true",
+        rest_every_min=0.001, rest_min=0.001,
+    )  # fmt: skip
+    scene.until(lambda: scene.node.phase == "waiting for somebody to shuffle the objects")
+    assert "shuffle the objects, then call ~/shuffled" in diagnostics(scene.node)
+    shuffled = scene.driver.create_client(Trigger, "/explorer/shuffled")
+    scene.until(shuffled.service_is_ready)
+    assert scene.recorder.events[-1] == ("end", "play-00000", "segment over")
+    shuffled.call_async(Trigger.Request())
+    scene.until(lambda: any(not request.enable for request in torques(scene.driver)))
+    np.testing.assert_allclose(scene.driver.position[:6], arm.SLEEP_RAD, atol=1e-3)
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    assert (scene.node.log.rests, scene.node.log.segments) == (1, 2)
+    enabled = [request.enable for request in torques(scene.driver)]
+    assert enabled[-1] is True
+    assert False in enabled
+    assert scene.recorder.events[-1] == ("end", "play-00001", "segment over")
+
+
+def diagnostics(node):
+    """Return what the node says of itself now."""
+    node.say_status()
+    return [status.message for status in node.diagnostics._statuses.values()]
+
+
+def torques(driver):
+    return [request for request in driver.asked if hasattr(request, "enable")]
+
+
 class Arm:
     """An arm that is where it was told to be, or blocked."""
 
