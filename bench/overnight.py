@@ -46,6 +46,7 @@ class Night:
         unreadable: of these, those that rosbags cannot read in full, with the reason.
         recorded_s: sum of the bags' lengths [s, simulated].
         counts: sums of the recorder's own counts over topics and bags.
+        losses: the bags and topics with lost or missing messages.
         messages: sum of the bags' messages.
     """
 
@@ -55,6 +56,7 @@ class Night:
     unreadable: dict[str, str] = field(default_factory=dict)
     recorded_s: float = 0.0
     counts: Counter = field(default_factory=Counter)
+    losses: list[str] = field(default_factory=list)
     messages: int = 0
 
     def sample(self, pid: int) -> None:
@@ -97,6 +99,10 @@ class Night:
                 raise ValueError(f"{found[name]} of {counts['received']} received on {name}")
             for key in ("lost", "missing", "late", "out_of_order", "duplicates"):
                 self.counts[key] += counts[key]
+            if counts["lost"] or counts["missing"]:
+                self.losses.append(
+                    f"{bag.name} {name}: {counts['lost']} lost, {counts['missing']} missing"
+                )
         self.messages += found.total()
         self.recorded_s += facts["duration"]["nanoseconds"] / 1e9
 
@@ -120,7 +126,8 @@ class Night:
         return rows + self._memory_rows()
 
     def _memory_rows(self) -> list[Row]:
-        settled = [(at, found) for at, found in self.memory if at > _SETTLE_S] or self.memory
+        settle_s = min(_SETTLE_S, self.memory[-1][0] / 4) if self.memory else 0.0
+        settled = [(at, found) for at, found in self.memory if at > settle_s]
         rows = []
         for name in ["all processes", *sorted({n for _, found in settled for n in found})]:
             samples = [
@@ -203,8 +210,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     night, exit_code = run(arguments.hours, arguments.speed, out.resolve())
     path = _publish(night.rows(arguments.hours, exit_code), arguments.speed)
-    for name, reason in night.unreadable.items():
-        print(f"{name}: {reason}")
+    for line in [*(f"{n}: {reason}" for n, reason in night.unreadable.items()), *night.losses]:
+        print(line)
     print(f"\nwritten: {path.name}")
     if arguments.out is None and exit_code == 0 and not night.unreadable:
         shutil.rmtree(out)
