@@ -264,7 +264,10 @@ def main() -> None:
             for name, make in zip(results, makers, strict=True):
                 result = play(make, seed, simulated_s)
                 results[name].append(result)
-                tqdm.write(f"seed {seed}, {name}: {result[0]:.0f} and {result[1]:.0f} an hour")
+                tqdm.write(
+                    f"seed {seed}, {name}: {result[0]:.0f} and {result[1]:.0f} an hour, "
+                    f"{result[2]:.0f} targets refused"
+                )
                 bar.update()
     rows = _rows({k: np.array(v) for k, v in results.items()}, seeds, simulated_s)
     versions = {"mujoco": mujoco.__version__, "numpy": np.__version__}
