@@ -124,6 +124,14 @@ def graph(tmp_path, overlay):
     graph.close()
 
 
+@pytest.fixture(scope="module")
+def module_graph(tmp_path_factory, overlay):
+    """Return a graph of processes that all tests of a module share."""
+    graph = Graph(tmp_path_factory.mktemp("graph"), overlay)
+    yield graph
+    graph.close()
+
+
 @pytest.fixture
 def ros(monkeypatch, overlay):
     """Return a function that initialises rclpy in this process, on a domain of its own."""

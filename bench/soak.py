@@ -1,0 +1,271 @@
+"""Hours of simulated play with every fault at random: does the arm ever break a limit?
+
+python -m bench.soak [--hours 10] [--quick]
+
+ROS-free, one core: `core.exploration` plays through `core.command_loop` and `core.joint_states`,
+the decisions of the graph's own node, against the model of xs_sdk and its servos. Faults of every
+kind come at random (60 an hour), and somebody presses the emergency stop 6 times an hour. Where
+the arm waits for a person, one comes after a few seconds, reboots servos in error, and lets it go
+on. `sim.judge` counts at the servos what breaks a limit; it shares only limits and kinematics with
+the guard. The numbers are those of one seed and repeat.
+"""
+
+import argparse
+import resource
+import time
+from collections import Counter, defaultdict
+from collections.abc import Generator
+
+import numpy as np
+from tqdm import tqdm
+
+from bench._commander import PERIOD_S, Commander
+from bench._report import Row, publish
+from bench.play import Contacts
+from vla_ros.core.command_loop import CommandLoop
+from vla_ros.core.exploration import ExplorationParameters, PlayMotion
+from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.monitor import SERVOS
+from vla_ros.sim.faults import FaultSchedule, parse_faults
+from vla_ros.sim.gl import mujoco
+from vla_ros.sim.injection import Injector
+from vla_ros.sim.judge import ServoJudge
+from vla_ros.sim.world import CONTROL_PERIOD_NS, SimWorld
+
+_TICKS_PER_COMMAND = round(PERIOD_S * 1e9) // CONTROL_PERIOD_NS
+_TICKS_PER_PICTURE, _TICKS_PER_CONTACT = 10, 5
+_SEED = 20
+_FAULTS_PER_HOUR, _STOPS_PER_HOUR = 60.0, 6.0
+_LAYOUT_S = 600.0
+# Once a fault is over, how soon a person is there [s], and how long servos take to reboot.
+_PERSON_S, _REBOOT_S = 3.0, 0.5
+# A person waits until the body of the arm is well.
+_BODY_FAULTS = ("stall", "servo_error", "torque_lost")
+
+
+class Soak:
+    """One arm, one commander, one person who looks after both.
+
+    Args:
+        simulated_s: how long it will last [s].
+    """
+
+    def __init__(self, simulated_s: float):
+        self.world = SimWorld(_SEED, log=lambda _: None)
+        text = f"random@30:{simulated_s}:{_FAULTS_PER_HOUR},{_SEED}"
+        self.injector = Injector(self.world, FaultSchedule(parse_faults(text)), _SEED)
+        self.limits = wx250s_limits()
+        self.judge = ServoJudge(self.limits, PERIOD_S)
+        self.contacts = Contacts(self.world)
+        self._random = np.random.default_rng(_SEED)
+        self._motion = PlayMotion(ExplorationParameters(), np.random.default_rng(_SEED))
+        self._next_stop_s = self._draw_stop(0.0)
+        self._layout_s, self._layouts = _LAYOUT_S, 0
+        self.faults: Counter[str] = Counter()
+        self.holds: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        # What the node was about when a goal broke a limit.
+        self.broken: Counter[str] = Counter()
+        self.stops = self.presses = self.segments = self.refusals = self.unreachable = 0
+        # How long after a fault's begin the commands began to brake [s], of an arm in motion.
+        self.hold_s: dict[str, list[float]] = defaultdict(list)
+        self._begun: dict[str, float] = {}
+        self._person: Generator | None = None
+        self._start_node()
+
+    def _start_node(self) -> None:
+        self._node = Commander(
+            self.injector,
+            self._motion,
+            self.limits,
+            self._send,
+            self._between_segments,
+            self._count_hold,
+        )
+
+    @property
+    def _loop(self) -> CommandLoop:
+        return self._node.loop
+
+    @property
+    def now_s(self) -> float:
+        """Simulated time [s]."""
+        return self.world.time_ns * 1e-9
+
+    def _send(self, goal: np.ndarray) -> None:
+        self.world.driver.command_group("arm", goal)
+        _, position, velocity, _ = self.world.joint_state()
+        before = self.judge.violations.total()
+        torque = self.world.reference.torque[:6]
+        self.judge.goal(self.now_s, goal, position[:6], velocity[:6], torque)
+        if self.judge.violations.total() > before:
+            self.broken[self._loop.verdict.cause or "go"] += 1
+
+    def _count_hold(self, cause: str) -> None:
+        self.holds[cause] += 1
+        for name, begun_s in self._begun.items():
+            self.hold_s[name].append(self.now_s - begun_s)
+        self._begun.clear()
+
+    def _between_segments(self) -> None:
+        """Lay the objects out anew now and then, so that there is always something to touch."""
+        if self.now_s > self._layout_s:
+            self._layout_s += _LAYOUT_S
+            self._layouts += 1
+            self.world.reset(1000 * (_SEED + 1) + self._layouts, keep_arm=True)
+            self.contacts.reset()
+
+    # --- the person ---
+
+    def _draw_stop(self, now_s: float) -> float:
+        return now_s + float(self._random.exponential(3600.0 / _STOPS_PER_HOUR))
+
+    def _attend(self) -> None:
+        """Press the stop at random; go to the arm where it waits for somebody."""
+        if self.now_s >= self._next_stop_s:
+            self._next_stop_s = self._draw_stop(self.now_s)
+            self.presses += 1
+            self._loop.stop("a person pressed the stop")
+        if self._person is None and (self._loop.stop_reason or self._loop.end_reason):
+            self._person = self._help()
+        if self._person is not None and next(self._person, "gone") == "gone":
+            self._person = None
+
+    def _help(self) -> Generator:
+        """Wait for the fault to be over, put the servos right, and let the arm go on."""
+        end_s = self.now_s + _PERSON_S
+        while self.now_s < end_s or any(
+            fault.name in _BODY_FAULTS for fault in self.injector.active
+        ):
+            yield
+        driver = self.world.driver
+        driver.reboot("group", "all", True, True)
+        end_s = self.now_s + _REBOOT_S
+        while self.now_s < end_s:
+            yield
+        for index, name in enumerate(SERVOS):
+            if not driver.get_register("group", "all", "Torque_Enable")[index]:
+                driver.torque_enable("single", name, True)
+        if self._loop.end_reason:
+            self.ends[self._loop.verdict.cause or "end"] += 1
+            self._end_node()
+            self._start_node()
+        else:
+            self.stops += 1
+            self._node.write_registers()
+            self._loop.reset_stop()
+
+    def _end_node(self) -> None:
+        self.rejected.update(self._node.rejected)
+        self.refusals += self._loop.refusals
+        self.segments += self._node.segments
+        self.unreachable += self._node.unreachable
+
+    # --- time ---
+
+    def run(self, simulated_s: float) -> None:
+        """Let so much simulated time pass [s]."""
+        for tick in range(round(simulated_s * 1e9) // CONTROL_PERIOD_NS):
+            if self.injector.step():
+                self._note_faults()
+            self._node.hear()
+            reference = self.world.reference
+            powered = all(reference.torque[:6]) and not any(
+                fault.name == "stall" for fault in self.injector.active
+            )
+            self.judge.tick(self.now_s, reference.arm_rad, self.world.data.qpos[:6], powered)
+            if tick % _TICKS_PER_PICTURE == 0:
+                self._node.look()
+            if tick % _TICKS_PER_COMMAND == 0:
+                self._node.command()
+                self._attend()
+            if tick % _TICKS_PER_CONTACT == 0:
+                self.contacts.update(self.now_s)
+
+    def _note_faults(self) -> None:
+        active = {fault.name for fault in self.injector.active}
+        for fault in self.injector.active:
+            if self.now_s - fault.start_s <= 2e-9 * CONTROL_PERIOD_NS:
+                self.faults[fault.name] += 1
+                if self._loop.may_move and not self._loop.at_rest:
+                    self._begun[fault.name] = fault.start_s
+        self._begun = {name: at_s for name, at_s in self._begun.items() if name in active}
+
+    def finish(self) -> None:
+        """Count what is still open."""
+        self.judge.finish()
+        self._end_node()
+
+
+def _said(counts: Counter) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+
+
+def main() -> None:
+    """Measure, print and write bench/results/soak.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, default=10.0, help="simulated hours (10)")
+    parser.add_argument("--quick", action="store_true", help="3 simulated minutes; says little")
+    arguments = parser.parse_args()
+    simulated_s = 180.0 if arguments.quick else arguments.hours * 3600.0
+    soak = Soak(simulated_s)
+    cpu_s, memory_mb = time.process_time(), []
+    minutes = max(1, round(simulated_s / 60.0))
+    for _ in tqdm(range(minutes), desc="soak", unit="simulated min"):
+        soak.run(simulated_s / minutes)
+        memory_mb.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0)
+    soak.finish()
+    pace = simulated_s / (time.process_time() - cpu_s)
+    rows = _rows(soak, simulated_s, pace, memory_mb)
+    versions = {"mujoco": mujoco.__version__, "numpy": np.__version__}
+    print(f"\nwritten: {publish('soak', rows, versions).name}")
+
+
+def _rows(soak: Soak, simulated_s: float, pace: float, memory_mb: list[float]) -> list[Row]:
+    judge, hours = soak.judge, simulated_s / 3600.0
+    broken = judge.violations.total()
+    slowest = {name: max(values) for name, values in soak.hold_s.items()}
+    hold_s = max(slowest.values(), default=0.0)
+    peaks = ", ".join(f"{name} {share:.0%}" for name, share in sorted(judge.peaks.items()))
+    after_warm_up = memory_mb[len(memory_mb) // 10]
+    rows = [
+        Row(
+            f"limit violations at the servos in {hours:.3g} h of play, {judge.goals} goals and "
+            f"{judge.ticks} ticks: {_said(judge.violations)}",
+            "",
+            broken,
+            goal="0",
+            met=broken == 0,
+        ),
+        Row(
+            f"of these goals by what made the arm hold: {_said(soak.broken)}",
+            "",
+            soak.broken.total(),
+        ),
+        Row(f"the same where no commander can help: {_said(judge.apart)}", "", judge.apart.total()),
+        Row(f"largest share of a limit: {peaks}", "", max(judge.peaks.values(), default=0.0)),
+        Row(f"faults: {_said(soak.faults)}", "", soak.faults.total()),
+        Row(f"holds: {_said(soak.holds)}", "", soak.holds.total()),
+        Row(
+            "from fault to hold of an arm in motion, slowest: "
+            + ", ".join(f"{name} {s * 1e3:.0f} ms" for name, s in sorted(slowest.items())),
+            "ms",
+            1e3 * hold_s,
+        ),
+        Row(f"joint states refused: {_said(soak.rejected)}", "", soak.rejected.total()),
+        Row("targets refused by the guard", "", soak.refusals),
+        Row("targets out of reach", "", soak.unreachable),
+        Row(f"emergency stops, of {soak.stops} stops that a person reset", "", soak.presses),
+        Row(f"nodes that ended and were started anew: {_said(soak.ends)}", "", soak.ends.total()),
+        Row("streams that began anew where the arm stood", "", judge.restarts),
+        Row("segments", "1/h", soak.segments / hours),
+        Row("contacts", "1/h", soak.contacts.touched / hours),
+        Row("growth of memory after the first tenth", "MB", memory_mb[-1] - after_warm_up),
+        Row("pace on one core", "x real time", pace, goal="≥ 30", met=pace >= 30.0),
+    ]
+    return rows
+
+
+if __name__ == "__main__":
+    main()
