@@ -130,8 +130,10 @@ class CommandLoop:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the command is not for the driver: the arm is limp, or long unseen."""
-        return self.is_limp or (self.verdict.cause == "stale" and abs(self.age_s) > _BLIND_S)
+        """Whether the command is not for the driver: the arm is limp, or rests long unseen."""
+        unseen = self.verdict.cause == "stale" and abs(self.age_s) > _BLIND_S
+        # The way to rest is sent in any case: without it the servos stop at once.
+        return self.is_limp or (unseen and self.at_rest)
 
     def freshness(self, seen: Seen) -> Verdict:
         """Return whether the arm is seen well enough to begin; "go" if so."""
