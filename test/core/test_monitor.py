@@ -171,3 +171,26 @@ def test_illegal_thresholds_are_refused(arguments, message):
 def test_an_illegal_row_is_refused():
     with pytest.raises(SafetyError, match="limit must be 1 or more"):
         BlockedRow(limit=0)
+
+
+def test_a_servo_that_went_limp_while_it_was_blocked_is_found_where_it_was():
+    story = Story()
+    assert story.tell(behind=0.09, effort_ma=current(1, 0.0), joint=1, periods=50) == [GO] * 50
+    # 0.1 s after the first look, 6.4 periods.
+    periods, verdict = story.until("stop", behind=0.11, effort_ma=current(1, 0.0), joint=1)
+    assert (periods, verdict.cause, verdict.joints) == (8, "limp", (1,))
+
+
+def test_a_limp_joint_is_named_before_another_that_is_blocked():
+    monitor = ArmMonitor()
+    effort_ma = IDLE_MA.copy()
+    effort_ma[:2] = 900.0, 0.0
+    behind = np.array([0.3, 0.3, 0, 0, 0, 0])
+    noise = np.array([0, 0, 0, 0, 0, 1.5e-3])
+    said = [
+        monitor.judge(i * PERIOD_S, READY + behind, READY + noise * (i % 2), effort_ma)
+        for i in range(20)
+    ]
+    # Blocked is only certain after 0.1 s of standing still and 0.15 s more.
+    assert {verdict.cause for verdict in said if verdict.level == "stop"} == {"limp"}
+    assert said[-1].joints == (1,)

@@ -195,6 +195,29 @@ def test_measured_pose_below_the_table_clearance_can_only_rise():
     watch.go_until_arrived(arm.READY_RAD)
 
 
+def test_joint_that_sank_to_the_table_is_dropped_while_the_others_brake_and_come_back():
+    guard = CommandGuard(LIMITS)
+    guard.reset(arm.READY_RAD, 1.0)
+    # Six periods of 0.0016 rad more each: 0.0096 rad, then one less each, 0.024 rad on.
+    roll = np.array([0, 0, 0, 0, 0, 1.0])
+    for _ in range(6):
+        guard.step(arm.READY_RAD + roll, 1.0)
+    began, _ = guard.commanded
+    sunk = began + [0, 0.8, 0, 0, 0, 0]
+    assert LIMITS.excess(sunk[None])[0, 6] > 0.01, "the pose is not under the table clearance"
+    guard.drop((1,), sunk + [0, 0, 0, 0, 0, -0.05])
+    rows = [guard.commanded[0]]
+    while not guard.at_rest:
+        rows.append(guard.hold()[0])
+    # Rounding may leave one more step of nothing.
+    steps = np.diff(rows, axis=0)[:6, 5]
+    np.testing.assert_allclose(steps, 0.0016 * np.arange(5.0, -1.0, -1.0), atol=1e-12)
+    np.testing.assert_allclose(rows[-1], sunk + 0.024 * roll)
+    back = [guard.step(arm.READY_RAD, 1.0)[0] for _ in range(200)]
+    assert guard.arrived
+    assert np.diff(LIMITS.excess(np.array(back))[:, 6]).max() <= 1e-9
+
+
 def test_way_that_leaves_the_box_ends_in_a_stop():
     # From x = 0.14 m to 0.40 m at one height, the straight way in joint space rises by 37 mm.
     limits = replace(LIMITS, workspace_high_m=np.array([0.5, 0.4, 0.22]))

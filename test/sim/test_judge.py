@@ -215,3 +215,47 @@ def test_an_arm_far_outside_the_box_is_counted():
     judge = ticked(np.zeros(8), np.full(8, 0.4), limits=box(0.05))
     assert judge.violations == {"arm workspace": 4}
     assert ticked(np.zeros(8), np.full(8, 0.3), limits=box(0.05)).violations == {}
+
+
+LIMP_WAIST = [False, *[True] * 5]
+
+
+def sunk(*waists_and_rolls, torque=LIMP_WAIST, kept=None):
+    """Return the judge after goals with the waist and the wrist so far round.
+
+    The arm moves too fast for a new start; the box ends at a waist of 0.2014 rad.
+    """
+    judge = kept or ServoJudge(box(0.05), T_S)
+    for waist, roll in waists_and_rolls:
+        pose = (arm.READY_RAD + np.array([waist, 0, 0, 0, 0, roll])).astype(np.float32)
+        speed = np.ones(6) if judge.goals else STILL
+        judge.goal(judge.goals * T_S, pose, pose, speed, torque)
+    judge.finish()
+    return judge
+
+
+def test_where_a_limp_joint_has_sunk_to_is_counted_apart_and_allowed_on_the_way_back():
+    judge = sunk((0.0, 0.0), (0.4, 0.0))
+    assert (judge.violations, judge.apart) == ({}, {"goal workspace, limp joint": 1})
+    judge = sunk((0.4, 0.0), (0.3995, 0.0), (0.4, 0.0), torque=[True] * 6, kept=judge)
+    assert judge.violations == {}
+    judge = sunk((0.0, 0.0), (0.4, 0.0), torque=[True] * 6)
+    assert judge.violations["goal workspace"] == 1
+
+
+def test_a_goal_outside_that_speeds_another_joint_up_is_no_limp_joints_doing():
+    judge = sunk((0.0, 0.0), (0.4, 0.001))
+    assert (judge.violations, judge.apart) == ({"goal workspace": 1}, {})
+    # The wrist was at 0.05 rad/s, within its acceleration, and goes on, or brakes.
+    judge = sunk((0.0, 0.0), (0.0, 0.001), (0.4, 0.002))
+    assert (judge.violations, judge.apart) == ({}, {"goal workspace, limp joint": 1})
+
+
+def test_the_speed_of_a_limp_joint_is_no_reason_against_a_new_start():
+    here, there = waist_goals([0.3])
+    there[5] += 0.04
+    for torque, restarts in ((LIMP_WAIST, 2), ([True] * 6, 1)):
+        judge = ServoJudge(LIMITS, T_S)
+        judge.goal(0.0, here, here, STILL)
+        judge.goal(T_S, there, there, np.array([1.0, 0, 0, 0, 0, 0]), torque)
+        assert judge.restarts == restarts

@@ -241,17 +241,15 @@ class CommandLoop:
         if verdict.cause == "lost":
             self.end_reason = self.end_reason or verdict.sentence
             return
-        # The joints that are not limp brake first: to begin anew is to stop at once.
-        moves = verdict.cause == "limp" and not self._guard.at_rest
-        if moves and self._guard.drop(verdict.joints, seen.q_rad):
+        if verdict.cause == "limp":
+            # The other joints brake, or stay: to begin anew is to stop at once.
+            self._guard.drop(verdict.joints, seen.q_rad)
             self.stop(verdict.sentence)
             return
         # The servos' goal becomes where the arm is: it pushes no more, and stays there once free.
         self._restart(seen, verdict.sentence)
         if verdict.cause == "lag":
             self.end_reason = self.end_reason or verdict.sentence
-        elif verdict.cause == "limp":
-            self.stop(verdict.sentence)
         elif not (self.stop_reason or self.end_reason):
             self.blocks += 1
             self._warn(verdict.sentence)

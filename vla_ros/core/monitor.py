@@ -57,7 +57,9 @@ class MonitorLimits:
             blocked, limp or in error, whatever its current: going on would let it whip to the far
             goal once it is free. At full speed the servos are 0.1 rad behind.
         limp_rad, limp_ma, limp_s: this far from its command [rad], coming no nearer, with less
-            than this current [mA] for this long [s], a joint has no torque: a powered one pushes.
+            than this current [mA] for this long [s], a joint has no torque: a powered one pushes
+            with about 1 A at 0.1 rad. No more than `CommandGuard.resync` leaves alone, so that a
+            servo that went limp while it was blocked is found at the error at which it was.
         frozen_rad, frozen_s: the commands moved this far [rad] in at least this time [s], and no
             bit of positions and currents changed: the driver repeats itself.
         lost_s: a driver that repeats itself for so long [s] is given up.
@@ -72,7 +74,7 @@ class MonitorLimits:
     still_s: float = 0.1
     lag_rad: float = 0.4
     lag_s: float = 0.5
-    limp_rad: float = 0.2
+    limp_rad: float = 0.1
     limp_ma: float = 50.0
     limp_s: float = 0.1
     frozen_rad: float = 0.05
@@ -143,11 +145,12 @@ class ArmMonitor:
                 if frozen_s < self.limits.lost_s
                 else Verdict("stop", "lost", sentence)
             )
-        # Always asked, so that each of them sees every period.
+        # Always asked, so that each of them sees every period. A limp joint comes first: to give
+        # way for another reason puts its command where it is, and it would be seen no more.
         found = (
+            self._limpness(now_s, q_commanded, q_measured, effort_ma),
             self._stall(now_s, q_commanded, q_measured, effort_ma),
             self._overload(now_s, effort_ma),
-            self._limpness(now_s, q_commanded, q_measured, effort_ma),
             self._lag(now_s, q_commanded, q_measured),
         )
         still = self._is_still(now_s, q_measured)

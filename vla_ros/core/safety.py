@@ -122,18 +122,16 @@ class CommandGuard:
         self.reset(q, opening)
         return True
 
-    def drop(self, joints: Sequence[int], q_measured: np.ndarray) -> bool:
+    def drop(self, joints: Sequence[int], q_measured: np.ndarray) -> None:
         """Give joints without torque up: their command is where they are measured, at rest.
 
-        The others go on and can brake. Where that way to rest would leave the workspace, nothing
-        has changed.
+        The others go on and can brake. Where a joint has sunk so far that their way to rest
+        leaves the workspace, they brake all the same, and there is a way back as after `reset`:
+        nothing can be sent that holds a limp joint up, and a stop at once would whip the arm.
 
         Args:
             joints: their places.
             q_measured: the measured pose (6,) [rad].
-
-        Returns:
-            Whether it was done.
 
         Raises:
             SafetyError: no seed, or not finite, wrong shape, or far outside the joint limits.
@@ -144,10 +142,11 @@ class CommandGuard:
         measured = np.clip(measured, self.limits.low_rad, self.limits.high_rad)
         q = np.where(given_up, measured, self._require_seed())
         u = np.where(given_up, 0.0, self._u)
-        if not self._stop_is_inside(q, self._braked(u)):
-            return False
         self._q, self._u, self._target = q, u, np.where(given_up, q, self._target)
-        return True
+        braked = self._braked(u)
+        way = np.concatenate([q[None], q + braked + self._braking(braked)])
+        worst = self.limits.excess(way).max(axis=0)
+        self._allowed = np.where(worst > 0.0, worst + _DETOUR_M, 0.0)
 
     def halt(self) -> None:
         """Note that commands paused until the servos came to rest at the last one."""

@@ -6,7 +6,10 @@ It shares nothing with the guard but limits and kinematics, and sees only what a
   time since the last goals, in whole command periods: where n goals in a row were lost, the step
   over the gap may be n + 1 as long. A goal within `RESTART_RAD` of where the arm stands (a node
   that starts, or one that gives a target up) begins a new stream at rest, with what that pose had
-  outside the workspace allowed on the way back.
+  outside the workspace allowed on the way back. A joint without torque ignores its goal, and its
+  motion says nothing of the others: neither speed nor start is judged by it. Where it has sunk to
+  puts goals outside without anybody's doing. As long as no joint with torque is sped up these are
+  counted apart ("limp joint"), and allowed on the way back once the torque is back.
 - reference: what a servo's profile makes of the goals, as means over one command period. Moments
   that no commander makes are counted apart, by name: a servo stops when goals are lost, then
   catches up within one profile, faster than anybody asked ("lost goals"); and a servo that gets its
@@ -98,15 +101,19 @@ class ServoJudge:
         low, high = self._limits.low_rad - WIRE_RAD, self._limits.high_rad + WIRE_RAD
         if np.any((goal_rad < low) | (goal_rad > high)):
             self.violations["goal position"] += 1
-        broken = self._broken_speeds(now_s, goal_rad, np.asarray(torque))
+        torque, before = np.asarray(torque), np.abs(self._velocity)
+        broken = self._broken_speeds(now_s, goal_rad, torque)
         if broken:
-            near = np.all(np.abs(goal_rad - arm_rad) <= RESTART_RAD)
-            if near and np.all(np.abs(arm_rad_s) <= RESTART_RAD_S):
+            near = (np.abs(goal_rad - arm_rad) <= RESTART_RAD) | ~torque
+            if np.all(near & ((np.abs(arm_rad_s) <= RESTART_RAD_S) | ~torque)):
                 self._restart(now_s, goal_rad, arm_rad)
             else:
                 self.violations.update(broken)
         self._last = now_s, goal_rad
-        if self._allowed_m.any():
+        if not torque.all():
+            slack = 2.0 * WIRE_RAD / self._period_s
+            self._judge_limp(goal_rad, bool(np.any(np.abs(self._velocity) > before + 2.0 * slack)))
+        elif self._allowed_m.any():
             self._judge_way_back(goal_rad)
         else:
             self._goal_rows.append(goal_rad)
@@ -126,6 +133,14 @@ class ServoJudge:
         self._count_goals(outside[None] > self._allowed_m + _WIRE_M)
         self._allowed_m = np.where(outside > 0.0, self._allowed_m, 0.0)
 
+    def _judge_limp(self, goal_rad: np.ndarray, is_faster: bool) -> None:
+        """Judge the place of a goal of an arm with a limp joint, which nobody can command."""
+        outside = self._limits.excess(goal_rad[None])[0]
+        over = outside[None] > self._allowed_m + _WIRE_M
+        self._count_goals(over, "" if is_faster else "limp joint")
+        found = np.maximum(self._allowed_m, outside + _DETOUR_M)
+        self._allowed_m = np.where(outside > 0.0, found, 0.0)
+
     def _broken_speeds(self, now_s: float, goal_rad: np.ndarray, torque: np.ndarray) -> list[str]:
         """Return which limits the step to this goal breaks, and remember its velocity."""
         if self._last is None:
@@ -135,7 +150,7 @@ class ServoJudge:
         gap_s = max(1, round((now_s - last_s) / self._period_s)) * self._period_s
         if gap_s > 1.5 * self._period_s:
             self._gap_ends_s = now_s
-        velocity = (goal_rad - last_rad) / gap_s
+        velocity = np.where(torque, goal_rad - last_rad, 0.0) / gap_s
         between_s = (gap_s + self._gap_s) / 2.0
         acceleration = (velocity - self._velocity) / between_s
         slack = 2.0 * WIRE_RAD / gap_s
@@ -156,9 +171,10 @@ class ServoJudge:
             self._count_goals(self._limits.excess(np.array(self._goal_rows)) > _WIRE_M)
             self._goal_rows.clear()
 
-    def _count_goals(self, over_n7: np.ndarray) -> None:
-        self._add("goal workspace", over_n7[:, :6].any(axis=1))
-        self._add("goal table", over_n7[:, 6])
+    def _count_goals(self, over_n7: np.ndarray, moment: str = "") -> None:
+        where, end = (self.apart, f", {moment}") if moment else (self.violations, "")
+        self._add(f"goal workspace{end}", over_n7[:, :6].any(axis=1), where)
+        self._add(f"goal table{end}", over_n7[:, 6], where)
 
     def tick(
         self, now_s: float, reference_rad: np.ndarray, arm_rad: np.ndarray, powered: bool
