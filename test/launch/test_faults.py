@@ -22,10 +22,11 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
+from vla_ros.core import arm  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 
 ARM = "/wx250s"
-LIMIT_S = 20.0
+LIMIT_S = 30.0
 # Without motion for so long, the commands are at rest; in motion for so long, the arm plays [s].
 REST_S = 0.4
 
@@ -266,6 +267,44 @@ def test_without_pictures_the_segment_is_cut_and_play_goes_on_in_a_new_one(wire)
     wire.until_over()
     wire.until(lambda: wire.recordings[-1]["state"] == "recording", "a new segment")
     wire.until_play()
+
+
+def restart(wire, play):
+    """Start the explorer anew, until it plays and is recorded."""
+    segments = len(recorded(wire, "recording"))
+    play.start_explorer()
+    wire.until(lambda: len(recorded(wire, "recording")) > segments, "a new segment")
+    wire.until_play()
+
+
+def test_when_the_explorer_is_killed_the_arm_rests_at_its_last_command_and_the_bag_is_saved(
+    wire, play
+):
+    wire.until_play()
+    saved = len(recorded(wire, "saved"))
+    play.explorer.send_signal(signal.SIGKILL)
+    play.explorer.wait(LIMIT_S)
+    told_s = time.monotonic()
+    wire.until(lambda: wire.rests(told_s), "rest")
+    last = wire.commands[-1][1]
+    wire.until(lambda: np.abs(wire.joints - last).max() < 0.1, "the arm at its last command")
+    wire.until(lambda: len(recorded(wire, "saved")) > saved, "the cut segment's bag")
+    assert recorded(wire, "saved")[-1]["detail"] == "the node that moves the arm is gone"
+    restart(wire, play)
+
+
+def test_when_the_recorder_is_killed_the_explorer_comes_to_rest_and_ends_with_a_sentence(
+    wire, play
+):
+    wire.until_play()
+    play.recorder.send_signal(signal.SIGKILL)
+    play.recorder.wait(LIMIT_S)
+    sentence = play.end_of_explorer()
+    assert play.explorer.returncode == 1
+    assert "the recorder is gone" in sentence
+    wire.until(lambda: np.abs(wire.joints - arm.SLEEP_RAD).max() < 0.1, "a parked arm")
+    play.start_recorder()
+    restart(wire, play)
 
 
 def test_a_second_commander_ends_play_with_a_sentence(wire, play):

@@ -56,6 +56,18 @@ class PartFolder:
                 ) from None
         return part
 
+    @classmethod
+    def free_id(cls, session: Path, episode_id: str) -> str:
+        """Return the id, or the first of ID-2, ID-3, ... of which `session` has no bag yet.
+
+        A node that moves the arm counts from 0 again when it is started anew.
+        """
+        name, number = episode_id, 1
+        while any(path.exists() for path in (session / name, session / f"{name}{SUFFIX}")):
+            number += 1
+            name = f"{episode_id}-{number}"
+        return name
+
     def lock(self) -> bool:
         """Take the folder for this process; False when another one has it, or it is gone.
 

@@ -16,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import String
 
+from vla_ros.bags.part import PartFolder
 from vla_ros.bags.repair import repair_below
 from vla_ros.core.disk_budget import DiskBudget
 from vla_ros.core.episode import EpisodeEvent, RecordingState
@@ -147,9 +148,8 @@ class RecorderNode(ShellNode):
         episode_id, start = self._start.episode_id, self._start.to_json()
         facts = self._provenance.facts() | {"episode": start}
         try:
-            self._bag = EpisodeBag(
-                self._session, episode_id, self._topics, facts, self._make_writer
-            )
+            name = PartFolder.free_id(self._session, episode_id)
+            self._bag = EpisodeBag(self._session, name, self._topics, facts, self._make_writer)
         except BagError as error:
             self._fail_recording(error)
             return
