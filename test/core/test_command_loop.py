@@ -185,6 +185,35 @@ def test_a_blocked_arm_is_pushed_no_more_and_tries_again_after_a_pause():
     assert plant.loop.arrived, "it did not try again"
 
 
+def test_a_blocked_arm_is_found_though_its_joint_states_come_in_bursts():
+    plant = Plant()
+    plant.loop.set_target(READY + 1.0 * WAIST, 0.5)
+    plant.tick(10)
+    plant.follows, plant.effort_ma[0] = False, 900.0
+    # 0.16 s with joint states are shorter than the proof takes.
+    for _ in range(3):
+        plant.talks = True
+        plant.tick(8)
+        plant.talks = False
+        plant.tick(6)
+    assert plant.loop.blocks >= 1
+    assert np.abs(plant.told - plant.q).max() < 0.1, "it pushes on"
+
+
+def test_what_was_before_a_long_silence_is_no_proof():
+    plant = Plant()
+    plant.loop.set_target(READY + 1.0 * WAIST, 0.5)
+    plant.tick(10)
+    plant.follows, plant.effort_ma[0] = False, 900.0
+    plant.tick(8)
+    plant.talks = False
+    plant.tick(17)
+    assert plant.loop.age_s > 0.3
+    plant.talks = True
+    plant.tick(2)
+    assert plant.loop.blocks == 0
+
+
 def test_an_arm_that_stays_blocked_is_given_up_after_ten_times_and_holds():
     plant = Plant()
     plant.loop.set_target(READY + 1.0 * WAIST, 0.5)

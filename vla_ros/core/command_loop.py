@@ -23,6 +23,9 @@ _REST_S = 0.5
 # With no joint state for this long, commands are kept back [s]: the arm rests by then, and a driver
 # that is started anew may have let it fall.
 _BLIND_S = 1.0
+# Joint states that are no older than this [s] are a gap in what the monitor sees, not its end: were
+# all forgotten at each, a busy machine's many gaps would let a blocked servo push to its overload.
+_GAP_S = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,8 +232,9 @@ class CommandLoop:
         else:
             verdict = self.freshness(seen)
         if verdict.level != "go" or self.is_limp:
-            # How the arm follows from here on has nothing to do with what was before.
-            self._monitor.reset()
+            if self.is_limp or verdict.cause != "stale" or abs(self.age_s) > _GAP_S:
+                # How the arm follows from here on has nothing to do with what was before.
+                self._monitor.reset()
             return verdict
         q_commanded, _ = self._guard.commanded
         verdict = self._monitor.judge(self._now_s, q_commanded, seen.q_rad, seen.effort_ma)
