@@ -142,7 +142,7 @@ def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
 def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
     scene = stage(
         segments=2, segment_s=0.5, shuffle_every_min=0.001, shuffle_pause="true",
-        rest_every_min=0.001, rest_min=0.001,
+        rest_every_min=0.001, rest_min=0.0,
     )  # fmt: skip
     scene.until(lambda: scene.node.phase == "waiting for somebody to shuffle the objects")
     assert "shuffle the objects, then call ~/shuffled" in diagnostics(scene.node)
@@ -159,6 +159,21 @@ def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
     assert enabled[-1] is True
     assert False in enabled
     assert scene.recorder.events[-1] == ("end", "play-00001", "segment over")
+
+
+def test_an_arm_that_is_stopped_while_its_motors_rest_stays_limp_until_the_reset(stage):
+    scene = stage(segments=2, segment_s=0.5, rest_every_min=0.001, rest_min=0.03)
+    scene.until(lambda: any(not request.enable for request in torques(scene.driver)))
+    for service in (qos.STOP_SERVICE, qos.RESET_STOP_SERVICE):
+        client = scene.driver.create_client(Trigger, service)
+        scene.until(client.service_is_ready)
+        client.call_async(Trigger.Request())
+        if service == qos.STOP_SERVICE:
+            scene.until(lambda: scene.node.phase.startswith("stopped: "))
+            assert not any(request.enable for request in torques(scene.driver))
+    scene.until(lambda: torques(scene.driver)[-1].enable)
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
 
 
 def diagnostics(node):

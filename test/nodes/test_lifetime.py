@@ -1,6 +1,8 @@
 """Transitions of a managed node through its real services, and how a node ends."""
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 
@@ -234,3 +236,33 @@ def test_a_process_says_its_one_sentence_and_nothing_where_somebody_else_starts_
         lifetime.signal.signal(number, handler)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("failing_n")]
     assert (code, lines) == ((0, []) if argument else (1, [f"failing_node: {lifetime._INTERNAL}"]))
+
+
+def assigned(tree):
+    """Return the names X of every `self.X = ...` and `self.X: ... = ...` below `tree`."""
+    targets = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            targets += [one for t in node.targets for one in ast.walk(t)]
+        elif isinstance(node, ast.AnnAssign):
+            targets.append(node.target)
+    return {
+        one.attr
+        for one in targets
+        if isinstance(one, ast.Attribute)
+        and isinstance(one.value, ast.Name)
+        and one.value.id == "self"
+    }
+
+
+def test_no_node_takes_a_name_that_rclpy_uses_for_itself():
+    theirs = assigned(ast.parse(Path(rclpy.node.__file__).read_text()))
+    assert {"_parameters", "_clock"} <= theirs
+    taken = []
+    for path in sorted(Path(lifetime.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and any(
+                "Node" in ast.unparse(base) for base in node.bases
+            ):
+                taken += [f"{path.name}: {name}" for name in assigned(node) & theirs]
+    assert not taken

@@ -50,8 +50,8 @@ class CameraNode(ShellNode):
 
     def __init__(self):
         super().__init__("camera")
-        self._parameters = declare(self, CameraParameters)
-        self._frame_id = f"{self._parameters.name}_optical_frame"
+        self._given = declare(self, CameraParameters)
+        self._frame_id = f"{self._given.name}_optical_frame"
         self._reader: VideoReader | None = None
         self._renderer = None
 
@@ -62,7 +62,7 @@ class CameraNode(ShellNode):
             CameraError: a file cannot be used.
             SceneError: the simulated camera cannot be drawn.
         """
-        parameters = self._parameters
+        parameters = self._given
         topic = f"/{parameters.name}/image_raw"
         self._info_message: CameraInfo | None = None
         self._calibration = load_calibration(parameters.calibration)
@@ -101,13 +101,13 @@ class CameraNode(ShellNode):
         # MuJoCo is needed, and installed, only where the sim is.
         from vla_ros.sim.render import SceneRenderer, intrinsics
 
-        size = self._parameters.width, self._parameters.height
-        self._renderer = SceneRenderer(*size, self._parameters.name)
-        K = intrinsics(self._parameters.name, *size)
+        size = self._given.width, self._given.height
+        self._renderer = SceneRenderer(*size, self._given.name)
+        K = intrinsics(self._given.name, *size)
         self._info_message = conversions.camera_info_to_msg(*size, K, None, self._frame_id)
 
     def _start_video(self) -> None:
-        parameters = self._parameters
+        parameters = self._given
         size = parameters.width, parameters.height
         is_file = is_video_file(parameters.source)
         self._reader = VideoReader(
@@ -124,7 +124,7 @@ class CameraNode(ShellNode):
 
     def _say_where(self) -> None:
         """Publish where the camera is on /tf_static; nothing where nobody has measured it."""
-        parameters = self._parameters
+        parameters = self._given
         if self._renderer is not None:
             where = sim_extrinsics(parameters.name)
         elif parameters.extrinsics:
@@ -144,7 +144,7 @@ class CameraNode(ShellNode):
     def _on_sim_state(self, message: JointState) -> None:
         stamp_ns, _, qpos = conversions.joint_state_from_msg(message)
         self._health.alive(time.monotonic())
-        period_ns = int(1e9 / self._parameters.rate_hz)
+        period_ns = int(1e9 / self._given.rate_hz)
         # A quarter of slack for the sim's own grid; farther off than a period is another clock.
         early_ns = self._next_ns - stamp_ns
         if self.state != "active" or period_ns // 4 < early_ns <= period_ns:
@@ -164,28 +164,28 @@ class CameraNode(ShellNode):
         if sentence:
             self.fail(sentence)
         else:
-            self.get_logger().info(f"the video {self._parameters.source} is over")
+            self.get_logger().info(f"the video {self._given.source} is over")
             self.finish(0)
 
     def _video_info(self, width: int, height: int) -> CameraInfo:
-        if (width, height) != (self._parameters.width, self._parameters.height):
+        if (width, height) != (self._given.width, self._given.height):
             self.get_logger().warning(
-                f"camera {self._parameters.name} gives {width}x{height}, not the "
-                f"{self._parameters.width}x{self._parameters.height} asked for"
+                f"camera {self._given.name} gives {width}x{height}, not the "
+                f"{self._given.width}x{self._given.height} asked for"
             )
         if self._calibration is None:
             return conversions.camera_info_to_msg(width, height, None, None, self._frame_id)
         size, K, distortion = self._calibration
         if size != (width, height):
             self.fail(
-                f"calibration {self._parameters.calibration} is for {size[0]}x{size[1]}, the "
+                f"calibration {self._given.calibration} is for {size[0]}x{size[1]}, the "
                 f"camera gives {width}x{height}; calibrate at this size or ask for that one"
             )
         return conversions.camera_info_to_msg(width, height, K, distortion, self._frame_id)
 
     def _publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
         self._health.count(time.monotonic())
-        jpeg = conversions.jpeg_from_rgb(rgb, self._parameters.jpeg_quality)
+        jpeg = conversions.jpeg_from_rgb(rgb, self._given.jpeg_quality)
         self._jpeg.publish(conversions.compressed_to_msg(jpeg, stamp_ns, self._frame_id))
         if self._raw.get_subscription_count():
             self._raw.publish(conversions.image_to_msg(rgb, "rgb8", stamp_ns, self._frame_id))
@@ -199,13 +199,13 @@ class CameraNode(ShellNode):
         if not self._health.images:
             # A sim that is there but busy starting is waited for by whoever needs pictures.
             absent = self.count_publishers(qos.SIM_STATE_TOPIC) == 0
-            if self._renderer is not None and absent and silent_s > self._parameters.wait_s:
+            if self._renderer is not None and absent and silent_s > self._given.wait_s:
                 raise CameraError(
                     f"no simulated camera: nothing on {qos.SIM_STATE_TOPIC} for "
-                    f"{self._parameters.wait_s:g} s; start sim_node, or set source to a camera"
+                    f"{self._given.wait_s:g} s; start sim_node, or set source to a camera"
                 )
         elif self._health.changed(time.monotonic()):
-            what = f"camera {self._parameters.name}"
+            what = f"camera {self._given.name}"
             if self._health.stalled:
                 self.get_logger().warning(f"{what} has given no image for {silent_s:.1f} s")
             else:
@@ -216,7 +216,7 @@ class CameraNode(ShellNode):
         health = self._health
         values = {
             "rate_hz": round(health.rate_hz(time.monotonic()), 1),
-            "wanted_rate_hz": self._parameters.rate_hz,
+            "wanted_rate_hz": self._given.rate_hz,
             "images": health.images,
             "stalls": health.stalls,
             "reopened": 0 if self._reader is None else self._reader.reopened,

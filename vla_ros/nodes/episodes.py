@@ -81,6 +81,8 @@ class Episodes:
                 f"no recorder listens on {qos.EPISODE_TOPIC}; start recorder_node, or set record "
                 "to false",
             )
+        # What was said before is about an earlier episode, if of the same name.
+        self._state = RecordingState()
         self._current = EpisodeEvent("start", episode_id, self._kind, task)
         self._events.publish(String(data=self._current.to_json()))
         if not self._record:

@@ -71,7 +71,8 @@ class ExplorerNode(CommanderNode):
         """Play until `hours` or `segments` are reached, then park.
 
         Raises:
-            EpisodeError: recording or the arm failed for too long; the arm is parked then, too.
+            EpisodeError, SafetyError: recording or the arm failed for too long; the arm is parked
+                then, too, if it can be.
         """
         yield from self.until_active()
         self.log = PlayLog(self.now_ns, time.monotonic(), self.parameters.hours)
@@ -80,12 +81,14 @@ class ExplorerNode(CommanderNode):
             yield from self.go_to(arm.READY_RAD, 1.0)
             self._begin_count()
             yield from self._play()
-        except EpisodeError as error:
+        except (EpisodeError, SafetyError) as error:
             failure = error
             yield from self.settle()
             self.episodes.abandon(str(error))
-        yield from self.park_arm()
-        self._summarise(str(failure or ""))
+        try:
+            yield from self.park_arm()
+        finally:
+            self._summarise(str(failure or ""))
         if failure is not None:
             raise failure
 
@@ -173,16 +176,20 @@ class ExplorerNode(CommanderNode):
         yield from self.go_to(arm.READY_RAD, self.arm.commanded[1])
         yield from self.go_to(arm.SLEEP_RAD, self.arm.commanded[1])
         yield from self.wait(_SINK_S)
-        released: list[bool] = []
+        released = True
         try:
-            self.arm.release(lambda: released.append(True))
+            # Answered or not: from here on the arm counts as limp.
+            self.arm.release(lambda: None)
         except SafetyError as error:
+            released = False
             # It rests all the same, only warmer.
             self.get_logger().warning(str(error))
         self.phase = f"resting the motors for {self.parameters.rest_min:g} min"
         yield from self.wait(60.0 * self.parameters.rest_min)
         if released:
             self.log.rests += 1
+            # A stopped arm stays limp: a hand may be under it.
+            yield from self.until_free()
             self.arm.set_torque(True)
         yield from self.go_to(arm.READY_RAD, 1.0)
         self._motor_rest.attended(self.now_ns)

@@ -75,7 +75,8 @@ class RestCamera:
         if self._info is None or self._T_base_camera is None:
             return
         jpeg = np.frombuffer(bytes(image.data), dtype=np.uint8)
-        grey = cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        # An empty one makes OpenCV raise, a torn one gives None.
+        grey = cv2.imdecode(jpeg, cv2.IMREAD_REDUCED_GRAYSCALE_4) if jpeg.size else None
         if grey is None:
             return
         height, width = grey.shape

@@ -73,7 +73,7 @@ class SimNode(ShellNode):
 
     def __init__(self):
         super().__init__("sim")
-        self._parameters = parameters = declare(self, SimParameters)
+        self._given = parameters = declare(self, SimParameters)
         self._world = SimWorld(
             SceneTopics.first_layout(parameters.seed),
             tuple(parameters.objects),
@@ -101,15 +101,15 @@ class SimNode(ShellNode):
         self._fault_states = self.create_publisher(String, qos.SIM_FAULT_STATE_TOPIC, qos.LATCHED)
         self.create_subscription(String, qos.SIM_FAULT_TOPIC, self._on_fault, qos.EPISODE)
         if not self._real_time:
-            self._clock = self.create_publisher(ClockMessage, "/clock", qos.COMMANDS)
+            self._clock_publisher = self.create_publisher(ClockMessage, "/clock", qos.COMMANDS)
             self._clock_message = ClockMessage()
             self._follow_all()
 
     def _follow_all(self) -> None:
         """Have time wait for the commander and the cameras, by their messages' stamps."""
-        camera_lag_ns = int(_CAMERA_LAG_PERIODS * 1e9 / self._parameters.state_rate_hz)
+        camera_lag_ns = int(_CAMERA_LAG_PERIODS * 1e9 / self._given.state_rate_hz)
         self._follow(JointState, qos.COMMANDED_TOPIC, qos.COMMANDED, _COMMAND_LAG_NS)
-        self._camera_topics = {f"/{name}/camera_info" for name in self._parameters.cameras}
+        self._camera_topics = {f"/{name}/camera_info" for name in self._given.cameras}
         for topic in sorted(self._camera_topics):
             self._follow(CameraInfo, topic, qos.CAMERA, camera_lag_ns)
 
@@ -147,7 +147,7 @@ class SimNode(ShellNode):
         if self._real_time:
             self._epoch_ns = self.get_clock().now().nanoseconds - self._world.time_ns
         self._scene.tell()
-        period_s = CONTROL_PERIOD_NS * 1e-9 / self._parameters.speed
+        period_s = CONTROL_PERIOD_NS * 1e-9 / self._given.speed
         self.create_timer(period_s, self._advance, clock=self._steady)
         self.create_timer(_REPORT_S, self._report_pace, clock=self._steady)
         self._progress.append((time.monotonic(), 0))
@@ -182,7 +182,7 @@ class SimNode(ShellNode):
         if self._waiting_since_ns is None:
             self._waiting_since_ns = now_ns
         elif now_ns - self._waiting_since_ns > _NUDGE_NS:
-            self._clock.publish(self._clock_message)
+            self._clock_publisher.publish(self._clock_message)
             self._waiting_since_ns = now_ns
 
     def _tick(self) -> None:
@@ -192,7 +192,7 @@ class SimNode(ShellNode):
         stamp_ns = self._epoch_ns + self._world.time_ns
         if not self._real_time and ticks % _TICKS_PER_CLOCK == 0:
             self._clock_message.clock = conversions.stamp_from_ns(stamp_ns)
-            self._clock.publish(self._clock_message)
+            self._clock_publisher.publish(self._clock_message)
         self._driver.publish(stamp_ns)
         # Right on average also for rates that do not divide the ticks', like 30 Hz.
         if int(ticks * self._states_per_tick) > int((ticks - 1) * self._states_per_tick):
@@ -208,10 +208,10 @@ class SimNode(ShellNode):
         self._progress.append((time.monotonic(), self._pacer.ticks))
         (start_s, start_ticks), (end_s, end_ticks) = self._progress
         pace = (end_ticks - start_ticks) * CONTROL_PERIOD_NS * 1e-9 / (end_s - start_s)
-        if pace < 0.95 * self._parameters.speed:
+        if pace < 0.95 * self._given.speed:
             self.get_logger().warning(
                 f"simulated time ran at {pace:.2f} times real time in the last minute, not "
-                f"{self._parameters.speed:g}: this machine is busy, or choose a lower speed"
+                f"{self._given.speed:g}: this machine is busy, or choose a lower speed"
             )
 
     # --- faults ---

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 
 from vla_ros.nodes.lifetime import ShellNode
@@ -32,7 +32,9 @@ class Schedule:
 
 
 def tick_every(node: ShellNode, period_s: float, callback: Callable[[], None]) -> object:
-    """Call `callback` every `period_s` of the node's time; return what must be kept alive.
+    """Call `callback` every `period_s`, of simulated time where there is one, else of steady time.
+
+    Returns what must be kept alive.
 
     It ends when the node is cleaned up.
 
@@ -41,7 +43,8 @@ def tick_every(node: ShellNode, period_s: float, callback: Callable[[], None]) -
     clock, and then everything that waits for its answer stands still.
     """
     if not node.get_parameter("use_sim_time").value:
-        return node.create_timer(period_s, callback)
+        # Not the system's clock: set back, it would silence its timers for as long.
+        return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
     schedule = Schedule(round(period_s * 1e9))
     clock = node.get_clock()
     guarded = node.guarded(callback)
