@@ -186,6 +186,37 @@ def test_the_command_repairs_the_sessions_of_a_folder(torn, tmp_path):
     assert len(read(tmp_path / "night" / "play-1")) == 12
 
 
+def test_a_power_cut_between_the_last_two_steps_loses_neither_copy_nor_original(
+    torn, tmp_path, monkeypatch
+):
+    part = copy_of(torn, tmp_path)
+    file = part / "play-1" / "play-1.mcap"
+    damaged = bytearray(file.read_bytes())
+    damaged[torn.ends[0] + 120] ^= 0xFF
+    file.write_bytes(damaged)
+    rename = Path.rename
+
+    def cut(path, target):
+        if path == part / "play-1":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        repair(part)
+    monkeypatch.undo()
+    with pytest.raises(BagError, match="play-1 exists already"):
+        repair(part)
+    assert len(read(tmp_path / "play-1")) == 9
+    assert file.read_bytes() == damaged
+
+
+def test_a_folder_that_a_repair_took_first_is_not_recorded_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(PartFolder, "lock", lambda _: False)
+    with pytest.raises(BagError, match="was taken for a repair"):
+        PartFolder.create(tmp_path, "a")
+
+
 def test_a_folder_is_created_once_and_its_lock_is_held(tmp_path):
     part = PartFolder.create(tmp_path, "a")
     assert not PartFolder(part.path).lock()

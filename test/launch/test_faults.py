@@ -185,12 +185,12 @@ def wire(module_graph, play):
 @pytest.mark.parametrize(
     "fault",
     [
-        "read_minus_pi@1.5",
-        "read_nan@1.5",
-        "frozen_joints@1.5",
-        "frozen_joints@1.5:silent",
-        "delay@1.5:0.5",
-        "clock_jump@1.5:-5",
+        "read_minus_pi@2.5",
+        "read_nan@2.5",
+        "frozen_joints@2.5",
+        "frozen_joints@2.5:silent",
+        "delay@2.5:0.5",
+        "clock_jump@2.5:-5",
     ],
 )
 def test_the_arm_holds_while_its_joint_states_are_bad_and_plays_on_after(wire, fault):

@@ -48,12 +48,17 @@ class PartFolder:
                 )
         try:
             part.path.mkdir(parents=True)
-            part.lock()
+            locked = part.lock()
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            locked = error.errno in _NO_LOCKS
+            if not locked:
                 raise BagError(
                     f"{part.path} cannot be made ({error.strerror}); choose another out"
                 ) from None
+        if not locked:
+            raise BagError(
+                f"{part.path} was taken for a repair at the moment it was made; start again"
+            )
         return part
 
     @classmethod
@@ -109,8 +114,12 @@ class PartFolder:
             return {}
         return {str(k): str(v) for k, v in facts.items()} if isinstance(facts, dict) else {}
 
-    def finish(self, bag: Path) -> Path:
+    def finish(self, bag: Path, set_aside: Path | None = None) -> Path:
         """Give the complete `bag` its final name, on the disk for good, and drop this folder.
+
+        Args:
+            bag: the finished bag.
+            set_aside: where the unfinished one goes instead of being deleted.
 
         Raises:
             OSError: the disk refused it.
@@ -120,6 +129,8 @@ class PartFolder:
         sync(bag)
         bag.rename(self.final)
         sync(self.final.parent)
+        if set_aside is not None:
+            self.bag.rename(set_aside)
         self.remove()
         return self.final
 

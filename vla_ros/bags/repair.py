@@ -121,6 +121,9 @@ def _repair(part: PartFolder) -> Repaired:
         raise BagError(
             f"{part.path} cannot be repaired: {part.final} exists already; move one of them away"
         )
+    damaged_name = part.path.with_suffix(".damaged")
+    if damaged_name.exists():
+        raise BagError(f"{part.path} cannot be repaired: {damaged_name} exists; move it away")
     files = [TornMcap(file) for file in sorted(part.bag.glob("*.mcap"))]
     copy = part.path / _COPY / part.episode_id
     shutil.rmtree(copy.parent, ignore_errors=True)
@@ -143,13 +146,8 @@ def _repair(part: PartFolder) -> Repaired:
         raise
     dropped = sum(0 if f.complete else f.size_bytes - f.sound_bytes for f in files)
     damaged = sum(f.damaged_chunks for f in files)
-    original = None
-    if damaged or dropped > _LARGEST_TAIL_BYTES:
-        original = part.path.with_suffix(".damaged")
-        if original.exists():
-            raise BagError(f"{part.path} cannot be repaired: {original} exists; move it away")
-        part.bag.rename(original)
-    part.finish(copy)
+    original = damaged_name if damaged or dropped > _LARGEST_TAIL_BYTES else None
+    part.finish(copy, original)
     return Repaired(part.final, messages, dropped, damaged, original)
 
 

@@ -6,7 +6,6 @@ arrived after the start event, never from a guess about discovery. When one of t
 the bag ends there, which the other node sees as a "saved" that it did not ask for.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -83,7 +82,6 @@ class RecorderNode(ShellNode):
         self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _repair(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         repair_below([Path(self._given.out).expanduser()], self.get_logger().warning)
 
     def activate(self) -> None:
