@@ -54,6 +54,7 @@ class Night:
     memory: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     bags: set[Path] = field(default_factory=set)
     unreadable: dict[str, str] = field(default_factory=dict)
+    leftovers: list[str] = field(default_factory=list)
     recorded_s: float = 0.0
     counts: Counter = field(default_factory=Counter)
     losses: list[str] = field(default_factory=list)
@@ -70,6 +71,9 @@ class Night:
 
     def read_new_bags(self, session: Path) -> None:
         """Read every message of the bags that were finished since the last call."""
+        self.leftovers = sorted(
+            path.name for path in session.glob("*") if path.suffix in (".part", ".damaged")
+        )
         for metadata in sorted(session.glob("*/metadata.yaml")):
             bag = metadata.parent
             if bag in self.bags or bag.name.endswith(".part"):
@@ -93,7 +97,7 @@ class Night:
             name = topic["topic_metadata"]["name"]
             if found[name] != topic["message_count"]:
                 raise ValueError(f"{found[name]} of {topic['message_count']} messages of {name}")
-        for name, counts in json.loads(facts["custom_data"]["topics"]).items():
+        for name, counts in json.loads(facts["custom_data"].get("topics", "{}")).items():
             # What came before the bag was opened, the start event for one, is written on top.
             if found[name] < counts["received"]:
                 raise ValueError(f"{found[name]} of {counts['received']} received on {name}")
@@ -118,6 +122,11 @@ class Night:
             Row("bags", "", len(self.bags)),
             Row("messages", "", self.messages),
             _goal("bags that cannot be read in full", "", len(self.unreadable), 0),
+            *(
+                [_goal("bags left unfinished or damaged", "", len(self.leftovers), 0)]
+                if ended
+                else []
+            ),
             _goal("messages lost on the way to the recorder", "", self.counts["lost"], 0),
             _goal("messages missing by gaps between stamps", "", self.counts["missing"], 0),
             _goal("messages out of order", "", self.counts["out_of_order"], 0),

@@ -11,7 +11,7 @@ the guard. The numbers are those of one seed and repeat.
 """
 
 import argparse
-import resource
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Generator
@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench._commander import PERIOD_S, Commander
+from bench._process import memory_mb as memory_of
 from bench._report import Row, publish
 from bench.play import Contacts
 from vla_ros.core.command_loop import CommandLoop
@@ -214,7 +215,7 @@ def main() -> None:
     minutes = max(1, round(simulated_s / 60.0))
     for _ in tqdm(range(minutes), desc="soak", unit="simulated min"):
         soak.run(simulated_s / minutes)
-        memory_mb.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0)
+        memory_mb.append(memory_of(os.getpid())["rss"])
     soak.finish()
     pace = simulated_s / (time.process_time() - cpu_s)
     rows = _rows(soak, simulated_s, pace, memory_mb)

@@ -66,6 +66,20 @@ def test_jitter_below_half_a_period_is_no_gap():
     assert heard(stamps).missing == 0
 
 
+@pytest.mark.parametrize("count", [20, 200])
+def test_two_messages_that_changed_places_are_out_of_order_and_none_is_missing(count):
+    """Before and after the period is known."""
+    order = list(range(count))
+    order[-5], order[-4] = order[-4], order[-5]
+    counts = heard([i * PERIOD for i in order])
+    assert (counts.out_of_order, counts.missing) == (1, 0)
+
+
+def test_a_late_message_fills_its_own_place_only():
+    counts = heard([*(i * PERIOD for i in range(100)), 103 * PERIOD, 101 * PERIOD, 104 * PERIOD])
+    assert (counts.out_of_order, counts.missing) == (1, 2)
+
+
 def test_a_clock_set_back_is_one_message_out_of_order():
     counts = heard([*range(S, 2 * S, PERIOD), *range(0, S // 2, PERIOD)])
     assert counts.out_of_order == 1

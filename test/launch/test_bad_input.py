@@ -99,5 +99,6 @@ def test_a_disk_that_is_full_ends_play_with_a_sentence(graph):
     assert code != 0
     assert f"recording to {out}/s/play-00000.part failed (File too large)" in output
     assert "Traceback" not in output
+    assert "explorer: 0 segments" in output, "the explorer had no time to park"
     assert (out / "s" / "play-00000.part" / "play-00000" / "play-00000.mcap").exists()
     assert graph.survivors() == []

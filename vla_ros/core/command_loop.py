@@ -133,10 +133,14 @@ class CommandLoop:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the command is not for the driver: the arm is limp, or rests long unseen."""
+        """Whether the command is not for the driver, because the arm rests long unseen.
+
+        A limp arm's is: its servos keep their last goal, and may leap to it when their torque
+        comes back (as in github.com/pollen-robotics/reachy_mini/issues/1136).
+        """
         unseen = self.verdict.cause == "stale" and abs(self.age_s) > _BLIND_S
         # The way to rest is sent in any case: without it the servos stop at once.
-        return self.is_limp or (unseen and self.at_rest)
+        return unseen and (self.at_rest or self.is_limp)
 
     def freshness(self, seen: Seen) -> Verdict:
         """Return whether the arm is seen well enough to begin; "go" if so."""

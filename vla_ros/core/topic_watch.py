@@ -37,7 +37,8 @@ class TopicCounts:
         missing: messages that gaps between the stamps of a periodic topic stand for; not published
             or lost, which cannot be told apart.
         late: messages that arrived more than the bound after their stamp.
-        out_of_order: messages with a stamp before that of the message before.
+        out_of_order: messages with a stamp before that of the message before; the gap that such a
+            one fills counts as no missing message.
         duplicates: messages with the stamp of the message before.
         period_s: median time between two messages, None where it is not steady or not known.
         longest_gap_s: longest time between two messages, by stamps where there are any.
@@ -66,6 +67,7 @@ class TopicWatch:
     def __init__(self, periodic: bool, late_s: float):
         self._periodic = periodic
         self._late_ns = round(late_s * NS_PER_S)
+        self._before_ns: int | None = None
         self._last_ns: int | None = None
         self._intervals: list[int] = []
         self._period_ns: int | None = None
@@ -88,7 +90,14 @@ class TopicWatch:
             if self._longest_delay_ns is None or delay_ns > self._longest_delay_ns:
                 self._longest_delay_ns = delay_ns
             self._late += delay_ns > self._late_ns
-        last_ns, self._last_ns = self._last_ns, at_ns
+        before_ns, last_ns = self._before_ns, self._last_ns
+        if stamp_ns is not None and before_ns is not None and before_ns < at_ns < last_ns:
+            # The last two changed places: the gap between them is filled.
+            self._out_of_order += 1
+            self._fill_gap(last_ns - before_ns, (at_ns - before_ns, last_ns - at_ns))
+            self._before_ns = at_ns
+            return
+        self._before_ns, self._last_ns = last_ns, at_ns
         if last_ns is None:
             return
         interval_ns = at_ns - last_ns
@@ -118,6 +127,14 @@ class TopicWatch:
             self._longest_gap_ns / NS_PER_S,
             None if delay_ns is None else delay_ns / NS_PER_S,
         )
+
+    def _fill_gap(self, gap_ns: int, parts_ns: tuple[int, int]) -> None:
+        if self._periodic and self._period_ns is not None:
+            self._missing -= _missed(gap_ns, self._period_ns)
+            self._missing += sum(_missed(part, self._period_ns) for part in parts_ns)
+        elif self._periodic and gap_ns in self._intervals:
+            self._intervals.remove(gap_ns)
+            self._intervals += parts_ns
 
     def _count_missing(self, interval_ns: int) -> None:
         if self._period_ns is not None:

@@ -157,8 +157,8 @@ class ArmClient:
     def set_torque(self, enable: bool) -> None:
         """Switch the torque of arm and gripper; without it a person moves both.
 
-        Nothing is sent to a limp arm. The person's hand is the command then, so the measured pose
-        is what `/vla/commanded` says.
+        The person's hand is the command then: the measured pose is what the driver is sent, so that
+        the arm stays there when the torque is back, and what `/vla/commanded` says.
         """
 
         def resume() -> None:
@@ -197,6 +197,7 @@ class ArmClient:
                 lambda: self.measured is not None,
                 self._on_prepared,
                 self._stream.rivals,
+                self._aim_where_it_is,
             )
 
     def shutdown(self, then: Callable[[], None] = lambda: None) -> None:
@@ -227,6 +228,14 @@ class ArmClient:
         self._setup = None
         self._registers = registers
         self._begins_by_s = time.monotonic() + self._wait_s
+
+    def _aim_where_it_is(self) -> None:
+        """Set the goal of a limp arm's servos to its pose; DriverError where it is stopped."""
+        if self.stopped:
+            raise DriverError(
+                f"the arm is without torque and stopped ({self._loop.stop_reason}): reset it first"
+            )
+        self._stream.send(*self.measured)
 
     # --- the stream ---
 

@@ -8,6 +8,7 @@ rest first, and the running episode is ended.
 """
 
 import json
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ _MISSION_PERIOD_S = 0.01
 _STATUS_PERIOD_S = 1.0
 # The slowest move of the wx250s, pi rad at the guard's speed, takes a few seconds.
 _MOVE_LIMIT_S = 30.0
+# How long the arm may take to sink into its cradle before its torque goes [s], and the driver to
+# answer that [s, wall].
+_SINK_S, _ANSWER_S = 1.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class CommanderParameters:
     recorder_wait_s: float = parameter(
         30.0, "How long the recorder may take to appear or answer (wall time).", "s", 0.1, 3600.0
     )
-    park: bool = parameter(True, "Whether to go to the sleep pose at the end.")
+    park: bool = parameter(True, "Whether to end in the sleep pose, without torque.")
 
 
 class CommanderNode(ShellNode):
@@ -98,12 +102,17 @@ class CommanderNode(ShellNode):
         self._come_to_rest("deactivated", lambda: None)
 
     def cleanup(self) -> None:
-        """Refuse while the arm still comes to rest.
+        """Refuse while the arm still comes to rest, or is stopped: only a reset clears that.
 
         Raises:
-            EpisodeError: it does.
+            EpisodeError: it does, or is.
         """
         self._require_rest("clean up")
+        if self.arm is not None and self.arm.stopped:
+            raise EpisodeError(
+                f"node {self.get_name()} cannot clean up while its arm is stopped: call "
+                f"{qos.RESET_STOP_SERVICE} first"
+            )
 
     def stop(self) -> None:
         """Leave the mission: brake, end the running episode, then end the node."""
@@ -171,7 +180,8 @@ class CommanderNode(ShellNode):
             yield
 
     def until_free(self) -> Steps:
-        """Wait while the arm is stopped: only a person's reset ends that."""
+        """Ask the servos how they are, and wait while the arm is stopped until a person's reset."""
+        self.arm.check_hardware()
         while self.arm.stopped:
             self.phase = f"stopped: {self.arm.blocked_reason}"
             yield
@@ -185,12 +195,34 @@ class CommanderNode(ShellNode):
             yield
 
     def park_arm(self) -> Steps:
-        """Go to the sleep pose by way of the ready pose, if asked to."""
+        """Go to the sleep pose by way of the ready pose and let the torque go, if asked to."""
         if self.parameters.park:
             self.phase = "parking"
             opening = self.arm.commanded[1]
             yield from self.go_to(arm.READY_RAD, opening)
             yield from self.go_to(arm.SLEEP_RAD, opening)
+            yield from self.release_arm()
+
+    def release_arm(self) -> Steps:
+        """Let the torque go in the sleep pose; return whether it went.
+
+        Servos that went on pushing into the cradle would grow warm.
+        """
+        yield from self.wait(_SINK_S)
+        answered: list[bool] = []
+        try:
+            self.arm.release(lambda: answered.append(True))
+        except SafetyError as error:
+            self.get_logger().warning(str(error))
+            return False
+        deadline_s = time.monotonic() + _ANSWER_S
+        while not answered and time.monotonic() < deadline_s:
+            yield
+        if not answered:
+            self.get_logger().warning(
+                f"the arm driver did not say within {_ANSWER_S:g} s that the torque is off"
+            )
+        return True
 
     @property
     def scene_can_reset(self) -> bool:

@@ -73,6 +73,7 @@ class DriverSetup:
         ready: called once, when commands may be sent, with the registers that were written: those
             of `write_registers`, which a servo forgets when it is rebooted.
         rivals: returns one sentence when other nodes command the arm, else nothing.
+        aim: called before the torque of an arm without it is switched on; makes its goal its pose.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class DriverSetup:
         has_joint_states: Callable[[], bool],
         ready: Callable[[list[Register]], None],
         rivals: Callable[[], str],
+        aim: Callable[[], None],
     ):
         self._node = node
         self._name = robot_name
@@ -90,6 +92,7 @@ class DriverSetup:
         self._has_joint_states = has_joint_states
         self._ready = ready
         self._rivals = rivals
+        self._aim = aim
         self._cancelled = False
         self._deadline: float | None = None
         prefix = f"/{robot_name}"
@@ -192,9 +195,36 @@ class DriverSetup:
         registers = [("single", "gripper", gripper_register, gripper_value)]
         registers += [("group", "arm", register, value) for register, value in _PROFILE]
 
+        self._written = registers
+
         def written() -> None:
             if not self._cancelled:
-                self._end()
-                self._ready(registers)
+                self._read_torque(self._check_torque)
 
         write_registers(self._node, self._registers, registers, written)
+
+    def _read_torque(self, then: Callable) -> None:
+        request = RegisterValues.Request(cmd_type="group", name="arm", reg="Torque_Enable")
+        self._call(self._read, request, then)
+
+    def _check_torque(self, torque: RegisterValues.Response) -> None:
+        if 0 not in list(torque.values):
+            self._finish()
+            return
+        self._node.get_logger().warning(
+            "the arm is without torque, as after a rest: it is switched on where the arm is"
+        )
+        self._aim()
+        # One more answer, so that the driver has taken the goal before the torque comes.
+        self._read_torque(lambda _: self._enable("group", "arm", self._enable_gripper))
+
+    def _enable_gripper(self, _: TorqueEnable.Response) -> None:
+        self._enable("single", "gripper", lambda _: self._finish())
+
+    def _enable(self, cmd_type: str, name: str, then: Callable) -> None:
+        request = TorqueEnable.Request(cmd_type=cmd_type, name=name, enable=True)
+        self._call(self._torque, request, then)
+
+    def _finish(self) -> None:
+        self._end()
+        self._ready(self._written)

@@ -107,9 +107,10 @@ class Episodes:
             return
         self._require_recorder()
         said, running = self._state, self._current.episode_id
-        if said.episode_id == running and said.state in _OVER:
+        if said.episode_id != running or said.state != "recording":
+            # Cut by the recorder, or forgotten by one that was started anew.
             self._current = None
-            if said.path:
+            if said.episode_id == running and said.path:
                 self.paths.append(said.path)
             detail = said.detail or "see its log"
             raise RecordingCutError(f"the recorder ended {running} ({said.state}): {detail}")

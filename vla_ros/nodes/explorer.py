@@ -30,8 +30,6 @@ from vla_ros.nodes.rest_camera import RestCamera
 
 _LINE_PERIOD_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
-# How long the arm may take to sink into its cradle before its torque goes [s].
-_SINK_S = 1.0
 
 
 class ExplorerNode(CommanderNode):
@@ -175,15 +173,8 @@ class ExplorerNode(CommanderNode):
         self.phase = "lying down to rest the motors"
         yield from self.go_to(arm.READY_RAD, self.arm.commanded[1])
         yield from self.go_to(arm.SLEEP_RAD, self.arm.commanded[1])
-        yield from self.wait(_SINK_S)
-        released = True
-        try:
-            # Answered or not: from here on the arm counts as limp.
-            self.arm.release(lambda: None)
-        except SafetyError as error:
-            released = False
-            # It rests all the same, only warmer.
-            self.get_logger().warning(str(error))
+        # Refused, it rests all the same, only warmer.
+        released = yield from self.release_arm()
         self.phase = f"resting the motors for {self.parameters.rest_min:g} min"
         yield from self.wait(60.0 * self.parameters.rest_min)
         if released:

@@ -15,6 +15,7 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     Shutdown,
+    TimerAction,
 )
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -25,6 +26,9 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "vla_ros"
 ROBOT_MODELS = ["wx250s"]
+# How long a launch outlives these nodes [s]. Without a recorder play parks at once; without a
+# camera it tries again for the ten minutes of explorer_node's give_up_after_min.
+_LET_PARK_S = {"recorder": 60.0, "camera": 900.0}
 
 
 class LaunchError(Exception):
@@ -142,7 +146,7 @@ def required_node(name: str, parameters: dict, **options: object) -> OpaqueFunct
             name=name,
             parameters=[path, text_file(name, texts), others],
             output="screen",
-            on_exit=end_launch,
+            on_exit=end_launch_later if name in _LET_PARK_S else end_launch,
         )
         return [node]
 
@@ -196,6 +200,16 @@ def end_launch(event, context) -> list:
     if event.returncode != 0:
         raise LaunchError(f"{event.process_name} ended with exit code {event.returncode}")
     return [Shutdown(reason=f"{event.process_name} is done")]
+
+
+def end_launch_later(event, context) -> list:
+    """Leave the node that moves the arm the time to notice, to park it, and to end the launch.
+
+    Ended at once with the rest, it could only brake, and the arm would stand there all night.
+    """
+    period_s = next(s for name, s in _LET_PARK_S.items() if event.process_name.startswith(name))
+    end = OpaqueFunction(function=lambda context: end_launch(event, context))
+    return [TimerAction(period=period_s, actions=[end])]
 
 
 def included(name: str) -> IncludeLaunchDescription:

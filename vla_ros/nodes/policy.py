@@ -165,11 +165,11 @@ class PolicyNode(CommanderNode):
         else:
             self._inference = self._worker.submit(self._infer, jpeg, self._task)
 
-    def _infer(self, jpeg: bytes, task: str) -> tuple[np.ndarray, float]:
-        """Return (action (7,), duration [ms]); runs in the worker's thread."""
+    def _infer(self, jpeg: bytes, task: str) -> tuple[np.ndarray, float, int]:
+        """Return (action (7,), duration [ms], when it was there [ns]); in the worker's thread."""
         start_s = time.perf_counter()
         action = self._runner.act(conversions.rgb_from_jpeg(jpeg), task)
-        return action, 1e3 * (time.perf_counter() - start_s)
+        return action, 1e3 * (time.perf_counter() - start_s), self.now_ns
 
     def on_tick(self) -> None:
         """Take over an action that is ready."""
@@ -177,7 +177,10 @@ class PolicyNode(CommanderNode):
             return
         done, self._inference = self._inference, None
         try:
-            action, duration_ms = done.result()
+            action, duration_ms, done_ns = done.result()
+            if self.now_ns - done_ns > NS_PER_S / self._runner.contract.rate_hz:
+                # The arm was held since; what the picture showed is over.
+                raise StaleDataError("an action waited while the arm was held, and is dropped")
             q_now, _ = self.arm.commanded
             T_target, opening = apply_ee_delta(kinematics.forward(q_now), action)
             # A network aims a little too low as often as too high; that is no reason to stop.
