@@ -140,8 +140,13 @@ class CommanderNode(ShellNode):
 
     @property
     def now_ns(self) -> int:
-        """The node's time [ns]: simulated where there is a simulated clock."""
-        return self.get_clock().now().nanoseconds
+        """Time for durations [ns]: simulated where there is a simulated clock, else steady.
+
+        No stamp: a system clock that is set back would make a second last an hour.
+        """
+        if self.get_parameter("use_sim_time").value:
+            return self.get_clock().now().nanoseconds
+        return time.monotonic_ns()
 
     def until_active(self) -> Steps:
         """Wait for the arm; the arm client bounds this."""

@@ -156,7 +156,7 @@ class PolicyNode(CommanderNode):
         if not self.acting:
             return
         try:
-            _, jpeg = self._images.sample(self.now_ns)
+            _, jpeg = self._images.sample(self.get_clock().now().nanoseconds)
         except StaleDataError as error:
             self._hold(str(error))
             return

@@ -81,10 +81,10 @@ class SimNode(ShellNode):
         )
         faults = [fault for text in parameters.faults if text for fault in parse_faults(text)]
         self._injector = Injector(self._world, FaultSchedule(faults), parameters.seed)
-        self._driver = DriverEndpoints(self, parameters.robot_name, self._injector)
+        self._real_time = parameters.speed == 1.0
+        self._driver = DriverEndpoints(self, parameters.robot_name, self._injector, self._real_time)
         self._scene = SceneTopics(self, self._world, parameters.seed)
         self._states_per_tick = min(1.0, parameters.state_rate_hz * CONTROL_PERIOD_NS * 1e-9)
-        self._real_time = parameters.speed == 1.0
         self._epoch_ns = 0
         self._pacer = Pacer(CONTROL_PERIOD_NS, parameters.speed)
         self._followers: dict[str, Follower] = {}

@@ -18,16 +18,18 @@ class DriverEndpoints:
         node: the node to live in.
         robot_name: the driver's namespace.
         injector: the arm.
+        real_time: whether time runs at the wall's pace; faster, more than xs_sdk's 10 joint states
+            wait for a reader that is held up for as long.
     """
 
-    def __init__(self, node: ShellNode, robot_name: str, injector: Injector):
+    def __init__(self, node: ShellNode, robot_name: str, injector: Injector, real_time: bool):
         self._node = node
         self._prefix = f"/{robot_name}"
         self._injector = injector
         self._driver = injector.world.driver
         self.joint_states_topic = f"{self._prefix}/joint_states"
         self._joint_states = node.create_publisher(
-            JointState, self.joint_states_topic, qos.JOINT_STATES
+            JointState, self.joint_states_topic, qos.JOINT_STATES if real_time else qos.RECORD
         )
         # One message for all ticks: only its numbers change.
         self._message = conversions.joint_state_to_msg(0, *injector.world.joint_state())
