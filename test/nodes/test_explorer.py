@@ -88,7 +88,7 @@ def stage(ros, make_driver, monkeypatch):
 
 
 def test_a_cut_recording_is_tried_again_until_it_works(stage):
-    scene = stage(segments=1, segment_s=1.0)
+    scene = stage(segments=1, segment_s=3.0)
     scene.recorder.refuses = ("play-00001",)
     scene.until(scene.is_playing)
     scene.recorder.say("play-00000", "saved", path="/bags/s/play-00000", detail="no images")
@@ -122,7 +122,7 @@ def test_a_recorder_that_is_gone_ends_play_with_the_arm_at_rest(stage):
 
 
 def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
-    scene = stage(segments=2, segment_s=1.0)
+    scene = stage(segments=2, segment_s=3.0)
     scene.until(scene.is_playing)
     asked = scene.driver.create_client(Trigger, qos.STOP_SERVICE)
     reset = scene.driver.create_client(Trigger, qos.RESET_STOP_SERVICE)
