@@ -91,7 +91,9 @@ class TopicWatch:
                 self._longest_delay_ns = delay_ns
             self._late += delay_ns > self._late_ns
         before_ns, last_ns = self._before_ns, self._last_ns
-        if stamp_ns is not None and before_ns is not None and before_ns < at_ns < last_ns:
+        if stamp_ns is None or last_ns is None or before_ns is None:
+            pass
+        elif before_ns < at_ns < last_ns:
             # The last two changed places: the gap between them is filled.
             self._out_of_order += 1
             self._fill_gap(last_ns - before_ns, (at_ns - before_ns, last_ns - at_ns))
