@@ -12,6 +12,7 @@ Bounds and voxel edge are play's parameters. `--set` changes one, for instance
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,7 +25,6 @@ from vla_ros.core.errors import BagError, SafetyError, VlaError
 from vla_ros.core.play_parameters import ExplorationParameters
 from vla_ros.core.play_region import height_m, tilt_rad
 from vla_ros.core.pose_library import PoseLibrary, from_teleoperation, inside
-from vla_ros.core.safety import JointStateFilter, wx250s_limits
 
 # What decides whether a pose is in the library.
 BOUNDS = (
@@ -101,25 +101,20 @@ def read_poses(
     """Return tool poses (N, 4, 4) [m] of the bags' joint states, counts, and bags left out."""
     poses: list[np.ndarray] = []
     counts, left_out = Counts(), []
+    refused: Counter = Counter()
     for path in bags:
-        # Each bag has its own time; a filter's last joint state belongs to the bag before.
-        joint_filter = JointStateFilter(wx250s_limits())
         last: np.ndarray | None = None
         try:
             with Bag(path, robot_name) as bag:
                 bag.require_topics(bag.joint_topic)
-                for stamp_ns, names, position in bag.joint_states():
-                    counts.read += 1
-                    try:
-                        q, _ = joint_filter.accept(stamp_ns, names, position)
-                    except SafetyError:
-                        continue
+                for _, (q, _) in bag.believed_joints(refused):
                     counts.believed += 1
                     if last is None or np.abs(q - last).max() >= _SAME_RAD:
                         last = q
                         poses.append(kinematics.forward(q))
         except BagError as error:
             left_out.append(str(error))
+    counts.read = counts.believed + refused.total()
     counts.different = len(poses)
     return np.array(poses).reshape(-1, 4, 4), counts, left_out
 
