@@ -175,9 +175,7 @@ class Commander:
             yield
 
     def _held_up_m(self) -> float:
-        poses = np.stack([self._pose[0], self.loop.commanded[0]])
-        tool_m, _ = kinematics.tool_and_link_points(poses)
-        return float(tool_m[0, 2] - tool_m[1, 2])
+        return kinematics.held_up_m(self._pose[0], self.loop.commanded[0])
 
     def _check_servos(self) -> None:
         statuses = self._world.driver.get_register("group", "all", "Hardware_Error_Status")

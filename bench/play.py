@@ -137,9 +137,7 @@ class Arm:
 
     def held_up_m(self) -> float:
         """Return how far the measured tool is above the commanded one [m]."""
-        measured = self.world.joint_state()[1][:6]
-        tool_m, _ = kinematics.tool_and_link_points(np.stack([measured, self._guard.commanded[0]]))
-        return float(tool_m[0, 2] - tool_m[1, 2])
+        return kinematics.held_up_m(self.world.joint_state()[1][:6], self._guard.commanded[0])
 
     def command(self, T_base_tool: np.ndarray, opening: float) -> None:
         """Send one guarded command towards the tool pose (4, 4) and opening."""

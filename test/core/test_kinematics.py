@@ -141,3 +141,11 @@ def test_many_poses_at_a_time_equal_one_at_a_time(path):
         np.testing.assert_allclose(tool[i], T[:3, 3], atol=1e-12)
         np.testing.assert_allclose(points[i], kinematics.link_points(q), atol=1e-12)
         np.testing.assert_allclose(points[i, 3:], kinematics.gripper_points(T), atol=1e-12)
+
+
+def test_a_tool_is_held_up_by_how_much_higher_it_stands_than_commanded():
+    # All zero, the tool stands 0.36065 m high.
+    raised = np.array([0.0, -0.1, 0.0, 0.0, 0.0, 0.0])
+    rise_m = kinematics.forward(raised)[2, 3] - 0.36065
+    assert kinematics.held_up_m(raised, np.zeros(6)) == pytest.approx(rise_m, abs=1e-6)
+    assert rise_m > 0.03

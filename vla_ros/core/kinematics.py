@@ -182,3 +182,8 @@ def tool_and_link_points(q_n6: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tool = origin + rotation @ arm.TOOL_OFFSET_M
     points.append(tool[:, None] + GRIPPER_POINTS_M @ rotation.transpose(0, 2, 1))
     return tool, np.concatenate(points, axis=1)
+
+
+def held_up_m(q_measured: np.ndarray, q_commanded: np.ndarray) -> float:
+    """Return how far the tool of joints (6,) [rad] is above where it was commanded to be [m]."""
+    return float(forward(q_measured)[2, 3] - forward(q_commanded)[2, 3])

@@ -95,9 +95,7 @@ class Player:
             self._table.look(self._motion.phase == "rest", self._arm.measured[0])
 
     def _held_up_m(self) -> float:
-        """Return how far the tool is above where it was commanded to be [m]."""
-        measured, commanded = self._arm.measured[0], self._arm.commanded[0]
-        return float(kinematics.forward(measured)[2, 3] - kinematics.forward(commanded)[2, 3])
+        return kinematics.held_up_m(self._arm.measured[0], self._arm.commanded[0])
 
     def _note_block(self) -> None:
         """Count what held the arm up, where something was in its way."""
