@@ -71,7 +71,7 @@ def test_mismatch_names_every_difference_and_the_place():
     with pytest.raises(ContractError, match=r"contract of demo/ckpt does not match") as caught:
         ours.require_match(theirs, "demo/ckpt")
     message = str(caught.value)
-    assert "camera: front here, side there" in message
+    assert "cameras: ('front',) here, ('side',) there" in message
     assert "(128, 128, 3)" in message
     assert "(96, 96, 3)" in message
     assert "rate_hz" not in message
@@ -95,3 +95,11 @@ def test_unknown_arm_and_action_space_are_refused_with_the_known_ones():
         replace(tap_contract(), robot_model="vx300s")
     with pytest.raises(ContractError, match=r"action_space 'joint' is unknown; known: ee_delta"):
         replace(tap_contract(), action_space="joint")
+
+
+def test_cameras_are_different_names_and_the_first_is_the_main_one():
+    contract = tap_contract(("front", "wrist"))
+    assert (contract.camera, contract.cameras) == ("front", ("front", "wrist"))
+    for cameras in ((), ("front", "front")):
+        with pytest.raises(ContractError, match="one or more different names"):
+            tap_contract(cameras)

@@ -80,8 +80,8 @@ class Contract:
         name: the method that the contract serves.
         robot_model: Interbotix model name.
         rate_hz: rate of observations and actions.
-        camera: name of the camera whose images are seen.
-        image: uint8 RGB field (H, W, 3).
+        cameras: names of the cameras whose images are seen, the third-person one first.
+        image: uint8 RGB field (H, W, 3) of each camera.
         state: 6 arm joints [rad] and the gripper's opening [0 closed, 1 open].
         action_space: "ee_delta": see `core.actions`.
         action: the action's field.
@@ -90,13 +90,16 @@ class Contract:
     name: str
     robot_model: str
     rate_hz: float
-    camera: str
+    cameras: tuple[str, ...]
     image: Field
     state: Field
     action_space: str
     action: Field
 
     def __post_init__(self):
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        if not self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ContractError(f"cameras must be one or more different names, got {self.cameras}")
         if self.robot_model not in arm.ROBOT_MODELS:
             raise ContractError(
                 f"robot_model {self.robot_model!r} is unknown; known: {', '.join(arm.ROBOT_MODELS)}"
@@ -105,6 +108,11 @@ class Contract:
             raise ContractError(
                 f"action_space {self.action_space!r} is unknown; known: {', '.join(ACTION_SPACES)}"
             )
+
+    @property
+    def camera(self) -> str:
+        """The first camera: the only one that TAP sees."""
+        return self.cameras[0]
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
@@ -150,11 +158,13 @@ def _float32_inside(value: float) -> float:
     return float(single if abs(single) <= abs(value) else np.nextafter(single, np.float32(0)))
 
 
-def tap_contract(camera: str = "front", image_size: int = 128, rate_hz: float = 5.0) -> Contract:
-    """Return TAP's contract: one third-person RGB image, 7-D end-effector delta at 5 Hz.
+def tap_contract(
+    camera: str | tuple[str, ...] = "front", image_size: int = 128, rate_hz: float = 5.0
+) -> Contract:
+    """Return TAP's contract: third-person RGB, 7-D end-effector delta at 5 Hz.
 
-    State is recorded but never fed to TAP (methods: A.2.5). `image_size` is the side of the
-    square image [px] in the dataset.
+    TAP sees the first of several cameras. State is recorded but never fed to TAP (methods: A.2.5).
+    `image_size` is the side of the square image [px] in the dataset.
     """
     # Measured joints may stand a servo count beyond their limit; 0.05 rad is 33 counts.
     margin_rad, margin_opening = 0.05, 0.2
@@ -165,7 +175,7 @@ def tap_contract(camera: str = "front", image_size: int = 128, rate_hz: float = 
         name="tap",
         robot_model="wx250s",
         rate_hz=float(rate_hz),
-        camera=camera,
+        cameras=(camera,) if isinstance(camera, str) else camera,
         image=Field("observation.image", (image_size, image_size, 3), "uint8", "RGB", 0, 255),
         state=Field(
             "observation.state",
