@@ -56,7 +56,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's settings."""
     facts = {item.name: item for item in fields(ExplorationParameters)}
     rows = (
-        f"  {name:15} {facts[name].metadata['meaning']}: {facts[name].default} "
+        f"  {name:15} {facts[name].metadata['description']}: {facts[name].default} "
         f"{facts[name].metadata['unit']}, from {facts[name].metadata['low']} to "
         f"{facts[name].metadata['high']}"
         for name in BOUNDS

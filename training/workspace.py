@@ -198,7 +198,7 @@ def as_yaml(parameters: ExplorationParameters, box: dict, facts: str) -> str:
     for item in fields(ExplorationParameters):
         value = getattr(parameters, item.name)
         if item.name in _DRAWN or value != getattr(defaults, item.name):
-            note = f"[{item.metadata['unit']}] {item.metadata['meaning']}"
+            note = f"[{item.metadata['unit']}] {item.metadata['description']}"
             lines.append(f"    {item.name}: {value}  # {note}")
     for name, value in box.items():
         shown = list(value) if isinstance(value, tuple) else value

@@ -446,7 +446,7 @@ def test_every_parameter_says_unit_and_range_and_holds_it(item):
     facts = item.metadata
     assert facts["low"] <= item.default <= facts["high"]
     assert facts["unit"]
-    assert facts["meaning"]
+    assert facts["description"]
     for value in (facts["low"] - 1, facts["high"] + 1, np.nan):
         with pytest.raises(SafetyError, match=rf"{item.name} \(.*\) must be from"):
             ExplorationParameters(**{item.name: value})

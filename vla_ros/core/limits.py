@@ -1,11 +1,13 @@
 """What the arm may do: joint ranges, speeds and the space it may be in."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import SafetyError
+from vla_ros.core.thresholds import require_ranges, threshold
 
 # A measured joint may stand this far outside its limits (zero offset, or resting
 # without torque against its stop).
@@ -63,13 +65,12 @@ class SafetyLimits:
         Columns: tool below the box on x, y, z; tool above it on x, y, z; deepest link point
         under the table clearance.
         """
-        tool, points = kinematics.tool_and_link_points(q_n6)
-        low, high, depth = (
-            self.workspace_low_m - tool,
-            tool - self.workspace_high_m,
-            self.table_clearance_m - points[:, :, 2].min(axis=1, keepdims=True),
-        )
-        return np.maximum(np.concatenate([low, high, depth], axis=1), 0.0)
+        tool, lowest = kinematics.tool_and_lowest_m(q_n6)
+        excess = np.empty((7, len(q_n6)))
+        np.subtract(self.workspace_low_m[:, None], tool, out=excess[:3])
+        np.subtract(tool, self.workspace_high_m[:, None], out=excess[3:6])
+        np.subtract(self.table_clearance_m, lowest, out=excess[6])
+        return np.maximum(excess, 0.0).T
 
     def clamp_pose(self, T_base_tool: np.ndarray) -> np.ndarray:
         """Return the tool pose (4, 4) moved into the box, with the gripper above the table.
@@ -79,51 +80,74 @@ class SafetyLimits:
         pose = np.array(T_base_tool, dtype=np.float64)
         low, high = self.workspace_low_m + _CLAMP_MARGIN_M, self.workspace_high_m - _CLAMP_MARGIN_M
         pose[:3, 3] = np.clip(pose[:3, 3], low, high)
-        lowest = float(kinematics.gripper_points(pose)[:, 2].min())
+        lowest = kinematics.lowest_gripper_point_m(pose)
         pose[2, 3] += max(0.0, self.table_clearance_m + _CLAMP_MARGIN_M - lowest)
         return pose
 
 
-def wx250s_limits(
-    velocity_rad_s: float = 1.5,
-    acceleration_rad_s2: float = 4.0,
-    workspace_low_m: tuple[float, float, float] = (0.10, -0.40, 0.01),
-    workspace_high_m: tuple[float, float, float] = (0.50, 0.40, 0.50),
-    table_clearance_m: float = 0.005,
-) -> SafetyLimits:
+@dataclass(frozen=True)
+class SafetyParameters:
+    """What a person may set of the limits of a WidowX 250s on a table at z = 0.
+
+    The defaults are under half of the servos' own speed limit (pi) and under the acceleration of
+    Interbotix's MoveIt configuration (5). The arm repeats to 1 mm and is accurate to 5-8 mm.
+
+    Raises:
+        SafetyError: a value is out of its range.
+    """
+
+    velocity_rad_s: float = threshold(1.5, 0.1, 3.14, "rad/s", "largest speed of every joint")
+    acceleration_rad_s2: float = threshold(4.0, 0.5, 5.0, "rad/s^2", "same, acceleration")
+    opening_rate_s: float = threshold(2.0, 0.1, 10.0, "1/s", "largest change of the opening")
+    workspace_low_m: tuple[float, ...] = threshold(
+        (0.10, -0.40, 0.01), (-0.8, -0.8, 0.0), 0.8, "m", "low corner of the tool point's box"
+    )
+    workspace_high_m: tuple[float, ...] = threshold(
+        (0.50, 0.40, 0.50), (-0.8, -0.8, 0.0), 0.8, "m", "high corner of the tool point's box"
+    )
+    table_clearance_m: float = threshold(
+        0.005, 0.0, 0.2, "m", "least height of elbow, wrist and gripper over z = 0"
+    )
+
+    def __post_init__(self):
+        require_ranges(self)
+
+    def limits(self) -> SafetyLimits:
+        """Return the limits.
+
+        Raises:
+            SafetyError: the box is none, or leaves out the sleep pose, to which the arm must be
+                able to return.
+        """
+        limits = SafetyLimits(
+            low_rad=arm.LOWER_RAD + _POSITION_MARGIN_RAD,
+            high_rad=arm.UPPER_RAD - _POSITION_MARGIN_RAD,
+            velocity_rad_s=np.full(6, self.velocity_rad_s),
+            acceleration_rad_s2=np.full(6, self.acceleration_rad_s2),
+            opening_rate_s=self.opening_rate_s,
+            workspace_low_m=np.array(self.workspace_low_m),
+            workspace_high_m=np.array(self.workspace_high_m),
+            table_clearance_m=self.table_clearance_m,
+        )
+        if np.any(limits.excess(arm.SLEEP_RAD[None]) > 0):
+            raise SafetyError(
+                f"workspace from {self.workspace_low_m} to {self.workspace_high_m} m with "
+                f"{self.table_clearance_m} m over the table leaves out the sleep pose (tool at "
+                f"{np.round(kinematics.forward(arm.SLEEP_RAD)[:3, 3], 3).tolist()} m); widen it"
+            )
+        return limits
+
+
+def wx250s_limits(**changes: Any) -> SafetyLimits:
     """Return limits for the WidowX 250s on a table at z = 0.
 
     Args:
-        velocity_rad_s: in (0, pi]; pi is the servo's own limit, the default under half of it.
-        acceleration_rad_s2: in (0, 5]; 5 is the limit of Interbotix's MoveIt configuration.
-        workspace_low_m, workspace_high_m: box for the tool point, metres in base_link.
-        table_clearance_m: the arm repeats to 1 mm and is accurate to 5-8 mm.
+        changes: fields of `SafetyParameters` that shall not be the default.
 
     Raises:
-        SafetyError: a value is out of range, or the box leaves out the sleep pose, to which
-            the arm must be able to return.
+        SafetyError: as `SafetyParameters` and its `limits`.
     """
-    if not 0 < velocity_rad_s <= arm.VELOCITY_LIMIT_RAD_S[0]:
-        raise SafetyError(f"velocity_rad_s must be in (0, pi], got {velocity_rad_s}")
-    if not 0 < acceleration_rad_s2 <= arm.ACCELERATION_LIMIT_RAD_S2[0]:
-        raise SafetyError(f"acceleration_rad_s2 must be in (0, 5], got {acceleration_rad_s2}")
-    limits = SafetyLimits(
-        low_rad=arm.LOWER_RAD + _POSITION_MARGIN_RAD,
-        high_rad=arm.UPPER_RAD - _POSITION_MARGIN_RAD,
-        velocity_rad_s=np.full(6, velocity_rad_s),
-        acceleration_rad_s2=np.full(6, acceleration_rad_s2),
-        opening_rate_s=2.0,
-        workspace_low_m=np.array(workspace_low_m),
-        workspace_high_m=np.array(workspace_high_m),
-        table_clearance_m=table_clearance_m,
-    )
-    if np.any(limits.excess(arm.SLEEP_RAD[None]) > 0):
-        raise SafetyError(
-            f"workspace from {workspace_low_m} to {workspace_high_m} m with {table_clearance_m} m "
-            "over the table leaves out the sleep pose (tool at "
-            f"{np.round(kinematics.forward(arm.SLEEP_RAD)[:3, 3], 3).tolist()} m); widen it"
-        )
-    return limits
+    return SafetyParameters(**changes).limits()
 
 
 def finite_joints(q: np.ndarray, opening: float, what: str) -> np.ndarray:

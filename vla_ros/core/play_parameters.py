@@ -1,20 +1,15 @@
 """Every threshold of undirected play, with unit and range, and the bounds that follow from them."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from vla_ros.core.errors import SafetyError
+from vla_ros.core.thresholds import require_ranges, threshold
 
 BRAKE_S = 0.3  # a forced descent first brings the arm to rest in this time
 MIN_SEGMENT_S = 0.5  # no way is shorter in time than this
 NOISE_SPAN = 2.0  # noise is cut at this many standard deviations
-
-
-def _parameter(default: float, low: float, high: float, unit: str, meaning: str) -> Any:
-    facts = {"low": low, "high": high, "unit": unit, "meaning": meaning}
-    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
@@ -28,55 +23,49 @@ class ExplorationParameters:
         SafetyError: a value is out of its range, or two contradict each other.
     """
 
-    x_low_m: float = _parameter(0.14, 0.10, 0.5, "m", "nearest tool position in front of the base")
-    x_high_m: float = _parameter(0.36, 0.10, 0.5, "m", "furthest tool position in front")
-    y_limit_m: float = _parameter(0.30, 0.01, 0.4, "m", "largest tool position to either side")
-    radius_limit_m: float = _parameter(0.42, 0.15, 0.46, "m", "largest distance from the waist")
-    height_low_m: float = _parameter(0.01, 0.006, 0.2, "m", "least height of the finger tips")
-    height_high_m: float = _parameter(0.12, 0.02, 0.3, "m", "largest height of the finger tips")
-    tilt_limit_rad: float = _parameter(0.25, 0.0, 0.6, "rad", "largest tilt from straight down")
-    yaw_limit_rad: float = _parameter(1.3, 0.0, 1.5, "rad", "largest turn of generated poses")
-    voxel_edge_m: float = _parameter(0.05, 0.01, 0.2, "m", "edge of the library's voxels")
-    min_distance_m: float = _parameter(0.10, 0.0, 0.3, "m", "between successive waypoints")
-    waypoints_min: int = _parameter(4, 1, 1000, "1", "fewest waypoints of a trajectory")
-    waypoints_max: int = _parameter(7, 1, 1000, "1", "most waypoints of a trajectory")
-    hover_height_m: float = _parameter(0.08, 0.01, 0.3, "m", "above this the arm hovers")
-    hover_steps: int = _parameter(10, 0, 1000, "1", "steps of hovering that force a descent, 0: no")
-    hover_rate_hz: float = _parameter(5.0, 0.1, 100.0, "Hz", "rate of those steps")
-    descent_low_m: float = _parameter(0.01, 0.006, 0.2, "m", "lowest end of a forced descent")
-    descent_high_m: float = _parameter(0.02, 0.006, 0.2, "m", "highest end of a forced descent")
-    descent_speed_m_s: float = _parameter(0.08, 0.01, 0.5, "m/s", "mean speed of a forced descent")
-    press_limit_m: float = _parameter(0.015, 0.003, 0.1, "m", "held up by this, a way down ends")
-    speed_m_s: float = _parameter(0.15, 0.01, 0.5, "m/s", "mean speed of a segment")
-    turn_rate_rad_s: float = _parameter(0.8, 0.05, 2.0, "rad/s", "mean turning rate of a segment")
-    acceleration_m_s2: float = _parameter(1.0, 0.05, 5.0, "m/s^2", "peak in a segment")
-    turn_acceleration_rad_s2: float = _parameter(4.0, 0.2, 20.0, "rad/s^2", "peak in a segment")
-    joint_speed_rad_s: float = _parameter(1.0, 0.1, 3.14, "rad/s", "joint's peak in a segment")
-    joint_acceleration_rad_s2: float = _parameter(2.5, 0.1, 5.0, "rad/s^2", "same, acceleration")
-    noise_position_m: float = _parameter(0.005, 0.0, 0.02, "m", "standard deviation, each axis")
-    noise_rotation_rad: float = _parameter(0.035, 0.0, 0.1, "rad", "standard deviation, each axis")
-    noise_period_s: float = _parameter(1.0, 0.1, 10.0, "s", "time between two noise values")
-    toggle_probability: float = _parameter(0.5, 0.0, 1.0, "1", "gripper changes at a waypoint")
-    close_probability: float = _parameter(0.7, 0.0, 1.0, "1", "gripper closes after a descent")
-    grip_s: float = _parameter(0.5, 0.0, 5.0, "s", "pause after a descent, for the fingers")
+    x_low_m: float = threshold(0.14, 0.10, 0.5, "m", "nearest tool position in front of the base")
+    x_high_m: float = threshold(0.36, 0.10, 0.5, "m", "furthest tool position in front")
+    y_limit_m: float = threshold(0.30, 0.01, 0.4, "m", "largest tool position to either side")
+    radius_limit_m: float = threshold(0.42, 0.15, 0.46, "m", "largest distance from the waist")
+    height_low_m: float = threshold(0.01, 0.006, 0.2, "m", "least height of the finger tips")
+    height_high_m: float = threshold(0.12, 0.02, 0.3, "m", "largest height of the finger tips")
+    tilt_limit_rad: float = threshold(0.25, 0.0, 0.6, "rad", "largest tilt from straight down")
+    yaw_limit_rad: float = threshold(1.3, 0.0, 1.5, "rad", "largest turn of generated poses")
+    voxel_edge_m: float = threshold(0.05, 0.01, 0.2, "m", "edge of the library's voxels")
+    min_distance_m: float = threshold(0.10, 0.0, 0.3, "m", "between successive waypoints")
+    waypoints_min: int = threshold(4, 1, 1000, "1", "fewest waypoints of a trajectory")
+    waypoints_max: int = threshold(7, 1, 1000, "1", "most waypoints of a trajectory")
+    hover_height_m: float = threshold(0.08, 0.01, 0.3, "m", "above this the arm hovers")
+    hover_steps: int = threshold(10, 0, 1000, "1", "steps of hovering that force a descent, 0: no")
+    hover_rate_hz: float = threshold(5.0, 0.1, 100.0, "Hz", "rate of those steps")
+    descent_low_m: float = threshold(0.01, 0.006, 0.2, "m", "lowest end of a forced descent")
+    descent_high_m: float = threshold(0.02, 0.006, 0.2, "m", "highest end of a forced descent")
+    descent_speed_m_s: float = threshold(0.08, 0.01, 0.5, "m/s", "mean speed of a forced descent")
+    press_limit_m: float = threshold(0.015, 0.003, 0.1, "m", "held up by this, a way down ends")
+    speed_m_s: float = threshold(0.15, 0.01, 0.5, "m/s", "mean speed of a segment")
+    turn_rate_rad_s: float = threshold(0.8, 0.05, 2.0, "rad/s", "mean turning rate of a segment")
+    acceleration_m_s2: float = threshold(1.0, 0.05, 5.0, "m/s^2", "peak in a segment")
+    turn_acceleration_rad_s2: float = threshold(4.0, 0.2, 20.0, "rad/s^2", "peak in a segment")
+    joint_speed_rad_s: float = threshold(1.0, 0.1, 3.14, "rad/s", "joint's peak in a segment")
+    joint_acceleration_rad_s2: float = threshold(2.5, 0.1, 5.0, "rad/s^2", "same, acceleration")
+    noise_position_m: float = threshold(0.005, 0.0, 0.02, "m", "standard deviation, each axis")
+    noise_rotation_rad: float = threshold(0.035, 0.0, 0.1, "rad", "standard deviation, each axis")
+    noise_period_s: float = threshold(1.0, 0.1, 10.0, "s", "time between two noise values")
+    toggle_probability: float = threshold(0.5, 0.0, 1.0, "1", "gripper changes at a waypoint")
+    close_probability: float = threshold(0.7, 0.0, 1.0, "1", "gripper closes after a descent")
+    grip_s: float = threshold(0.5, 0.0, 5.0, "s", "pause after a descent, for the fingers")
     # Beyond the paper: where to go next. A pose's chance is 1 + the two weighted terms.
-    coverage_weight: float = _parameter(3.0, 0.0, 1000.0, "1", "of rarely visited cells, 0: off")
-    interest_weight: float = _parameter(200.0, 0.0, 1000.0, "1", "of what moved lately, 0: off")
-    cell_m: float = _parameter(0.025, 0.01, 0.1, "m", "edge of the table's cells")
-    visit_s: float = _parameter(2.0, 0.01, 1000.0, "s", "stay that halves a cell's rarity")
-    coverage_memory_s: float = _parameter(600.0, 1.0, 1e6, "s", "after it 37 % of a visit is left")
-    interest_memory_s: float = _parameter(120.0, 1.0, 1e6, "s", "same, of a movement")
-    interest_radius_m: float = _parameter(0.05, 0.0, 0.2, "m", "how far from a pose it counts")
-    interest_height_m: float = _parameter(0.04, 0.006, 0.3, "m", "below it things are touched")
+    coverage_weight: float = threshold(3.0, 0.0, 1000.0, "1", "of rarely visited cells, 0: off")
+    interest_weight: float = threshold(200.0, 0.0, 1000.0, "1", "of what moved lately, 0: off")
+    cell_m: float = threshold(0.025, 0.01, 0.1, "m", "edge of the table's cells")
+    visit_s: float = threshold(2.0, 0.01, 1000.0, "s", "stay that halves a cell's rarity")
+    coverage_memory_s: float = threshold(600.0, 1.0, 1e6, "s", "after it 37 % of a visit is left")
+    interest_memory_s: float = threshold(120.0, 1.0, 1e6, "s", "same, of a movement")
+    interest_radius_m: float = threshold(0.05, 0.0, 0.2, "m", "how far from a pose it counts")
+    interest_height_m: float = threshold(0.04, 0.006, 0.3, "m", "below it things are touched")
 
     def __post_init__(self):
-        for item in fields(self):
-            value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
-            if not low <= value <= high:
-                raise SafetyError(
-                    f"{item.name} ({item.metadata['meaning']}) must be from {low} to {high} "
-                    f"{item.metadata['unit']}, got {value}"
-                )
+        require_ranges(self)
         for low, high in (
             ("x_low_m", "x_high_m"),
             ("waypoints_min", "waypoints_max"),
