@@ -132,6 +132,75 @@ def test_link_points_hold_elbow_and_wrist():
     assert np.ptp(points[:, 2]) == pytest.approx(0.029)
 
 
+def product_of_transforms(q):
+    """Return T (4, 4) of each joint's frame and of the tool: the chain as the URDF has it."""
+    T, frames = np.eye(4), []
+    for offset, axis, angle in zip(arm.JOINT_OFFSETS_M, arm.JOINT_AXES, q, strict=True):
+        rpy = {"x": (angle, 0, 0), "y": (0, angle, 0), "z": (0, 0, angle)}[axis]
+        T = T @ transform(matrix_from_rpy(*rpy), offset)
+        frames.append(T)
+    return [*frames, T @ transform(np.eye(3), arm.TOOL_OFFSET_M)]
+
+
+@given(joints)
+@settings(deadline=None, max_examples=50)
+def test_closed_form_is_the_product_of_the_chains_transforms(q):
+    *frames, tool = product_of_transforms(q)
+    np.testing.assert_allclose(kinematics.forward(q), tool, atol=1e-12)
+    # Elbow, forearm's end (wrist_angle) and wrist (wrist_rotate), then the gripper in the tool.
+    expected = [*(frames[joint][:3, 3] for joint in (2, 4, 5))]
+    expected += [*(kinematics.GRIPPER_POINTS_M @ tool[:3, :3].T + tool[:3, 3])]
+    np.testing.assert_allclose(kinematics.link_points(q), expected, atol=1e-12)
+    # Column by column: the joint's axis, and its cross product with the lever to the tool.
+    for joint, (frame, name) in enumerate(zip(frames, arm.JOINT_AXES, strict=True)):
+        axis = frame[:3, "xyz".index(name)]
+        lever = np.cross(axis, tool[:3, 3] - frame[:3, 3])
+        np.testing.assert_allclose(kinematics.jacobian(q)[:, joint], [*lever, *axis], atol=1e-12)
+
+
+def damped_least_squares(T, q):
+    """The descent of `inverse` in plain matrices."""
+    weight = np.diag([1, 1, 1, 0.3, 0.3, 0.3])
+    for _ in range(60):
+        now = kinematics.forward(q)
+        turn = rotvec_from_matrix(T[:3, :3] @ now[:3, :3].T)
+        if np.linalg.norm(T[:3, 3] - now[:3, 3]) < 1e-4 and np.linalg.norm(turn) < 1e-3:
+            return q
+        J, e = weight @ kinematics.jacobian(q), weight @ [*(T[:3, 3] - now[:3, 3]), *turn]
+        outwards = np.where(J.T @ e > 0, q >= arm.UPPER_RAD, q <= arm.LOWER_RAD)
+        J = J * ~outwards
+        step = J.T @ np.linalg.inv(J @ J.T + 1e-6 * np.eye(6)) @ e
+        step *= min(1.0, 0.3 / np.abs(step).max())
+        q = np.clip(q + step, arm.LOWER_RAD, arm.UPPER_RAD)
+    return None
+
+
+@given(joints, st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_inverse_is_damped_least_squares_step_by_step(q, seed):
+    start = q + np.random.default_rng(seed).uniform(-0.5, 0.5, 6)
+    start = np.clip(start, arm.LOWER_RAD, arm.UPPER_RAD)
+    T = kinematics.forward(q)
+    expected = damped_least_squares(T, start)
+    if expected is None:
+        with pytest.raises(KinematicsError):
+            kinematics.inverse(T, start)
+    else:
+        np.testing.assert_allclose(kinematics.inverse(T, start), expected, atol=1e-7)
+
+
+@given(st.lists(joints, min_size=1, max_size=4))
+@settings(deadline=None, max_examples=30)
+def test_lowest_point_is_that_of_all_link_points(path):
+    tool, points = kinematics.tool_and_link_points(np.array(path))
+    fast_tool, lowest_m = kinematics.tool_and_lowest_m(np.array(path))
+    np.testing.assert_allclose(fast_tool.T, tool, atol=1e-12)
+    np.testing.assert_allclose(lowest_m, points[:, :, 2].min(axis=1), atol=1e-12)
+    T = kinematics.forward(path[0])
+    expected = kinematics.gripper_points(T)[:, 2].min()
+    assert kinematics.lowest_gripper_point_m(T) == pytest.approx(expected, abs=1e-12)
+
+
 @given(st.lists(joints, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=30)
 def test_many_poses_at_a_time_equal_one_at_a_time(path):

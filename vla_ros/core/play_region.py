@@ -14,7 +14,7 @@ _TIP_LEVER_M = float(np.linalg.norm(kinematics.GRIPPER_POINTS_M[2:], axis=1).max
 
 def height_m(T_base_tool: np.ndarray) -> float:
     """Return the height [m] of the lowest point of the gripper over the table."""
-    return float(kinematics.gripper_points(T_base_tool)[:, 2].min())
+    return kinematics.lowest_gripper_point_m(T_base_tool)
 
 
 def tilt_rad(T_base_tool: np.ndarray) -> float:

@@ -4,6 +4,8 @@ One convention: `T_a_b` (4, 4) takes points of frame b into frame a. Rotation ve
 axis x angle [rad]; quaternions are (w, x, y, z), unit, w >= 0.
 """
 
+import math
+
 import numpy as np
 
 # Below this angle [rad] the series of sin and cos is exact to double precision.
@@ -18,22 +20,32 @@ def skew(v: np.ndarray) -> np.ndarray:
 
 def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:
     """Return the rotation matrix (3, 3) of a rotation vector (3,) [rad] (Rodrigues)."""
-    rotvec = np.asarray(rotvec, dtype=np.float64)
-    angle = float(np.linalg.norm(rotvec))
-    k = skew(rotvec)
+    x, y, z = np.asarray(rotvec, dtype=np.float64).tolist()
+    square = x * x + y * y + z * z
+    angle = math.sqrt(square)
     if angle < _SMALL_ANGLE_RAD:
-        return np.eye(3) + k + 0.5 * k @ k
-    return np.eye(3) + np.sin(angle) / angle * k + (1.0 - np.cos(angle)) / angle**2 * k @ k
+        sine, versine = 1.0, 0.5
+    else:
+        sine, versine = math.sin(angle) / angle, (1.0 - math.cos(angle)) / square
+    # 1 + sine K + versine K^2 with K = skew(rotvec), written out: plain numbers are faster.
+    xy, xz, yz = versine * x * y, versine * x * z, versine * y * z
+    xx, yy, zz = versine * x * x, versine * y * y, versine * z * z
+    x, y, z = sine * x, sine * y, sine * z
+    return np.array(
+        [
+            [1.0 - yy - zz, xy - z, xz + y],
+            [xy + z, 1.0 - xx - zz, yz - x],
+            [xz - y, yz + x, 1.0 - xx - yy],
+        ]
+    )
 
 
 def rotvec_from_matrix(rotation: np.ndarray) -> np.ndarray:
     """Return the rotation vector (3,) [rad], angle in [0, pi], of a rotation matrix (3, 3)."""
-    w, x, y, z = quat_from_matrix(rotation)
-    axis = np.array([x, y, z])
-    sine = float(np.linalg.norm(axis))
-    if sine < _SMALL_ANGLE_RAD:
-        return 2.0 * axis / w
-    return 2.0 * np.arctan2(sine, w) / sine * axis
+    w, x, y, z = _quat(rotation)
+    sine = math.hypot(x, y, z)
+    scale = 2.0 / w if sine < _SMALL_ANGLE_RAD else 2.0 * math.atan2(sine, w) / sine
+    return np.array([scale * x, scale * y, scale * z])
 
 
 def matrix_from_quat(quat_wxyz: np.ndarray) -> np.ndarray:
@@ -53,25 +65,23 @@ def quat_from_matrix(rotation: np.ndarray) -> np.ndarray:
 
     Takes the largest of the four components first, so that nothing is divided by a small number.
     """
-    m = np.asarray(rotation, dtype=np.float64)
-    squares = np.array(
-        [
-            1.0 + m[0, 0] + m[1, 1] + m[2, 2],
-            1.0 + m[0, 0] - m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] + m[1, 1] - m[2, 2],
-            1.0 - m[0, 0] - m[1, 1] + m[2, 2],
-        ]
-    )
-    largest = int(np.argmax(squares))
-    rows = (
-        (squares[0], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]),
-        (m[2, 1] - m[1, 2], squares[1], m[1, 0] + m[0, 1], m[0, 2] + m[2, 0]),
-        (m[0, 2] - m[2, 0], m[1, 0] + m[0, 1], squares[2], m[2, 1] + m[1, 2]),
-        (m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2], squares[3]),
-    )
-    quat = np.array(rows[largest])
-    quat /= np.linalg.norm(quat)
-    return -quat if quat[0] < 0 else quat
+    return np.array(_quat(rotation))
+
+
+def _quat(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, dtype=np.float64).tolist()
+    squares = (1.0 + a + e + i, 1.0 + a - e - i, 1.0 - a + e - i, 1.0 - a - e + i)
+    largest = squares.index(max(squares))
+    if largest == 0:
+        w, x, y, z = squares[0], h - f, c - g, d - b
+    elif largest == 1:
+        w, x, y, z = h - f, squares[1], d + b, c + g
+    elif largest == 2:
+        w, x, y, z = c - g, d + b, squares[2], h + f
+    else:
+        w, x, y, z = d - b, c + g, h + f, squares[3]
+    length = math.copysign(math.sqrt(w * w + x * x + y * y + z * z), w if w != 0.0 else 1.0)
+    return w / length, x / length, y / length, z / length
 
 
 def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> np.ndarray:
