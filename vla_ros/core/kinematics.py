@@ -5,6 +5,7 @@ travel. `T_base_tool` (4, 4) takes points of the tool frame into base_link, in m
 """
 
 import math
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,15 +121,15 @@ class _Chain:
         c, s, along_y, along_z = self.c[5], self.s[5], self.y[2], self.z[2]
         return self.x[2], c * along_y + s * along_z, c * along_z - s * along_y
 
-    def jacobian_rows(self) -> list[list[float]]:
-        """Return the six rows of the tool's Jacobian in base_link: axis x lever, then axis."""
+    def jacobian_columns(self) -> tuple:
+        """Return the tool's Jacobian in base_link, a column a joint: axis x lever, then axis."""
         c, s = self.c[0], self.s[0]
         (elbow_r, elbow_z), (r, y, z) = self.elbow, self.tool
         up, ahead = z - _SHOULDER_Z_M, z - elbow_z
         roll, pitch, turn = ((self.c[2], 0.0, -self.s[2]), self.y, self.x)
         hand = [_HAND_M * one for one in turn]
         base = self.turned
-        columns = (
+        return (
             (*base(-y, r, 0.0), 0.0, 0.0, 1.0),
             (c * up, s * up, -r, -s, c, 0.0),
             (c * ahead, s * ahead, elbow_r - r, -s, c, 0.0),
@@ -136,7 +137,6 @@ class _Chain:
             (*base(*_cross(pitch, hand)), *base(*pitch)),
             (0.0, 0.0, 0.0, *base(*turn)),
         )
-        return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _cross(a, b):
@@ -156,7 +156,7 @@ def forward(q: np.ndarray) -> np.ndarray:
 
 def jacobian(q: np.ndarray) -> np.ndarray:
     """Return the tool's Jacobian (6, 6) in base_link: rows linear [m/rad], then angular."""
-    return np.array(_Chain.of(_numbers(q)).jacobian_rows())
+    return np.array(_Chain.of(_numbers(q)).jacobian_columns()).T
 
 
 def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
@@ -173,7 +173,8 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
         KinematicsError: no solution inside the joint limits was reached, or a number is not
             finite.
     """
-    if not (np.all(np.isfinite(T_base_tool)) and np.all(np.isfinite(q_start))):
+    q = _numbers(q_start)
+    if not all(map(math.isfinite, (*T_base_tool.ravel().tolist(), *q))):
         raise KinematicsError(
             f"tool pose at {T_base_tool[:3, 3]} m and start joints {q_start} rad must be finite; "
             "check the measurement or the policy that gave them"
@@ -181,10 +182,7 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
     target_position = T_base_tool[:3, 3]
     target_rotation = np.array(T_base_tool[:3, :3], dtype=np.float64)
     x_m, y_m, z_m = _numbers(target_position)
-    q = [
-        min(max(angle, low), high)
-        for angle, low, high in zip(_numbers(q_start), _LOWER_RAD, _UPPER_RAD, strict=True)
-    ]
+    q = list(map(min, map(max, q, _LOWER_RAD), _UPPER_RAD))
     position_error = rotation_error = math.inf
     for _ in range(_MAX_ITERATIONS):
         chain = _Chain.of(q)
@@ -196,10 +194,7 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
         if position_error < _POSITION_TOLERANCE_M and rotation_error < _ROTATION_TOLERANCE_RAD:
             return np.array(q)
         step = _damped_step(q, chain, np.array([*error_m, *error_rad]))
-        q = [
-            min(max(angle + change, low), high)
-            for angle, change, low, high in zip(q, step, _LOWER_RAD, _UPPER_RAD, strict=True)
-        ]
+        q = list(map(min, map(max, map(operator.add, q, step), _LOWER_RAD), _UPPER_RAD))
     raise KinematicsError(
         f"tool pose at {np.round(target_position, 3).tolist()} m has no joint solution "
         f"({position_error * 1000:.1f} mm and {rotation_error:.3f} rad short); "
@@ -212,16 +207,14 @@ def _damped_step(q: list[float], chain: _Chain, error: np.ndarray) -> list[float
 
     A joint resting on its limit and pushed outwards is left out of it.
     """
-    weighted = _WEIGHT[:, None] * np.array(chain.jacobian_rows())
+    # Joint by joint: the transposed Jacobian (6, 6).
+    weighted = np.array(chain.jacobian_columns()) * _WEIGHT
     error = _WEIGHT * error
-    if any(
-        angle <= low or angle >= high
-        for angle, low, high in zip(q, _LOWER_RAD, _UPPER_RAD, strict=True)
-    ):
-        gradient = weighted.T @ error
+    if any(map(operator.le, q, _LOWER_RAD)) or any(map(operator.ge, q, _UPPER_RAD)):
+        gradient = weighted @ error
         stuck = ((q <= arm.LOWER_RAD) & (gradient < 0)) | ((q >= arm.UPPER_RAD) & (gradient > 0))
-        weighted = np.where(stuck, 0.0, weighted)
-    step = (weighted.T @ np.linalg.solve(weighted @ weighted.T + _DAMPING_66, error)).tolist()
+        weighted[stuck] = 0.0
+    step = (weighted @ np.linalg.solve(weighted.T @ weighted + _DAMPING_66, error)).tolist()
     largest = max(max(step), -min(step))
     if largest > _STEP_LIMIT_RAD:
         step = [change * _STEP_LIMIT_RAD / largest for change in step]
