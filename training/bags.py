@@ -21,7 +21,7 @@ from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import BagError, ContractError, EpisodeError, SafetyError
 from vla_ros.core.resample import NS_PER_S
 from vla_ros.core.safety import JointStateFilter, wx250s_limits
-from vla_ros.policy.preprocess import decode_jpeg
+from vla_ros.policy.pictures import decode_jpeg
 
 EPISODE_TOPIC = "/vla/episode"
 COMMANDED_TOPIC = "/vla/commanded"

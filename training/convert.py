@@ -30,7 +30,7 @@ from training.provenance import code_version
 from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import BagError, ContractError, VlaError
-from vla_ros.policy.preprocess import decode_jpeg, encode_jpeg, resize_rgb
+from vla_ros.policy.pictures import decode_jpeg, encode_jpeg, resize_rgb
 
 JPEG_QUALITY = 95
 

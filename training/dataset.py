@@ -16,7 +16,7 @@ from vla_ros.core.actions import GRIPPER_INDEX, ee_delta
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.core.rotations import matrix_from_rotvec, transform
-from vla_ros.policy.preprocess import decode_jpeg, resize_for_model
+from vla_ros.policy.pictures import decode_jpeg, resize_for_model
 
 DECODE_BATCH = 256
 

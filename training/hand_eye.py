@@ -28,7 +28,7 @@ from vla_ros.core.errors import CalibrationError, ContractError, VlaError
 from vla_ros.core.kinematics import forward
 from vla_ros.core.resample import NS_PER_S, StreamBuffer
 from vla_ros.core.rotations import quat_from_matrix
-from vla_ros.policy.preprocess import decode_jpeg
+from vla_ros.policy.pictures import decode_jpeg
 
 # A board that explains its own corners worse than this is bent, or was not read right.
 _MAX_RMS_PX = 1.5

@@ -16,7 +16,7 @@ from vla_ros.core import arm, kinematics
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.rotations import inverse_transform, transform
-from vla_ros.policy.preprocess import encode_jpeg
+from vla_ros.policy.pictures import encode_jpeg
 
 SECOND_NS = 1_000_000_000
 IMAGE_SIZE = 32

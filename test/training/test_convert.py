@@ -10,7 +10,7 @@ from training.frames import MaxAge
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import BagError, DatasetError
-from vla_ros.policy.preprocess import decode_jpeg, encode_jpeg
+from vla_ros.policy.pictures import decode_jpeg, encode_jpeg
 
 MS = 1_000_000
 CONTRACT = tap_contract(image_size=32)

@@ -5,7 +5,7 @@ import yaml
 from training import hand_eye
 from training.extrinsics import angle_rad
 from vla_ros.core.rotations import inverse_transform, matrix_from_quat, transform
-from vla_ros.policy.preprocess import encode_jpeg
+from vla_ros.policy.pictures import encode_jpeg
 
 MS = 1_000_000
 # A recording of 21 November 2026, 12:00:00 UTC.

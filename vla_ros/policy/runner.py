@@ -8,7 +8,8 @@ import torch
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
-from vla_ros.policy.preprocess import check_rgb, images_to_tensor, resize_for_model
+from vla_ros.policy.pictures import check_rgb, resize_for_model
+from vla_ros.policy.preprocess import images_to_tensor
 
 
 class PolicyRunner:
