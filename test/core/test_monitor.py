@@ -124,16 +124,17 @@ def test_a_joint_that_draws_nothing_far_from_its_command_is_limp_even_while_it_s
 
 def test_joint_states_that_repeat_themselves_while_commands_move_are_frozen():
     monitor = ArmMonitor()
-    verdicts = [monitor.judge(i * 0.02, READY + 0.02 * i, READY, IDLE_MA) for i in range(8)]
-    # After 0.08 s, at 0.08 rad > 0.05 rad.
-    assert [v.cause for v in verdicts] == [""] * 4 + ["frozen"] * 4
-    assert verdicts[4].level == "hold"
-    other = monitor.judge(0.16, READY + 0.16, READY + 1e-4, IDLE_MA)
-    assert other == GO, "one other bit is life"
-    told = ((1.0, 0.0), (1.1, 0.3), (10.9, 0.3), (11.1, 0.3))
-    verdicts = [monitor.judge(at_s, READY + away, READY, IDLE_MA) for at_s, away in told]
-    assert [v.cause for v in verdicts] == ["", "frozen", "frozen", "lost"]
-    assert verdicts[-1].level == "stop"
+    verdicts = [monitor.judge(i * 0.02, READY + 0.02 * i, READY, IDLE_MA) for i in range(10)]
+    # The largest lag of 0.12 s has to pass: how that works is joint_states' business.
+    assert [v.cause for v in verdicts] == [""] * 7 + ["frozen"] * 3
+    assert verdicts[9].level == "hold"
+    assert monitor.judge(0.2, READY + 0.2, READY, IDLE_MA, stamp_ns=1).cause == "frozen"
+    assert monitor.judge(0.22, READY + 0.2, READY + 1e-4, IDLE_MA) == GO, "one other bit is life"
+    verdicts = [monitor.judge(0.24 + i * 0.02, READY + 0.02 * i, READY, IDLE_MA) for i in range(10)]
+    assert verdicts[-1].cause == "frozen"
+    # For 10 s since the first of them.
+    verdicts = [monitor.judge(at_s, READY + 0.2, READY, IDLE_MA) for at_s in (10.2, 10.3)]
+    assert [(v.level, v.cause) for v in verdicts] == [("hold", "frozen"), ("stop", "lost")]
 
 
 def test_a_resting_arm_may_repeat_itself_for_ever():

@@ -5,7 +5,6 @@ if `may_move`, then send `command`. No clock is read: times are handed in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from vla_ros.core.errors import SafetyError
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.monitor import GO, ArmMonitor, BlockedRow, MonitorLimits, Verdict
 from vla_ros.core.safety import CommandGuard
+from vla_ros.core.seen import Seen
 from vla_ros.core.watch import CameraWatch, CommandClock, JointStateAge
 
 # No target is followed for this long after the arm was blocked or began anew [s].
@@ -26,28 +26,6 @@ _BLIND_S = 1.0
 # Joint states that are no older than this [s] are a gap in what the monitor sees, not its end: were
 # all forgotten at each, a busy machine's many gaps would let a blocked servo push to its overload.
 _GAP_S = 0.3
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What is known of the arm when a command falls due.
-
-    Attributes:
-        now_ns: the node's time [ns], simulated where there is a simulated clock.
-        steady_s: steady time [s].
-        stamp_ns: when the last believed joint state was measured [ns].
-        silent_s: steady time since it arrived [s].
-        q_rad, opening: what it said: joints (6,) [rad] and opening.
-        effort_ma: currents (7,) [mA] of arm joints and gripper, None where not measured.
-    """
-
-    now_ns: int
-    steady_s: float
-    stamp_ns: int
-    silent_s: float
-    q_rad: np.ndarray
-    opening: float
-    effort_ma: np.ndarray | None = None
 
 
 class CommandLoop:
@@ -86,7 +64,7 @@ class CommandLoop:
         self._pause_periods = round(_PAUSE_S / period_s)
         self._rest_periods = round(_REST_S / period_s)
         self._paused = self._rested = 0
-        self._pause_reason = self._anew_reason = ""
+        self._pause_reason = self._anew_reason = self._wait_reason = ""
         self._target: tuple[np.ndarray, float] | None = None
         self._seen: Seen | None = None
         self._now_s = 0.0
@@ -117,19 +95,25 @@ class CommandLoop:
     @property
     def may_move(self) -> bool:
         """Whether a mission is asked for a target."""
-        kept = self.stop_reason or self.end_reason or self._anew_reason
+        kept = self.is_stopped or self.end_reason or self._anew_reason
         return self.verdict.level == "go" and not kept
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the arm rests until a person's reset, or until what that began is done."""
+        return bool(self.stop_reason or self._wait_reason)
 
     @property
     def blocked_reason(self) -> str:
         """Why targets are not followed now, beyond a late stream; empty where they are."""
         paused = self._pause_reason if self._paused else ""
-        return self.end_reason or self.stop_reason or self._anew_reason or paused
+        stopped = self.stop_reason or self._wait_reason
+        return self.end_reason or stopped or self._anew_reason or paused
 
     @property
     def age_s(self) -> float:
         """The age of the last joint state at the last command [s]."""
-        return 0.0 if self._seen is None else (self._seen.now_ns - self._seen.stamp_ns) / 1e9
+        return 0.0 if self._seen is None else self._seen.age_s
 
     @property
     def is_silent(self) -> bool:
@@ -144,8 +128,7 @@ class CommandLoop:
 
     def freshness(self, seen: Seen) -> Verdict:
         """Return whether the arm is seen well enough to begin; "go" if so."""
-        age_s = (seen.now_ns - seen.stamp_ns) / 1e9
-        return self._age.judge(age_s, None if self._simulated else seen.silent_s)
+        return self._age.judge(seen.age_s, None if self._simulated else seen.silent_s)
 
     def set_target(self, q_rad: np.ndarray, opening: float) -> None:
         """Head for joints (6,) [rad] and an opening; what is no legal target is refused later."""
@@ -160,9 +143,17 @@ class CommandLoop:
         """Brake to rest and take no target until `reset_stop`; the first reason stays."""
         self.stop_reason = self.stop_reason or reason
 
-    def reset_stop(self) -> None:
-        """Begin anew from the measured pose after a moment; for a person only."""
+    def reset_stop(self, wait_reason: str = "") -> None:
+        """Begin anew from the measured pose after a moment; for a person only.
+
+        With a reason to wait, not before `go_on`.
+        """
         self.stop_reason, self._anew_reason = "", "a person has reset the stop"
+        self._wait_reason = wait_reason
+
+    def go_on(self) -> None:
+        """Note that what the reset waits for is done."""
+        self._wait_reason = ""
 
     # --- the torque ---
 
@@ -187,7 +178,8 @@ class CommandLoop:
         self.clock.restart()
         self._target, self._seen, self.verdict = None, None, GO
         self._paused = self._rested = 0
-        self.end_reason, self._anew_reason, self.is_limp = "", "", False
+        self.end_reason = self._anew_reason = self._wait_reason = ""
+        self.is_limp = False
         self.cameras = CameraWatch()
 
     def judge(self, seen: Seen) -> Verdict:
@@ -198,7 +190,7 @@ class CommandLoop:
             self._give_up_target(self.verdict, seen)
         elif self.verdict.level == "hold" and before.cause != self.verdict.cause:
             self._warn(self.verdict.sentence)
-        elif self.verdict.level == "go" and self.at_rest:
+        elif self.verdict.level == "go" and self.at_rest and not self._wait_reason:
             self._begin_anew(before, seen)
         if self.is_limp:
             # A person's hand is the command.
@@ -241,7 +233,9 @@ class CommandLoop:
                 self._monitor.reset()
             return verdict
         q_commanded, _ = self._guard.commanded
-        verdict = self._monitor.judge(self._now_s, q_commanded, seen.q_rad, seen.effort_ma)
+        verdict = self._monitor.judge(
+            self._now_s, q_commanded, seen.q_rad, seen.effort_ma, seen.stamp_ns
+        )
         return verdict if verdict.level != "go" else self.cameras.judge(seen.now_ns)
 
     def _give_up_target(self, verdict: Verdict, seen: Seen) -> None:

@@ -1,9 +1,9 @@
-"""Which joint states to believe.
+"""Which joint states to believe: one by one, and in a row.
 
 The Interbotix driver reports a failed bus read as -pi on every joint (its default), or as NaN.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +14,8 @@ from vla_ros.core.limits import MEASURED_TOLERANCE_RAD, SafetyLimits, finite_joi
 
 # A failed read gives every joint about -pi (xs_sdk's default behaviour).
 _FAILED_READ_TOLERANCE_RAD = 1e-2
+# Commands remembered while the joint states repeat themselves.
+_MOST_COMMANDS = 50
 
 
 class JointStateFilter:
@@ -97,6 +99,90 @@ class JointStateFilter:
                 f"{arm.ARM_JOINTS[joint]} jumped {jump:.2f} rad in {elapsed_s:.3f} s, more than a "
                 "servo can turn; check for a second publisher or a failed read"
             )
+
+
+class RepeatWatch:
+    """Finds a driver that says the same again and again while the arm must be moving.
+
+    The arm follows its commands by some lag that nobody knows. It must have moved if, whatever the
+    lag up to the largest, a joint was told to go further than `moved_rad` in the time that the
+    samples are the same. So a start, a turning point or a rest is no alarm: for some lag the arm
+    stands in all three. Only what differs in no bit counts, positions and currents, over at least
+    `repeat_s`; a message that has not come yet is no repetition.
+
+    Args:
+        moved_rad: with currents: four encoder counts of 4096 a turn. A joint that sticks stands
+            for longer, but pushes harder from count to count.
+        unmeasured_rad: without currents: a joint that sticks moves before that [rad].
+        repeat_s: the same for so long at least [s].
+        largest_lag_s: between command and measurement [s]. At full speed the servos are 0.07 s
+            behind, and a sample may be some periods old.
+    """
+
+    def __init__(
+        self,
+        moved_rad: float = 0.006,
+        unmeasured_rad: float = 0.05,
+        repeat_s: float = 0.05,
+        largest_lag_s: float = 0.12,
+    ):
+        self._moved_rad, self._unmeasured_rad = moved_rad, unmeasured_rad
+        self._repeat_s, self._lag_s = repeat_s, largest_lag_s
+        self._commands: deque[tuple[float, np.ndarray]] = deque(maxlen=_MOST_COMMANDS)
+        self._said, self._stamp_ns = b"", None
+        self._since_s, self._periods = 0.0, 0
+        self._frozen = False
+
+    def reset(self) -> None:
+        """Forget the commands, as when the stream begins anew; what is frozen stays so."""
+        self._commands.clear()
+        self._periods = 0
+
+    def repeats_for(
+        self,
+        now_s: float,
+        q_commanded: np.ndarray,
+        q_measured: np.ndarray,
+        effort_ma: np.ndarray | None,
+        stamp_ns: int | None = None,
+    ) -> float:
+        """Return for how long the driver repeats itself [s], 0 while it does not; once a period.
+
+        Args:
+            now_s: time of this period [s].
+            q_commanded, q_measured: joints (6,) [rad].
+            effort_ma: currents (7,) [mA], None where not measured.
+            stamp_ns: of the sample [ns]; the same one again says nothing. None: it is new.
+        """
+        self._commands.append((now_s, q_commanded.copy()))
+        said = q_measured.tobytes() + (b"" if effort_ma is None else effort_ma.tobytes())
+        is_new = stamp_ns is None or stamp_ns != self._stamp_ns
+        self._stamp_ns = stamp_ns
+        if said != self._said:
+            self._said, self._since_s, self._periods = said, now_s, 0
+            self._frozen = False
+            return 0.0
+        self._periods += 1
+        waited = now_s - self._since_s >= self._repeat_s
+        if is_new and waited and not self._frozen:
+            moved_rad = self._moved_rad if effort_ma is not None else self._unmeasured_rad
+            self._frozen = self._least_way_rad(now_s) > moved_rad
+        return now_s - self._since_s if self._frozen else 0.0
+
+    def _least_way_rad(self, now_s: float) -> float:
+        """Return how far some joint was told to go while the samples repeat [rad].
+
+        For the lag that excuses most; 0 where less than the largest lag is known. Before the first
+        command that is known the arm stood.
+        """
+        if now_s - self._commands[0][0] < self._lag_s:
+            return 0.0
+        ends = np.array(
+            [i for i, (at_s, _) in enumerate(self._commands) if now_s - at_s <= self._lag_s]
+        )
+        commands = np.array([q for _, q in self._commands])
+        ways = commands[ends] - commands[np.maximum(ends - self._periods, 0)]
+        return float(np.abs(ways).max(axis=1).min())
 
 
 def _places(names: Sequence[str], position: np.ndarray) -> dict[str, int]:

@@ -4,13 +4,15 @@ Pure: times are handed in as seconds of any one steady clock. What the judgement
 commands is the caller's business; `Verdict` says how much of it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.core.errors import SafetyError
+from vla_ros.core.joint_states import RepeatWatch
+from vla_ros.core.thresholds import threshold
 
 # The six arm joints and the gripper: where the driver measures a current.
 SERVOS = (*arm.ARM_JOINTS, "gripper")
@@ -60,26 +62,27 @@ class MonitorLimits:
             than this current [mA] for this long [s], a joint has no torque: a powered one pushes
             with about 1 A at 0.1 rad. No more than `CommandGuard.resync` leaves alone, so that a
             servo that went limp while it was blocked is found at the error at which it was.
-        frozen_rad, frozen_s: the commands moved this far [rad] in at least this time [s], and no
-            bit of positions and currents changed: the driver repeats itself.
+        frozen_rad, frozen_s: `moved_rad` and `repeat_s` of `joint_states.RepeatWatch`.
         lost_s: a driver that repeats itself for so long [s] is given up.
     """
 
-    effort_ma: np.ndarray = field(default_factory=lambda: np.array(_EFFORT_MA))
-    overload_s: float = 0.3
-    stall_error_rad: float = 0.1
-    stall_effort: float = 0.5
-    stall_s: float = 0.15
-    still_rad_s: float = 0.05
-    still_s: float = 0.1
-    lag_rad: float = 0.4
-    lag_s: float = 0.5
-    limp_rad: float = 0.1
-    limp_ma: float = 50.0
-    limp_s: float = 0.1
-    frozen_rad: float = 0.05
-    frozen_s: float = 0.08
-    lost_s: float = 10.0
+    effort_ma: np.ndarray = threshold(
+        _EFFORT_MA, 1.0, 2300.0, "mA", "sustained current of six arm joints and gripper"
+    )
+    overload_s: float = threshold(0.3, 0.02, 5.0, "s", "how long it may be exceeded")
+    stall_error_rad: float = threshold(0.1, 0.02, 1.0, "rad", "a held joint is off by this")
+    stall_effort: float = threshold(0.5, 0.0, 1.0, "1", "share of effort_ma it pushes with")
+    stall_s: float = threshold(0.15, 0.02, 5.0, "s", "held for so long it counts as blocked")
+    still_rad_s: float = threshold(0.05, 0.005, 1.0, "rad/s", "slower is standing still")
+    still_s: float = threshold(0.1, 0.02, 1.0, "s", "time over which that is measured")
+    lag_rad: float = threshold(0.4, 0.1, 1.5, "rad", "an arm is left behind by this")
+    lag_s: float = threshold(0.5, 0.1, 5.0, "s", "left behind for so long it is given up")
+    limp_rad: float = threshold(0.1, 0.02, 0.1, "rad", "a joint without torque is off by this")
+    limp_ma: float = threshold(50.0, 1.0, 500.0, "mA", "with less current than this")
+    limp_s: float = threshold(0.1, 0.02, 5.0, "s", "and for so long")
+    frozen_rad: float = threshold(0.006, 0.002, 1.0, "rad", "commands moved this far unanswered")
+    frozen_s: float = threshold(0.05, 0.02, 5.0, "s", "and for so long: the driver repeats itself")
+    lost_s: float = threshold(10.0, 0.5, 3600.0, "s", "a driver that does so is given up")
 
     def __post_init__(self):
         effort_ma = np.array(self.effort_ma, dtype=np.float64)
@@ -103,6 +106,7 @@ class ArmMonitor:
 
     def __init__(self, limits: MonitorLimits | None = None):
         self.limits = limits or MonitorLimits()
+        self._repeats = RepeatWatch(self.limits.frozen_rad, repeat_s=self.limits.frozen_s)
         self.reset()
 
     def reset(self) -> None:
@@ -113,7 +117,7 @@ class ArmMonitor:
         self._limp = _Since(6)
         # Measured poses of the last `still_s`, and one before; the oldest first.
         self._poses: list[tuple[float, np.ndarray]] = []
-        self._repeated: tuple[float, bytes, np.ndarray] | None = None
+        self._repeats.reset()
 
     def judge(
         self,
@@ -121,6 +125,7 @@ class ArmMonitor:
         q_commanded: np.ndarray,
         q_measured: np.ndarray,
         effort_ma: np.ndarray | None,
+        stamp_ns: int | None = None,
     ) -> Verdict:
         """Return what one command period shows.
 
@@ -133,8 +138,9 @@ class ArmMonitor:
             q_commanded, q_measured: joints (6,) [rad].
             effort_ma: currents (7,) [mA]; None where the driver measures none, and then only
                 the arm's lag tells that it is blocked.
+            stamp_ns: of the measurement [ns]; None: a new one.
         """
-        frozen_s = self._frozen_for(now_s, q_commanded, q_measured, effort_ma)
+        frozen_s = self._repeats.repeats_for(now_s, q_commanded, q_measured, effort_ma, stamp_ns)
         if frozen_s > 0.0:
             sentence = (
                 f"the joint states repeat themselves for {frozen_s:.1f} s while the arm is told to "
@@ -160,15 +166,6 @@ class ArmMonitor:
                 return verdict
             held = held or replace(verdict, level="hold")
         return held or GO
-
-    def _frozen_for(self, now_s, q_commanded, q_measured, effort_ma) -> float:
-        said = q_measured.tobytes() + (b"" if effort_ma is None else effort_ma.tobytes())
-        if self._repeated is None or self._repeated[1] != said:
-            self._repeated = now_s, said, q_commanded.copy()
-        since_s, _, q_then = self._repeated
-        moved_rad = float(np.abs(q_commanded - q_then).max())
-        repeats = now_s - since_s >= self.limits.frozen_s and moved_rad > self.limits.frozen_rad
-        return now_s - since_s if repeats else 0.0
 
     def _stall(self, now_s, q_commanded, q_measured, effort_ma) -> Verdict | None:
         limits = self.limits
