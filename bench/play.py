@@ -158,7 +158,7 @@ def _uniform_library(parameters: ExplorationParameters, seed: int) -> PoseLibrar
     low = np.array([p.x_low_m, -p.y_limit_m, p.height_low_m])
     high = np.array([p.x_high_m, p.y_limit_m, p.height_high_m])
     poses = np.array([draw_pose(p, generator, low, high) for _ in range(_UNIFORM_POSES)])
-    return PoseLibrary(poses[inside(poses, p)], "generated")
+    return PoseLibrary(poses[inside(poses, p)], "generated", p.bounds)
 
 
 def uniform(seed: int) -> PlayMotion:

@@ -6,7 +6,8 @@ Each joint state is judged as the nodes judge it, turned into a tool pose, kept 
 inside the bounds, and thinned to one pose for each cube of the voxel grid.
 
 Bounds and voxel edge are play's parameters. `--set` changes one, for instance
-`--set tilt_limit_rad=0.4`; play must then run with the same bounds. They are:
+`--set tilt_limit_rad=0.4`; `--workspace FILE` takes those that training.workspace wrote. The
+library names its bounds, and play refuses one that was made for wider ones than its own. They are:
 
 """
 
@@ -22,21 +23,10 @@ import numpy as np
 from training.bags import Bag, find_bags
 from vla_ros.core import kinematics
 from vla_ros.core.errors import BagError, SafetyError, VlaError
-from vla_ros.core.play_parameters import ExplorationParameters
+from vla_ros.core.play_parameters import BOUNDS, ExplorationParameters
 from vla_ros.core.play_region import height_m, tilt_rad
 from vla_ros.core.pose_library import PoseLibrary, from_teleoperation, inside
 
-# What decides whether a pose is in the library.
-BOUNDS = (
-    "x_low_m",
-    "x_high_m",
-    "y_limit_m",
-    "radius_limit_m",
-    "height_low_m",
-    "height_high_m",
-    "tilt_limit_rad",
-    "voxel_edge_m",
-)
 # An arm that stands still or creeps adds nothing: a pose nearer than this is passed over [m, rad].
 _SAME_RAD = 0.01
 

@@ -310,7 +310,7 @@ def test_start_again_begins_where_the_arm_is_now():
 
 def library_of(*positions_m):
     poses = [transform(READY[:3, :3], np.array(position)) for position in positions_m]
-    return PoseLibrary(np.array(poses), "teleoperated")
+    return PoseLibrary(np.array(poses), "teleoperated", {})
 
 
 def waypoints_on(library, seed, number, before_each=lambda motion: None, **changes):

@@ -21,7 +21,9 @@ def pose_at(x, y, z, lean_rad=0.0):
     return transform(matrix_from_rotvec(np.array([0.0, lean_rad, 0.0])) @ DOWN, np.array([x, y, z]))
 
 
-LIBRARY = PoseLibrary(np.array([pose_at(0.2, 0.1, 0.05, 0.2), pose_at(0.3, 0.0, 0.1)]), "generated")
+LIBRARY = PoseLibrary(
+    np.array([pose_at(0.2, 0.1, 0.05, 0.2), pose_at(0.3, 0.0, 0.1)]), "generated", P.bounds
+)
 
 
 def test_voxel_grid_keeps_the_pose_nearest_to_each_cubes_mean():
@@ -94,7 +96,7 @@ def test_workspace_out_of_reach_gives_no_library():
 def test_text_is_read_back():
     again = PoseLibrary.from_json(LIBRARY.to_json())
     np.testing.assert_allclose(again.poses, LIBRARY.poses, atol=1e-12)
-    assert (again.source, again.robot) == ("generated", "wx250s")
+    assert (again.source, again.robot, again.bounds) == ("generated", "wx250s", P.bounds)
 
 
 def test_library_cannot_be_written_to():
@@ -104,7 +106,7 @@ def test_library_cannot_be_written_to():
 
 def test_poses_that_are_not_finite_are_refused():
     with pytest.raises(ContractError, match="finite numbers"):
-        PoseLibrary(np.full((1, 4, 4), np.nan), "generated")
+        PoseLibrary(np.full((1, 4, 4), np.nan), "generated", P.bounds)
 
 
 def changed(**changes):
@@ -118,7 +120,7 @@ def changed(**changes):
         ("[" * 100_000, "is not JSON"),
         ("[]", "is not a vla_ros pose library"),
         (changed(format="something"), "is not a vla_ros pose library"),
-        (changed(version=2), "has version 2, expected 1"),
+        (changed(version=1), "has version 1, expected 2"),
         (changed(robot="vx300s"), "is for arm 'vx300s', this one is 'wx250s'"),
         (changed(source="dreamt"), "has source 'dreamt'"),
         (changed(poses=[]), "holds no poses"),
@@ -129,6 +131,10 @@ def changed(**changes):
         (changed(poses=[[float("nan"), 0, 0.1, 1, 0, 0, 0]]), "pose 0 must be"),
         (changed(poses=[[10**400, 0, 0.1, 1, 0, 0, 0]]), "pose 0 must be"),
         (changed(poses=[["0.2", 0, 0.1, 1, 0, 0, 0]]), "pose 0 must be"),
+        (changed(bounds=None), "must name the bounds it was made for, x_low_m"),
+        (changed(bounds={**P.bounds, "x_low_m": "0.2"}), "must name the bounds"),
+        (changed(bounds={**P.bounds, "x_low_m": float("inf")}), "must name the bounds"),
+        (changed(bounds={"x_low_m": 0.2}), "must name the bounds"),
     ],
 )
 def test_malformed_library_is_refused_by_name(text, message):
@@ -143,7 +149,7 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(["format", "version", "robot", "source", "poses"]), json_values)
+@given(st.sampled_from(["format", "version", "robot", "source", "bounds", "poses"]), json_values)
 @settings(deadline=None, max_examples=60)
 def test_any_other_value_is_refused_or_a_library(name, value):
     try:
@@ -151,3 +157,23 @@ def test_any_other_value_is_refused_or_a_library(name, value):
     except ContractError:
         return
     assert np.all(np.isfinite(library.poses))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x_low_m": 0.2}, "x_low_m 0.14 instead of 0.2"),
+        ({"x_high_m": 0.3, "y_limit_m": 0.2}, "x_high_m 0.36 instead of 0.3, y_limit_m 0.3 inst"),
+        ({"height_low_m": 0.015, "descent_low_m": 0.015}, "height_low_m 0.01 instead of 0.015"),
+        ({"tilt_limit_rad": 0.1}, "tilt_limit_rad 0.25 instead of 0.1"),
+    ],
+)
+def test_a_library_of_wider_bounds_than_plays_is_refused(changes, said):
+    again = PoseLibrary.from_json(LIBRARY.to_json())
+    with pytest.raises(ContractError, match=rf"p.json was made for other bounds .*\({said}"):
+        again.require_fit(replace(P, **changes), "p.json")
+
+
+def test_a_library_of_the_same_or_narrower_bounds_fits():
+    LIBRARY.require_fit(P)
+    LIBRARY.require_fit(replace(P, x_low_m=0.1, y_limit_m=0.35, voxel_edge_m=0.02, cell_m=0.05))

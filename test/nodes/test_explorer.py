@@ -17,11 +17,13 @@ from vla_ros.core import arm  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
 from vla_ros.nodes import episodes, explorer, lifetime, qos  # noqa: E402
-from vla_ros.nodes.explorer import ExplorerNode, load_poses  # noqa: E402
+from vla_ros.nodes.explorer import ExplorerNode  # noqa: E402
+from vla_ros.nodes.explorer_motion import load_poses, make_motion  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.player import BlockedError, Player  # noqa: E402
 
 LIMIT_S = 40.0
+P = ExplorationParameters()
 
 
 class Recorder(Node):
@@ -72,7 +74,7 @@ def stage(ros, make_driver, monkeypatch):
     made = []
 
     def make(**parameters):
-        given = {"park": "false", "pause_s": "0.0", "interest_weight": "0.0"} | parameters
+        given = {"park": "false", "pause_s": "0.0", "exploration.interest_weight": "0.0"} | parameters
         ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
         made.append(Stage(make_driver()))
         made[0].node.bring_up()
@@ -251,7 +253,7 @@ def test_a_library_that_is_none_is_refused_by_its_name(tmp_path):
     path = tmp_path / "poses.json"
     path.write_text("{}")
     with pytest.raises(ParameterError, match=f"poses of node explorer cannot be used: {path}"):
-        load_poses(str(path))
+        load_poses(str(path), P)
     with pytest.raises(ParameterError, match="No such file"):
-        load_poses("/no/such.json")
-    assert load_poses("") is None
+        load_poses("/no/such.json", P)
+    assert load_poses("", P) is None

@@ -1,7 +1,7 @@
 """What the node that moves the arm and the recorder tell each other, as JSON on string topics."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from vla_ros.core.errors import EpisodeError
 
@@ -11,13 +11,13 @@ RECORDING_STATES = ("idle", "waiting", "recording", "saved", "discarded", "faile
 _ID_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
-def _fields_from_json(cls: type, text: str) -> dict:
+def _fields_from_json(cls: type, text: str, optional: tuple[str, ...] = ()) -> dict:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise EpisodeError(f"{cls.__name__} is not JSON ({error}): {text[:80]!r}") from None
-    expected = {field.name for field in fields(cls)}
-    if not isinstance(data, dict) or set(data) != expected:
+    expected = {item.name for item in fields(cls)}
+    if not isinstance(data, dict) or not expected - {*optional} <= set(data) <= expected:
         got = sorted(data) if isinstance(data, dict) else type(data).__name__
         raise EpisodeError(f"{cls.__name__} must hold exactly {sorted(expected)}, got {got}")
     return data
@@ -45,6 +45,8 @@ class EpisodeEvent:
         task: the instruction; empty for play.
         success: at the end, whether the task was done; None where nobody judged.
         reason: at the end, why it ended; empty at the start.
+        settings: what moves the arm: its seed, and the parameters of motion and safety that are
+            not the default, by name; a bag of before there were any has none.
     """
 
     event: str
@@ -53,6 +55,7 @@ class EpisodeEvent:
     task: str = ""
     success: bool | None = None
     reason: str = ""
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self):
         _check_choice("EpisodeEvent", "event", self.event, ("start", "end"))
@@ -60,6 +63,7 @@ class EpisodeEvent:
         for name in ("episode_id", "task", "reason"):
             _check_type("EpisodeEvent", name, getattr(self, name), (str,))
         _check_type("EpisodeEvent", "success", self.success, (bool, type(None)))
+        _check_type("EpisodeEvent", "settings", self.settings, (dict,))
         if not self.episode_id.strip(".") or not set(self.episode_id) <= _ID_CHARACTERS:
             raise EpisodeError(
                 "episode_id of EpisodeEvent must be letters, digits, '-', '_' or '.', "
@@ -68,7 +72,11 @@ class EpisodeEvent:
 
     def cut_short(self, reason: str) -> "EpisodeEvent":
         """Return the end of this start that nobody judged."""
-        return EpisodeEvent("end", self.episode_id, self.kind, self.task, None, reason)
+        return self.ended(None, reason)
+
+    def ended(self, success: bool | None, reason: str) -> "EpisodeEvent":
+        """Return the end of this start."""
+        return replace(self, event="end", success=success, reason=reason)
 
     def to_json(self) -> str:
         """Return the event as one line of JSON."""
@@ -77,7 +85,7 @@ class EpisodeEvent:
     @classmethod
     def from_json(cls, text: str) -> "EpisodeEvent":
         """Return the event of `to_json`'s text; raises EpisodeError on anything else."""
-        return cls(**_fields_from_json(cls, text))
+        return cls(**_fields_from_json(cls, text, optional=("settings",)))
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_ros.core import kinematics
 from vla_ros.core.errors import SafetyError
+from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.thresholds import require_ranges, threshold
 
 BRAKE_S = 0.3  # a forced descent first brings the arm to rest in this time
 MIN_SEGMENT_S = 0.5  # no way is shorter in time than this
 NOISE_SPAN = 2.0  # noise is cut at this many standard deviations
+# What decides whether a pose is in a library.
+BOUNDS = (
+    "x_low_m",
+    "x_high_m",
+    "y_limit_m",
+    "radius_limit_m",
+    "height_low_m",
+    "height_high_m",
+    "tilt_limit_rad",
+    "voxel_edge_m",
+)
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,11 @@ class ExplorationParameters:
                 )
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """The values of `BOUNDS`, by name."""
+        return {name: getattr(self, name) for name in BOUNDS}
+
+    @property
     def speed_limit_m_s(self) -> float:
         """Upper bound of the tool's speed [m/s]: the cosine's peak, and noise coming and going."""
         mean = max(self.speed_m_s, self.descent_speed_m_s)
@@ -102,3 +121,55 @@ class ExplorationParameters:
         fading = 2 * (2 * fade**2 + fade / BRAKE_S)
         noise = np.sqrt(3) * NOISE_SPAN / 2 * self.noise_position_m * (changing + both + fading)
         return float(self.acceleration_m_s2 + braking + noise)
+
+
+def tool_box_m(parameters: ExplorationParameters) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box (3,), (3,) [m] in base_link that play's tool point stays in.
+
+    The finger tips are below it: least with the tool straight down, most at the largest tilt.
+    """
+    p = parameters
+    tips = kinematics.GRIPPER_POINTS_M[2:]
+    below = tips[:, 0].max()
+    lever = np.hypot(tips[:, 1], tips[:, 2]).max()
+    side = min(p.y_limit_m, p.radius_limit_m)
+    low = np.array([p.x_low_m, -side, p.height_low_m + below])
+    highest = p.height_high_m + below + lever * np.sin(p.tilt_limit_rad)
+    return low, np.array([min(p.x_high_m, p.radius_limit_m), side, highest])
+
+
+def require_room(parameters: ExplorationParameters, limits: SafetyLimits) -> None:
+    """Make sure that play stays where the arm may be, no faster than it may move.
+
+    Raises:
+        SafetyError: it does not; its sentence has the names of the nodes' parameters.
+    """
+    p = parameters
+    low, high = tool_box_m(p)
+    outside = np.maximum(limits.workspace_low_m - low, high - limits.workspace_high_m)
+    if np.any(outside > _ROUNDING):
+        raise SafetyError(
+            f"the tool plays from {np.round(low, 3).tolist()} to {np.round(high, 3).tolist()} m, "
+            f"{1000 * outside.max():.0f} mm outside safety.workspace_low_m and workspace_high_m, "
+            f"{limits.workspace_low_m.tolist()} to {limits.workspace_high_m.tolist()} m; narrow "
+            "the bounds of exploration, or widen the workspace"
+        )
+    for name, value, limit_name, limit in (
+        ("joint_speed_rad_s", p.joint_speed_rad_s, "velocity_rad_s", limits.velocity_rad_s.min()),
+        (
+            "joint_acceleration_rad_s2",
+            p.joint_acceleration_rad_s2,
+            "acceleration_rad_s2",
+            limits.acceleration_rad_s2.min(),
+        ),
+    ):
+        if value > limit + _ROUNDING:
+            raise SafetyError(
+                f"exploration.{name} is {value}, above safety.{limit_name}, {limit}; lower the "
+                "first or raise the second"
+            )
+    if p.height_low_m < limits.table_clearance_m - _ROUNDING:
+        raise SafetyError(
+            f"exploration.height_low_m is {p.height_low_m}, below safety.table_clearance_m, "
+            f"{limits.table_clearance_m}; raise the first or lower the second"
+        )

@@ -12,11 +12,11 @@ import numpy as np
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import ContractError, KinematicsError
-from vla_ros.core.play_parameters import ExplorationParameters
+from vla_ros.core.play_parameters import BOUNDS, ExplorationParameters
 from vla_ros.core.play_region import clearances, draw_pose
 from vla_ros.core.rotations import matrix_from_quat, quat_from_matrix, transform
 
-FORMAT, VERSION = "vla_ros pose library", 1
+FORMAT, VERSION = "vla_ros pose library", 2
 _TRIES_PER_CELL = 4
 _ROUNDING = 1e-9
 # A quaternion in a file may be rounded this much; anything else is not one.
@@ -31,6 +31,7 @@ class PoseLibrary:
     Attributes:
         poses: T_base_tool (N, 4, 4), metres, N at least 1; not to be written to.
         source: "teleoperated" or "generated".
+        bounds: what it was made for, `ExplorationParameters.bounds`.
         robot: model of the arm that the poses are for.
 
     Raises:
@@ -39,6 +40,7 @@ class PoseLibrary:
 
     poses: np.ndarray
     source: str
+    bounds: dict[str, float]
     robot: str = "wx250s"
 
     def __post_init__(self):
@@ -56,6 +58,31 @@ class PoseLibrary:
     def __len__(self) -> int:
         return len(self.poses)
 
+    def require_fit(self, parameters: ExplorationParameters, where: str = "pose library") -> None:
+        """Make sure that play with these parameters may visit every pose.
+
+        A library for narrower bounds fits; its voxels do not matter.
+
+        Args:
+            parameters: of play.
+            where: file name, for the message.
+
+        Raises:
+            ContractError: it was made for wider bounds.
+        """
+        wanted = parameters.bounds
+        wider = [
+            f"{name} {self.bounds[name]:g} instead of {value:g}"
+            for name, value in wanted.items()
+            if name != "voxel_edge_m"
+            and (1 if "_low_" in name else -1) * (self.bounds[name] - value) < -_ROUNDING
+        ]
+        if wider:
+            raise ContractError(
+                f"{where} was made for other bounds than play has ({', '.join(wider)}): make it "
+                "again with play's, or set exploration.* to the library's"
+            )
+
     def to_json(self) -> str:
         """Return the library as text; `from_json` is its inverse."""
         rows = [[*pose[:3, 3], *quat_from_matrix(pose[:3, :3])] for pose in self.poses]
@@ -64,6 +91,7 @@ class PoseLibrary:
             "version": VERSION,
             "robot": self.robot,
             "source": self.source,
+            "bounds": {name: float(value) for name, value in self.bounds.items()},
             "columns": "x y z [m] qw qx qy qz, tool in base_link",
         }
         lines = ",\n  ".join(json.dumps([float(v) for v in row]) for row in rows)
@@ -111,7 +139,23 @@ class PoseLibrary:
             if values is None:
                 raise refuse(f"pose {index} must be x y z [m] and a unit quaternion, got {row!r}")
             poses.append(transform(matrix_from_quat(values[3:]), values[:3]))
-        return cls(np.array(poses), source, robot)
+        bounds = _bounds(data.get("bounds"))
+        if bounds is None:
+            raise refuse(f"must name the bounds it was made for, {', '.join(BOUNDS)}")
+        return cls(np.array(poses), source, bounds, robot)
+
+
+def _bounds(values: object) -> dict[str, float] | None:
+    """Return the bounds in a file, None unless they are numbers under the right names."""
+    if not isinstance(values, dict) or set(values) != set(BOUNDS):
+        return None
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.values()):
+        return None
+    try:
+        bounds = {name: float(values[name]) for name in BOUNDS}
+    except OverflowError:
+        return None
+    return bounds if np.all(np.isfinite(list(bounds.values()))) else None
 
 
 def _numbers(row: object) -> np.ndarray | None:
@@ -167,7 +211,9 @@ def from_teleoperation(poses: np.ndarray, parameters: ExplorationParameters) -> 
         ContractError: none is inside.
     """
     valid = np.asarray(poses)[inside(poses, parameters)]
-    return PoseLibrary(valid[thin(valid, parameters.voxel_edge_m)], "teleoperated")
+    return PoseLibrary(
+        valid[thin(valid, parameters.voxel_edge_m)], "teleoperated", parameters.bounds
+    )
 
 
 @lru_cache(maxsize=8)
@@ -194,7 +240,7 @@ def generate(parameters: ExplorationParameters, seed: int = 0) -> PoseLibrary:
             if inside(pose[None], p)[0] and _is_reachable(pose):
                 poses.append(pose)
                 break
-    return PoseLibrary(np.array(poses).reshape(-1, 4, 4), "generated")
+    return PoseLibrary(np.array(poses).reshape(-1, 4, 4), "generated", p.bounds)
 
 
 def _is_reachable(pose: np.ndarray) -> bool:

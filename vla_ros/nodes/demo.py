@@ -19,6 +19,7 @@ from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.seeds import SEED_MAX, given_or_drawn
 from vla_ros.nodes.ticker import tick_every
 
 _TEACHER_RATE_HZ = 5.0
@@ -35,7 +36,7 @@ class DemoParameters(CommanderParameters):
     tries_per_episode: int = parameter(
         3, "Give up after this many tries for each one wanted.", "", 1, 1000
     )
-    seed: int = parameter(0, "Seed of the teacher's noise.", "", 0, 2**31 - 1)
+    seed: int = parameter(-1, "Seed of the teacher's noise; -1: drawn anew.", "", -1, SEED_MAX)
 
 
 class DemoNode(CommanderNode):
@@ -59,7 +60,9 @@ class DemoNode(CommanderNode):
         super().configure()
         self._teacher = None
         if self.parameters.teacher == "scripted":
-            self._teacher = scripted_teacher(self.parameters.task, self.parameters.seed)
+            seed = given_or_drawn(self, self.parameters.seed)
+            self.episodes.settings |= {"seed": seed}
+            self._teacher = scripted_teacher(self.parameters.task, seed)
             self.create_subscription(
                 JointState, qos.SIM_STATE_TOPIC, self._on_sim_state, qos.SIM_STATE
             )

@@ -42,6 +42,7 @@ class Episodes:
 
     Attributes:
         paths: the folders of the bags that were saved.
+        settings: what `EpisodeEvent.settings` says of each episode.
     """
 
     def __init__(self, node: ShellNode, kind: str, record: bool, recorder_wait_s: float):
@@ -54,6 +55,7 @@ class Episodes:
         self._present_s: float | None = None
         self._look_s = 0.0
         self.paths: list[str] = []
+        self.settings: dict = {}
         self._events = node.create_publisher(String, qos.EPISODE_TOPIC, qos.EPISODE)
         self._tasks = node.create_publisher(String, qos.TASK_TOPIC, qos.LATCHED)
         node.create_subscription(String, qos.RECORDING_TOPIC, self._on_recording, qos.LATCHED)
@@ -83,7 +85,8 @@ class Episodes:
             )
         # What was said before is about an earlier episode, if of the same name.
         self._state = RecordingState()
-        self._current = EpisodeEvent("start", episode_id, self._kind, task)
+        start = EpisodeEvent("start", episode_id, self._kind, task, settings=self.settings)
+        self._current = start
         self._events.publish(String(data=self._current.to_json()))
         if not self._record:
             return
@@ -145,8 +148,7 @@ class Episodes:
 
     def _say_end(self, success: bool | None, reason: str) -> None:
         start, self._current = self._current, None
-        event = EpisodeEvent("end", start.episode_id, self._kind, start.task, success, reason)
-        self._events.publish(String(data=event.to_json()))
+        self._events.publish(String(data=start.ended(success, reason).to_json()))
 
     def _is_recording(self, episode_id: str) -> bool:
         if self._state.episode_id != episode_id:

@@ -7,26 +7,23 @@ parks the arm and ends the node with one sentence.
 """
 
 import time
-from pathlib import Path
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from vla_ros.core import arm
-from vla_ros.core.duty import Backoff, Reminder
-from vla_ros.core.errors import ContractError, EpisodeError, SafetyError
-from vla_ros.core.exploration import ExplorationParameters, PlayMotion
-from vla_ros.core.pose_library import PoseLibrary
+from vla_ros.core.duty import Backoff, Reminder, Row
+from vla_ros.core.errors import EpisodeError, SafetyError
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.diagnostics import OK, WARN
 from vla_ros.nodes.episodes import RecorderGoneError, Steps
+from vla_ros.nodes.explorer_motion import make_motion
 from vla_ros.nodes.explorer_parameters import ExplorerParameters
 from vla_ros.nodes.lifetime import run
-from vla_ros.nodes.params import ParameterError
 from vla_ros.nodes.play_log import PlayLog
 from vla_ros.nodes.player import BlockedError, Player
 from vla_ros.nodes.rest_camera import RestCamera
+from vla_ros.nodes.seeds import given_or_drawn
 
 _LINE_PERIOD_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
@@ -43,17 +40,15 @@ class ExplorerNode(CommanderNode):
         """Make the motion ready: the library of poses takes a second or two.
 
         Raises:
-            ParameterError: the file of poses cannot be used.
+            ParameterError: the file of poses cannot be used, or play cannot keep to the limits.
         """
         super().configure()
         p = self.parameters
-        exploration = ExplorationParameters(
-            coverage_weight=p.coverage_weight, interest_weight=p.interest_weight
-        )
-        generator = np.random.default_rng(p.seed)
-        motion = PlayMotion(exploration, generator, load_poses(p.poses))
+        seed = given_or_drawn(self, p.seed)
+        self.episodes.settings |= {"seed": seed}
+        motion = make_motion(p.exploration, self.limits, p.poses, seed)
         self._table = None
-        if p.camera and p.interest_weight > 0:
+        if p.camera and p.exploration.interest_weight > 0:
             self._table = RestCamera(self, p.camera, motion.interest.moved)
         self._player = Player(self, motion, self.arm, p.blocked_limit, self._table)
         self._shuffle = Reminder(p.shuffle_every_min)
@@ -94,6 +89,7 @@ class ExplorerNode(CommanderNode):
         self._started_ns = self.now_ns
         self._played = 0
         self._has_recorded = False
+        self._blocked = Row(self.parameters.blocked_limit)
         self._motor_rest = Reminder(self.parameters.rest_every_min)
         self._motor_rest.attended(self.now_ns)
         self._shuffle.attended(self.now_ns)
@@ -121,7 +117,7 @@ class ExplorerNode(CommanderNode):
     def _segment_or_wait(self) -> Steps:
         """Record a segment; where recording fails, wait before the next try, or give up."""
         try:
-            yield from self._segment(f"play-{self._played:05d}")
+            outcome = yield from self._segment(f"play-{self._played:05d}")
         except (RecorderGoneError, BlockedError):
             raise
         except EpisodeError as error:
@@ -137,30 +133,45 @@ class ExplorerNode(CommanderNode):
             yield from self._wait_steady(pause_s)
         else:
             self._backoff.succeeded()
-            self.log.segments += 1
+            self._count(outcome)
         finally:
             # A name is used once, whatever came of it.
             self._played += 1
 
+    def _count(self, outcome: str) -> None:
+        """Count a segment; BlockedError where too many in a row ended because the arm was."""
+        self.log.count(outcome)
+        if outcome != "blocked":
+            self._blocked.succeeded()
+        elif self._blocked.failed():
+            raise BlockedError(
+                f"{self.parameters.blocked_limit} segments in a row ended because the arm was "
+                "blocked; clear its way, then start again"
+            )
+
     def _segment(self, episode_id: str) -> Steps:
+        """Record a segment; return "whole", or "stopped" or "blocked" where that cut it."""
         yield from self.episodes.begin(episode_id)
         self._has_recorded = True
         self.phase = f"playing {episode_id}"
         end_ns = self.now_ns + int(self.parameters.segment_s * 1e9)
-        reason = "segment over"
+        outcome, reason = "whole", "segment over"
         goes_on = self._player.start()
         self.acting = True
         while goes_on and self.now_ns < end_ns:
             self.episodes.check()
             if self.arm.stopped:
-                reason = f"stopped: {self.arm.blocked_reason}"
+                outcome, reason = "stopped", f"stopped: {self.arm.blocked_reason}"
                 break
             goes_on = self._player.go_on()
             yield
+        if not goes_on:
+            outcome, reason = "blocked", "the arm was blocked"
         yield from self.settle()
-        yield from self.episodes.end(None, reason if goes_on else "the arm was blocked")
+        yield from self.episodes.end(None, reason)
         if not goes_on:
             yield from self.go_to(arm.READY_RAD, 1.0)
+        return outcome
 
     def on_tick(self) -> None:
         """One command period further in the play motion."""
@@ -245,20 +256,6 @@ class ExplorerNode(CommanderNode):
             self.log.write(self.now_ns, time.monotonic(), failure)
         except EpisodeError as error:
             self.get_logger().warning(str(error))
-
-
-def load_poses(path: str) -> PoseLibrary | None:
-    """Return the library of a JSON file, None for an empty path.
-
-    Raises:
-        ParameterError: the file cannot be read or is no such library.
-    """
-    if not path:
-        return None
-    try:
-        return PoseLibrary.from_json(Path(path).expanduser().read_text(), path)
-    except (OSError, UnicodeDecodeError, ContractError, SafetyError) as error:
-        raise ParameterError(f"parameter poses of node explorer cannot be used: {error}") from None
 
 
 def main() -> int:

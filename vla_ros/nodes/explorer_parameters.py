@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
+from vla_ros.core.play_parameters import ExplorationParameters
 from vla_ros.nodes.commander import CommanderParameters
-from vla_ros.nodes.params import parameter
+from vla_ros.nodes.params import group, parameter
+from vla_ros.nodes.seeds import SEED_MAX
 
 
 @dataclass(frozen=True)
 class ExplorerParameters(CommanderParameters):
     """Parameters of explorer_node."""
 
-    seed: int = parameter(0, "Seed of the motion; the same seed plays the same.", "", 0, 2**31 - 1)
+    seed: int = parameter(
+        -1, "Seed of the motion, the same plays the same; -1: drawn anew.", "", -1, SEED_MAX
+    )
     segment_s: float = parameter(60.0, "Length of one recorded segment.", "s", 0.5, 3600.0)
     pause_s: float = parameter(1.0, "Rest between two segments.", "s", 0.0, 3600.0)
     hours: float = parameter(0.0, "Play for this long; 0: count segments.", "h", 0.0, 1000.0)
@@ -37,10 +41,5 @@ class ExplorerParameters(CommanderParameters):
         3, "Play ends when the arm is blocked so often in a row.", "", 1, 1000
     )
     poses: str = parameter("", "JSON file of safe poses to play among; empty: from the workspace.")
-    coverage_weight: float = parameter(
-        3.0, "How much rarely visited places are preferred; 0: not.", "", 0.0, 1000.0
-    )
-    interest_weight: float = parameter(
-        200.0, "How much places where something moved are preferred; 0: not.", "", 0.0, 1000.0
-    )
     camera: str = parameter("front", "Camera that sees what moved; empty: none.")
+    exploration: ExplorationParameters = group(ExplorationParameters, "exploration")

@@ -1,12 +1,20 @@
-"""ROS parameters as a frozen dataclass: declared with description, range and unit, read once."""
+"""ROS parameters as a frozen dataclass: declared with description, range and unit, read once.
+
+A field may be a group: a dataclass of `core.thresholds`, whose fields become parameters with dotted
+names, like `exploration.x_low_m`.
+"""
 
 import dataclasses
-from typing import TypeVar
+import difflib
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
+import numpy as np
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from vla_ros.core.errors import VlaError
+from vla_ros.core.thresholds import is_within
 
 Parameters = TypeVar("Parameters")
 
@@ -25,7 +33,7 @@ def parameter(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
-) -> object:
+) -> Any:
     """Return a dataclass field for one ROS parameter.
 
     Args:
@@ -48,6 +56,14 @@ def parameter(
     return dataclasses.field(default=default, metadata=facts)
 
 
+def group(parameters_class: type, prefix: str) -> Any:
+    """Return a dataclass field for the parameters `prefix.NAME` of another dataclass.
+
+    Groups may share a prefix; the dataclass may refuse what contradicts itself, by VlaError.
+    """
+    return dataclasses.field(default_factory=parameters_class, metadata={"prefix": prefix})
+
+
 @dataclasses.dataclass(frozen=True)
 class LifecycleParameters:
     """Parameters that every node of the package has besides its own."""
@@ -61,48 +77,99 @@ def declare(node: Node, parameters_class: type[Parameters]) -> Parameters:
     """Declare every field of `parameters_class` on the node and return the values it got.
 
     Raises:
-        ParameterError: a value has the wrong type or is out of range, or a name is unknown.
+        ParameterError: a value has the wrong type or is out of range, two contradict each other,
+            or a name is unknown.
     """
-    names = [field.name for field in dataclasses.fields(parameters_class)]
+    names = list(parameter_names(parameters_class))
     # Not public, but rclpy ignores misspelt names in silence.
     for name in node._parameter_overrides:
         is_known = name in names or node.has_parameter(name)
         if not is_known and not name.startswith(_FOREIGN_PREFIXES):
+            near = difflib.get_close_matches(name, names) or sorted(
+                {known.partition(".")[0] + ".*" * ("." in known) for known in names}
+            )
             raise ParameterError(
-                f"unknown parameter {name!r} of node {node.get_name()}: use one of {names}"
+                f"unknown parameter {name!r} of node {node.get_name()}: use one of {near}"
             )
     return declare_fields(node, parameters_class)
 
 
-def declare_fields(node: Node, parameters_class: type[Parameters]) -> Parameters:
+def parameter_names(parameters_class: type, prefix: str = "") -> Iterator[str]:
+    """Yield the names of all parameters of a dataclass, those of its groups dotted."""
+    for field in dataclasses.fields(parameters_class):
+        if "prefix" in field.metadata:
+            yield from parameter_names(field.default_factory, f"{field.metadata['prefix']}.")
+        else:
+            yield prefix + field.name
+
+
+def declare_fields(node: Node, parameters_class: type[Parameters], prefix: str = "") -> Parameters:
     """Declare as `declare` does, and leave other names alone.
 
+    Args:
+        node: whose parameters they become.
+        parameters_class: their dataclass.
+        prefix: of their names, with its dot.
+
     Raises:
-        ParameterError: a value has the wrong type or is out of range.
+        ParameterError: a value has the wrong type or is out of range, or two contradict each other.
     """
     where = f"node {node.get_name()}"
     overrides = node._parameter_overrides
     values = {}
     defaults = parameters_class()
     for field in dataclasses.fields(parameters_class):
-        default = getattr(defaults, field.name)
-        if field.name in overrides:  # before rclpy does, whose refusal is a traceback
-            _checked(field, default, overrides[field.name].value, where)
-        given = node.declare_parameter(field.name, default, _descriptor(field, default)).value
-        values[field.name] = _checked(field, default, given, where)
-    return parameters_class(**values)
+        if "prefix" in field.metadata:
+            dotted = f"{field.metadata['prefix']}."
+            values[field.name] = declare_fields(node, field.default_factory, dotted)
+            continue
+        name, default = prefix + field.name, _plain(getattr(defaults, field.name))
+        if name in overrides:  # before rclpy does, whose refusal is a traceback
+            _checked(name, field, default, overrides[name].value, where)
+        descriptor = _descriptor(field, default)
+        given = node.declare_parameter(name, _for_ros(default), descriptor).value
+        values[field.name] = _checked(name, field, default, given, where)
+    try:
+        return parameters_class(**values)
+    except VlaError as error:
+        raise ParameterError(f"parameters {prefix}* of {where} cannot be used: {error}") from None
+
+
+def changes(parameters: object, prefix: str = "") -> dict[str, object]:
+    """Return by name what of the groups' parameters is not the default."""
+    changed: dict[str, object] = {}
+    defaults = type(parameters)()
+    for field in dataclasses.fields(parameters):
+        value = getattr(parameters, field.name)
+        if "prefix" in field.metadata:
+            changed |= changes(value, f"{field.metadata['prefix']}.")
+        elif prefix and not np.array_equal(value, getattr(defaults, field.name)):
+            changed[prefix + field.name] = _for_ros(_plain(value))
+    return changed
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
+
+
+def _for_ros(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _descriptor(field: dataclasses.Field, default: object) -> ParameterDescriptor:
     facts = field.metadata
+    low, high = facts["low"], facts["high"]
     unit = f" [{facts['unit']}]" if facts["unit"] else ""
-    one_of = f" One of {', '.join(facts['choices'])}." if facts["choices"] else ""
+    one_of = f" One of {', '.join(facts['choices'])}." if facts.get("choices") else ""
+    # A descriptor's range is for single numbers only.
+    each = f" {len(default)} numbers, each {low} to {high}." if isinstance(default, tuple) else ""
     # Dynamic typing lets `speed:=4` through as an integer; `_checked` is stricter and kinder.
     descriptor = ParameterDescriptor(
-        description=f"{facts['description']}{unit}{one_of}", read_only=True, dynamic_typing=True
+        description=f"{facts['description']}{unit}{one_of}{each}",
+        read_only=True,
+        dynamic_typing=True,
     )
-    low, high = facts["low"], facts["high"]
-    if low is not None and high is not None:
+    if low is not None and high is not None and not isinstance(default, tuple):
         if isinstance(default, float):
             limits = FloatingPointRange(from_value=float(low), to_value=float(high))
             descriptor.floating_point_range = [limits]
@@ -112,26 +179,37 @@ def _descriptor(field: dataclasses.Field, default: object) -> ParameterDescripto
     return descriptor
 
 
-def _checked(field: dataclasses.Field, default: object, value: object, where: str) -> object:
+def _checked(name: str, field: dataclasses.Field, default: Any, value: Any, where: str) -> Any:
     facts = field.metadata
+    value = _typed(f"parameter {name} of {where}", default, value)
+    low, high = facts["low"], facts["high"]
+    too_low = low is not None and not is_within(value, low, np.inf)
+    if too_low or (high is not None and not is_within(value, -np.inf, high)):
+        unit = f" {facts['unit']}" if facts["unit"] else ""
+        raise ParameterError(
+            f"parameter {name} of {where} must lie in {low} to {high}{unit}, got {value!r}"
+        )
+    if facts.get("choices") and value not in facts["choices"]:
+        raise ParameterError(
+            f"parameter {name} of {where} must be one of {', '.join(facts['choices'])}, "
+            f"got {value!r}"
+        )
+    return value
+
+
+def _typed(what: str, default: Any, value: Any) -> Any:
+    """Return the value as the default's type, a whole number as a float where that is asked for."""
     expected = type(default)
     if expected is float and type(value) is int:
         value = float(value)
-    if expected is list and not isinstance(value, (str, bytes)) and value is not None:
-        value = list(value)
+    if expected in (list, tuple) and value is not None and not isinstance(value, (str, bytes)):
+        # rclpy gives arrays of its own; a single number is none, and is refused below.
+        value = expected(value) if hasattr(value, "__len__") else value
+    if expected is tuple:
+        numbers = isinstance(value, tuple) and all(type(item) in (int, float) for item in value)
+        if not numbers or len(value) != len(default):
+            raise ParameterError(f"{what} must be {len(default)} numbers, got {value!r}")
+        return tuple(map(float, value))
     if type(value) is not expected:
-        raise ParameterError(
-            f"parameter {field.name} of {where} must be a {expected.__name__}, got {value!r}"
-        )
-    low, high = facts["low"], facts["high"]
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        unit = f" {facts['unit']}" if facts["unit"] else ""
-        raise ParameterError(
-            f"parameter {field.name} of {where} must lie in {low} to {high}{unit}, got {value!r}"
-        )
-    if facts["choices"] and value not in facts["choices"]:
-        raise ParameterError(
-            f"parameter {field.name} of {where} must be one of {', '.join(facts['choices'])}, "
-            f"got {value!r}"
-        )
+        raise ParameterError(f"{what} must be a {expected.__name__}, got {value!r}")
     return value

@@ -19,6 +19,7 @@ class PlayLog:
 
     Attributes:
         segments: segments played to their end.
+        stopped, blocked: segments that a stop ended early, or an arm that was blocked.
         cuts: segments that recording did not let begin or end.
         rests: times the motors rested.
         blocks: times the arm was blocked.
@@ -28,9 +29,19 @@ class PlayLog:
 
     def __init__(self, start_ns: int, start_s: float, hours: float):
         self._start_ns, self._start_s, self._hours = start_ns, start_s, hours
-        self.segments = self.cuts = self.rests = self.blocks = 0
+        self.segments = self.stopped = self.blocked = 0
+        self.cuts = self.rests = self.blocks = 0
         self.refused = self.unreachable = 0
         self.bags: tuple[str, ...] = ()
+
+    def count(self, outcome: str) -> None:
+        """Count a segment that was recorded: "whole", "stopped" or "blocked"."""
+        if outcome == "whole":
+            self.segments += 1
+        elif outcome == "stopped":
+            self.stopped += 1
+        else:
+            self.blocked += 1
 
     def line(self, now_ns: int) -> str:
         """Return the state of affairs in one line."""
@@ -43,8 +54,8 @@ class PlayLog:
         return (
             f"{self.segments} segments, {(now_ns - self._start_ns) / 1e9:.0f} s of play time in "
             f"{now_s - self._start_s:.0f} s, {len(self.bags)} bags saved, {self.refused} targets "
-            f"refused, {self.unreachable} out of reach, {self.cuts} recordings cut, "
-            f"{self.blocks} blocks, {self.rests} motor rests"
+            f"refused, {self.unreachable} out of reach, {self._early()}, {self.blocks} blocks, "
+            f"{self.rests} motor rests"
         )
 
     def write(self, now_ns: int, now_s: float, failure: str) -> Path | None:
@@ -58,6 +69,8 @@ class PlayLog:
         path = Path(self.bags[-1]).parent / SUMMARY_FILE
         values = {
             "segments": self.segments,
+            "segments_stopped": self.stopped,
+            "segments_blocked": self.blocked,
             "bags": len(self.bags),
             "play_time_s": round((now_ns - self._start_ns) / 1e9, 3),
             "wall_time_s": round(now_s - self._start_s, 3),
@@ -79,8 +92,13 @@ class PlayLog:
     def _counts(self) -> str:
         return (
             f"{self.segments} segments, {len(self.bags)} bags, {self.refused} targets refused, "
-            f"{self.unreachable} out of reach, {self.cuts} recordings cut, {self.blocks} blocks, "
+            f"{self.unreachable} out of reach, {self._early()}, {self.blocks} blocks, "
             f"{self.rests} motor rests"
+        )
+
+    def _early(self) -> str:
+        return (
+            f"{self.stopped} segments stopped, {self.blocked} blocked, {self.cuts} recordings cut"
         )
 
     def _disk(self) -> str:

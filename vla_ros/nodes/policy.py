@@ -20,7 +20,6 @@ from vla_ros.core import arm, kinematics
 from vla_ros.core.actions import apply_ee_delta
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import EpisodeError, StaleDataError, VlaError
-from vla_ros.core.limits import wx250s_limits
 from vla_ros.core.resample import NS_PER_S, StreamBuffer
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
@@ -56,7 +55,6 @@ class PolicyNode(CommanderNode):
         self._inference_ms: list[float] = []
         self._steps_taken = 0
         self._held = 0
-        self._limits = wx250s_limits()
 
     def configure(self) -> None:
         """Load the checkpoint and have the network act once, so that its first step is no slower.
@@ -184,7 +182,7 @@ class PolicyNode(CommanderNode):
             q_now, _ = self.arm.commanded
             T_target, opening = apply_ee_delta(kinematics.forward(q_now), action)
             # A network aims a little too low as often as too high; that is no reason to stop.
-            q_target = kinematics.inverse(self._limits.clamp_pose(T_target), q_now)
+            q_target = kinematics.inverse(self.limits.clamp_pose(T_target), q_now)
         except VlaError as error:
             self._hold(str(error))
             return

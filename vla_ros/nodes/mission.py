@@ -1,0 +1,170 @@
+"""What missions are made of: the steps that explorer, policy and teacher share.
+
+A step is a generator: plain sequential code that yields wherever it waits.
+"""
+
+import json
+import time
+
+import numpy as np
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_ros.core import arm
+from vla_ros.core.errors import EpisodeError, SafetyError
+from vla_ros.nodes import qos
+from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.episodes import Episodes, Steps
+from vla_ros.nodes.lifetime import ShellNode
+
+# The slowest move of the wx250s, pi rad at the guard's speed, takes a few seconds.
+_MOVE_LIMIT_S = 30.0
+# How long the arm may take to sink into its cradle before its torque goes [s], and the driver to
+# answer that [s, wall].
+_SINK_S, _ANSWER_S = 1.0, 5.0
+
+
+class MissionNode(ShellNode):
+    """A node with an arm and episodes, and the steps that take both somewhere.
+
+    Args:
+        name: of the node.
+
+    Attributes:
+        arm: the way to the arm, from `configure` on.
+        episodes: the way to the recorder, from `configure` on.
+        acting: whether the mission sets a target before each command.
+        phase: what the mission is about, for people.
+        task_state: what the sim last said about its task; empty without one.
+    """
+
+    arm: ArmClient
+    episodes: Episodes
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self._simulated = self.get_parameter("use_sim_time").value
+        self.acting = False
+        self.phase = "not configured"
+        self.task_state: dict = {}
+
+    def meet_scene(self) -> None:
+        """Listen to the sim, if there is one; part of `configure`."""
+        self.task_state = {}
+        self._reset_client = self.create_client(Trigger, qos.SIM_RESET_SERVICE)
+        self.create_subscription(String, qos.SIM_TASK_STATE_TOPIC, self._on_task_state, qos.LATCHED)
+
+    @property
+    def now_ns(self) -> int:
+        """Time for durations [ns]: simulated where there is a simulated clock, else steady.
+
+        No stamp: a system clock that is set back would make a second last an hour.
+        """
+        if self._simulated:
+            return self.get_clock().now().nanoseconds
+        return time.monotonic_ns()
+
+    def until_active(self) -> Steps:
+        """Wait for the arm; the arm client bounds this."""
+        while not self.arm.active:
+            yield
+
+    def wait(self, duration_s: float) -> Steps:
+        """Let `duration_s` seconds of the node's time pass.
+
+        Raises:
+            EpisodeError: an episode runs and is not being recorded any more.
+        """
+        end_ns = self.now_ns + int(duration_s * 1e9)
+        while self.now_ns < end_ns:
+            self.episodes.check()
+            yield
+
+    def go_to(self, q_rad: np.ndarray, opening: float) -> Steps:
+        """Move to joints (6,) [rad] and an opening, and come to rest there.
+
+        Raises:
+            SafetyError: the arm is not there after 30 s, those not counted in which it is stopped.
+        """
+        end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
+        self.arm.set_target(q_rad, opening)
+        yield
+        while not (self.arm.arrived and np.allclose(self.arm.commanded[0], q_rad, atol=1e-6)):
+            if self.arm.blocked_reason:
+                # The target is kept, and followed once a person has reset the stop.
+                end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
+            if self.now_ns > end_ns:
+                raise SafetyError(
+                    f"the arm did not reach {np.round(q_rad, 2).tolist()} rad within "
+                    f"{_MOVE_LIMIT_S:g} s; clear its way, or move it there by hand"
+                )
+            yield
+
+    def until_free(self) -> Steps:
+        """Ask the servos how they are, and wait while the arm is stopped until a person's reset."""
+        self.arm.check_hardware()
+        while self.arm.stopped:
+            self.phase = f"stopped: {self.arm.blocked_reason}"
+            yield
+
+    def settle(self) -> Steps:
+        """Brake and wait until the arm was told to rest."""
+        self.acting = False
+        self.arm.hold()
+        yield
+        while not self.arm.at_rest:
+            yield
+
+    def lie_down(self, opening: float) -> Steps:
+        """Go to the sleep pose by way of the ready pose, and let the torque go.
+
+        Returns whether it went.
+        """
+        yield from self.go_to(arm.READY_RAD, opening)
+        yield from self.go_to(arm.SLEEP_RAD, opening)
+        return (yield from self.release_arm())
+
+    def release_arm(self) -> Steps:
+        """Let the torque go in the sleep pose; return whether it went.
+
+        Servos that went on pushing into the cradle would grow warm.
+        """
+        yield from self.wait(_SINK_S)
+        answered: list[bool] = []
+        try:
+            self.arm.release(lambda: answered.append(True))
+        except SafetyError as error:
+            self.get_logger().warning(str(error))
+            return False
+        deadline_s = time.monotonic() + _ANSWER_S
+        while not answered and time.monotonic() < deadline_s:
+            yield
+        if not answered:
+            self.get_logger().warning(
+                f"the arm driver did not say within {_ANSWER_S:g} s that the torque is off"
+            )
+        return True
+
+    @property
+    def scene_can_reset(self) -> bool:
+        """Whether the sim's reset service is there."""
+        return self._reset_client.service_is_ready()
+
+    def reset_scene(self) -> Steps:
+        """Have the sim lay out a new scene, and wait until its task state speaks of it.
+
+        Raises:
+            EpisodeError: the sim refused.
+        """
+        future = self._reset_client.call_async(Trigger.Request())
+        while not future.done():
+            yield
+        response = future.result()
+        if not response.success:
+            raise EpisodeError(f"the sim did not reset: {response.message}")
+        episode = json.loads(response.message)["episode"]
+        while self.task_state.get("episode", -1) < episode:
+            yield
+
+    def _on_task_state(self, message: String) -> None:
+        self.task_state = json.loads(message.data)
