@@ -17,6 +17,7 @@ from rosbags.highlevel import AnyReader
 from vla_ros.bags import repair as repair_module
 from vla_ros.bags.part import PartFolder
 from vla_ros.bags.repair import repair, repair_below
+from vla_ros.core.disk_budget import DiskBudget
 from vla_ros.core.errors import BagError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -141,13 +142,16 @@ def test_a_disk_that_refuses_the_copy_leaves_the_original(torn, tmp_path, monkey
     assert not (part / "repaired").exists()
 
 
-def test_a_repair_does_not_fill_the_disk_on_which_somebody_records(torn, tmp_path, monkeypatch):
+def test_a_repair_leaves_free_what_the_recorder_leaves_free(torn, tmp_path, monkeypatch):
     part = copy_of(torn, tmp_path)
-    usage = SimpleNamespace(free=1_000_000_000)
+    size = (part / "play-1" / "play-1.mcap").stat().st_size
+    usage = SimpleNamespace(free=70_000_000 + size - 1)
     monkeypatch.setattr(repair_module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(BagError, match="needs 1000 MB of free disk; make room"):
-        repair(part)
+    with pytest.raises(BagError, match=r"besides the 70 MB that must stay free \(min_free_mb\)"):
+        repair(part, DiskBudget(70_000_000))
     assert (part / "play-1" / "play-1.mcap").exists()
+    usage.free += 1
+    assert repair(part, DiskBudget(70_000_000)).messages > 0
 
 
 def test_a_file_system_without_locks_is_recorded_to_but_nothing_is_repaired_there(

@@ -80,10 +80,61 @@ def test_a_late_message_fills_its_own_place_only():
     assert (counts.out_of_order, counts.missing) == (1, 2)
 
 
-def test_a_clock_set_back_is_one_message_out_of_order():
+def judged(counts):
+    return counts.clock_jumps, counts.missing, counts.late, counts.out_of_order, counts.duplicates
+
+
+def test_a_clock_set_back_is_a_jump_and_nothing_else():
     counts = heard([*range(S, 2 * S, PERIOD), *range(0, S // 2, PERIOD)])
-    assert counts.out_of_order == 1
-    assert counts.missing == 0
+    assert judged(counts) == (1, 0, 0, 0, 0)
+
+
+steps = st.integers(S, 10_000 * S).flatmap(lambda size: st.sampled_from((size, -size)))
+
+
+@given(
+    step_ns=steps,
+    step_at=st.integers(3, 199),
+    left_out=st.sets(st.integers(1, 198), max_size=12),
+    in_flight=st.integers(0, 2),
+    shared=st.booleans(),
+)
+def test_a_clock_that_is_set_is_one_jump_wherever_it_was(
+    step_ns, step_at, left_out, in_flight, shared
+):
+    """The sender's clock alone or the receiver's too, which shows it to what is on its way."""
+    watch = TopicWatch(True, 0.5)
+    for i in range(200):
+        if i in left_out:
+            continue
+        stamp = i * PERIOD + (step_ns if i >= step_at else 0)
+        received = i * PERIOD + 2 * MS + (step_ns if shared and i + in_flight >= step_at else 0)
+        watch.hear(received, stamp, i * PERIOD + 2 * MS)
+    counts = watch.counts()
+    assert judged(counts) == (1, len(left_out), 0, 0, 0)
+    assert counts.longest_delay_s == 0.002
+    assert counts.longest_gap_s <= 13 * PERIOD / S
+
+
+def test_an_outage_is_no_jump_and_its_messages_are_missing():
+    counts = heard([*range(0, S, PERIOD), *range(5 * S, 6 * S, PERIOD)])
+    assert judged(counts) == (0, 400, 0, 0, 0)
+
+
+def test_a_listener_that_was_held_up_sees_late_messages_and_no_jump():
+    watch = TopicWatch(True, 0.5)
+    for i in range(300):
+        arrival = max(i * PERIOD, 2 * S) if i >= 50 else i * PERIOD
+        watch.hear(arrival, i * PERIOD, arrival)
+    # Those stamped in [0.5, 1.5) s and heard at 2 s.
+    assert judged(watch.counts()) == (0, 0, 100, 0, 0)
+
+
+def test_simulated_time_at_any_speed_is_no_jump():
+    watch = TopicWatch(True, 0.5)
+    for i in range(100):
+        watch.hear(i * 2 * S, i * 2 * S)
+    assert judged(watch.counts()) == (0, 0, 0, 0, 0)
 
 
 def test_a_repeated_stamp_is_a_duplicate():

@@ -5,6 +5,7 @@ They take the arguments that the bindings take, and write what the library leave
 
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -22,6 +23,7 @@ from vla_ros.nodes.episode_bag import (  # noqa: E402
 )
 
 TASK = Topic("/vla/task", "std_msgs/msg/String", latched=True)
+MAGIC = b"\x89MCAP0\r\n"
 JOINTS = Topic("/wx250s/joint_states", "sensor_msgs/msg/JointState")
 
 
@@ -32,6 +34,9 @@ class Library:
         self.calls = []
         self.options = None
         self.refuses = False
+        # The disk takes no more, and as the real one the library does not notice.
+        self.is_full = False
+        self.metadata_is_empty = False
 
 
 def sequential_writer(library, with_close):
@@ -40,6 +45,10 @@ def sequential_writer(library, with_close):
             library.options = options
             library.calls.append(("open", options.uri, vars(converter)))
             self.path = options.uri
+            self.kept = 0
+            Path(self.path).mkdir()
+            self.file = Path(self.path) / f"{Path(self.path).name}_0.mcap"
+            self.file.write_bytes(MAGIC)
 
         def create_topic(self, topic):
             library.calls.append(("create_topic", vars(topic)))
@@ -48,15 +57,16 @@ def sequential_writer(library, with_close):
             if library.refuses:
                 raise RuntimeError("fwrite: No space left on device")
             library.calls.append(("write", topic, data, time_ns))
+            if not library.is_full:
+                self.kept += 1
+                self.file.write_bytes(self.file.read_bytes() + data)
 
         def _finish(self):
-            from pathlib import Path
-
-            folder = Path(self.path)
-            folder.mkdir(exist_ok=True)
-            (folder / f"{folder.name}_0.mcap").write_bytes(b"mcap")
-            info = {"rosbag2_bagfile_information": {"version": 5, "message_count": 1}}
-            (folder / "metadata.yaml").write_text(yaml.safe_dump(info))
+            if not library.is_full:
+                self.file.write_bytes(self.file.read_bytes() + MAGIC)
+            info = {"rosbag2_bagfile_information": {"version": 5, "message_count": self.kept}}
+            text = "" if library.metadata_is_empty else yaml.safe_dump(info)
+            self.file.with_name("metadata.yaml").write_text(text)
             library.calls.append(("close",))
 
     if with_close:
@@ -83,7 +93,9 @@ def jazzy(library):
             self.said.append("transient_local")
             return self
 
-    def storage_options(uri, storage_id="", max_cache_size=0, storage_preset_profile=""):
+    def storage_options(
+        uri, storage_id="", max_cache_size=0, storage_preset_profile="", storage_config_uri=""
+    ):
         return SimpleNamespace(**locals(), custom_data={})
 
     def topic_metadata(
@@ -100,7 +112,9 @@ def jazzy(library):
 
 
 def humble(library):
-    def storage_options(uri, storage_id="", max_cache_size=0, storage_preset_profile=""):
+    def storage_options(
+        uri, storage_id="", max_cache_size=0, storage_preset_profile="", storage_config_uri=""
+    ):
         return SimpleNamespace(**locals())
 
     def topic_metadata(name, type, serialization_format, offered_qos_profiles=""):
@@ -147,7 +161,7 @@ def test_bytes_go_through_a_real_cache_and_the_facts_into_the_metadata(installed
     path = record_one(tmp_path)
     options = library.options
     assert (options.storage_id, options.storage_preset_profile) == ("mcap", "zstd_fast")
-    assert options.max_cache_size == 100 * 1024 * 1024
+    assert options.max_cache_size == 32 * 1024 * 1024
     assert [call[0] for call in library.calls] == [
         "open",
         "create_topic",
@@ -162,7 +176,7 @@ def test_bytes_go_through_a_real_cache_and_the_facts_into_the_metadata(installed
     assert facts == {
         "version": 5,
         "message_count": 1,
-        "custom_data": {"arm": "sim", "topics": "{}"},
+        "custom_data": {"arm": "sim", "topics": "{}", "dropped_by_rosbag2": "0"},
     }
     assert (path / "play-1_0.mcap").exists()
 
@@ -194,6 +208,75 @@ def test_an_error_of_the_library_is_one_sentence(installed, tmp_path):
     library.refuses = True
     with pytest.raises(BagError, match=r"play-1\.part failed \(rosbag2: fwrite: No space left"):
         bag.write("/vla/task", 5, b"raw")
+
+
+def open_bag(folder):
+    _, make_writer = choose_writer("rosbag2")
+    return EpisodeBag(folder, "play-1", [TASK], {}, make_writer)
+
+
+def test_chunks_are_small_and_have_checksums_so_that_a_kill_costs_little(installed, tmp_path):
+    library = installed(jazzy)
+    bag = open_bag(tmp_path)
+    storage = Path(library.options.storage_config_uri)
+    assert yaml.safe_load(storage.read_text()) == {"chunkSize": 32768, "noChunkCRC": False}
+    bag.save({})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "metadata.yaml",
+        "play-1",
+        "play-1_0.mcap",
+    ]
+
+
+def test_a_file_that_no_longer_grows_is_one_sentence(installed, tmp_path):
+    library = installed(jazzy)
+    bag = open_bag(tmp_path)
+    bag.write("/vla/task", 5, b"raw")
+    bag.flush()
+    library.is_full = True
+    for _ in range(4):
+        bag.write("/vla/task", 6, bytes(40_000))
+    for _ in range(4):
+        bag.flush()
+    with pytest.raises(BagError, match=r"rosbag2: the file stays at 11 bytes, the disk takes none"):
+        bag.flush()
+
+
+def test_a_topic_that_says_little_is_no_disk_that_takes_nothing(installed, tmp_path):
+    installed(jazzy).is_full = True
+    bag = open_bag(tmp_path)
+    bag.write("/vla/task", 6, bytes(4 * 32768))
+    for _ in range(20):
+        bag.flush()
+
+
+def test_a_file_without_its_end_is_not_called_saved(installed, tmp_path):
+    library = installed(jazzy)
+    bag = open_bag(tmp_path)
+    bag.write("/vla/task", 5, b"raw")
+    library.is_full = True
+    with pytest.raises(BagError, match="play-1_0.mcap lacks its end"):
+        bag.save({})
+    assert (tmp_path / "play-1.part" / "play-1" / "play-1_0.mcap").exists()
+
+
+def test_metadata_that_the_disk_refused_are_one_sentence(installed, tmp_path):
+    installed(jazzy).metadata_is_empty = True
+    bag = open_bag(tmp_path)
+    with pytest.raises(BagError, match="metadata.yaml is not whole"):
+        bag.save({})
+
+
+def test_what_the_cache_dropped_is_in_the_bag(installed, tmp_path):
+    library = installed(jazzy)
+    bag = open_bag(tmp_path)
+    bag.write("/vla/task", 5, b"raw")
+    library.is_full = True
+    bag.write("/vla/task", 6, b"raw")
+    library.is_full = False
+    metadata = yaml.safe_load((bag.save({}) / "metadata.yaml").read_text())
+    facts = metadata["rosbag2_bagfile_information"]["custom_data"]
+    assert facts == {"dropped_by_rosbag2": "1"}
 
 
 def test_rosbags_is_taken_where_there_is_no_rosbag2_or_where_it_is_asked_for(

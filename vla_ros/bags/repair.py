@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rosbags.rosbag2 import Reader
+from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from vla_ros.bags.part import SUFFIX, PartFolder
 from vla_ros.bags.torn_mcap import Channel, TornMcap
 from vla_ros.bags.writer import ChunkedWriter
+from vla_ros.core.disk_budget import DEFAULT_BUDGET, DEFAULT_MIN_FREE_MB, DiskBudget
 from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import BagError, EpisodeError
 
@@ -29,8 +30,6 @@ EPISODE_TOPIC = "/vla/episode"
 _COPY = "repaired"
 # More than any writer's chunk with its index: what is lost beyond that is worth a look.
 _LARGEST_TAIL_BYTES = 4 << 20
-# A repair must not fill the disk on which somebody records.
-_SPARE_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,15 @@ class Repaired:
         )
 
 
-def repair_below(folders: list[Path], say: Callable[[str], None]) -> tuple[int, int]:
+def repair_below(
+    folders: list[Path], say: Callable[[str], None], budget: DiskBudget = DEFAULT_BUDGET
+) -> tuple[int, int]:
     """Repair every unfinished bag at and below the folders, one line each to `say`.
+
+    Args:
+        folders: `*.part` folders, sessions or folders of sessions.
+        say: takes a sentence.
+        budget: what must stay free on the disk, on which somebody may record.
 
     Returns:
         (how many were recovered, how many could not be).
@@ -69,7 +75,7 @@ def repair_below(folders: list[Path], say: Callable[[str], None]) -> tuple[int, 
     recovered = failed = 0
     for path in unfinished(folders):
         try:
-            repaired = repair(path)
+            repaired = repair(path, budget)
         except BagError as error:
             failed += 1
             say(str(error))
@@ -89,7 +95,7 @@ def unfinished(folders: list[Path]) -> Iterator[Path]:
             yield from sorted(p for n in ("*", "*/*") for p in folder.glob(n + SUFFIX))
 
 
-def repair(path: Path) -> Repaired | None:
+def repair(path: Path, budget: DiskBudget = DEFAULT_BUDGET) -> Repaired | None:
     """Make a bag of the `*.part` folder and give it its final name.
 
     The original stays as it is until the bag is complete and was read back.
@@ -106,7 +112,7 @@ def repair(path: Path) -> Repaired | None:
         if not part.lock():
             return None
         try:
-            return _repair(part)
+            return _repair(part, budget)
         finally:
             part.unlock()
     except OSError as error:
@@ -116,7 +122,7 @@ def repair(path: Path) -> Repaired | None:
         ) from None
 
 
-def _repair(part: PartFolder) -> Repaired:
+def _repair(part: PartFolder, budget: DiskBudget) -> Repaired:
     if part.final.exists():
         raise BagError(
             f"{part.path} cannot be repaired: {part.final} exists already; move one of them away"
@@ -127,11 +133,12 @@ def _repair(part: PartFolder) -> Repaired:
     files = [TornMcap(file) for file in sorted(part.bag.glob("*.mcap"))]
     copy = part.path / _COPY / part.episode_id
     shutil.rmtree(copy.parent, ignore_errors=True)
-    wanted = sum(file.size_bytes for file in files) + _SPARE_BYTES
-    if shutil.disk_usage(part.path).free < wanted:
+    size_bytes = sum(file.size_bytes for file in files)
+    if budget.is_full(shutil.disk_usage(part.path).free - size_bytes):
         raise BagError(
-            f"{part.path} is not repaired: its copy needs {wanted // 1_000_000} MB of free disk; "
-            "make room, then run python -m vla_ros.bags.repair on it"
+            f"{part.path} is not repaired: its copy needs {size_bytes // 1_000_000} MB of disk "
+            f"besides the {budget.min_free_bytes // 1_000_000} MB that must stay free "
+            "(min_free_mb); make room, then run python -m vla_ros.bags.repair on it"
         )
     try:
         messages = _copy(part, files, copy)
@@ -194,8 +201,14 @@ def _facts(
 
 
 def _check(bag: Path, messages: int) -> None:
-    with Reader(bag) as reader:
-        found = sum(1 for _ in reader.messages())
+    try:
+        with Reader(bag) as reader:
+            found = sum(1 for _ in reader.messages())
+    except ReaderError as error:
+        raise BagError(
+            f"the repaired copy {bag} cannot be read back ({error}), so the original stays as it "
+            "is; check the disk"
+        ) from None
     if found != messages:
         raise BagError(
             f"the repaired copy {bag} gives {found} of {messages} messages back, so the original "
@@ -244,13 +257,21 @@ def main() -> int:
     """Repair what the command line names; 1 when something could not be recovered."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    paths = parser.parse_args().paths
+    parser.add_argument(
+        "--min-free-mb",
+        type=int,
+        default=DEFAULT_MIN_FREE_MB,
+        metavar="MB",
+        help="what must stay free on the disk, as the recorder's parameter (default: %(default)s)",
+    )
+    given = parser.parse_args()
+    paths = given.paths
     missing = [str(path) for path in paths if not path.is_dir()]
     if missing:
         print(f"{', '.join(missing)} is no folder; give a *.part folder or a folder of sessions",
               file=sys.stderr)  # fmt: skip
         return 1
-    recovered, failed = repair_below(paths, print)
+    recovered, failed = repair_below(paths, print, DiskBudget(given.min_free_mb * 10**6))
     print(f"{recovered} recovered, {failed} not")
     return 1 if failed else 0
 

@@ -34,8 +34,12 @@ class _Storage(McapWriter):
         self.bio.flush()
 
 
-class _Syncer:
-    """Has a file written to the disk once a second, in a thread of its own."""
+class Syncer:
+    """Has a file written to the disk once a second, in a thread of its own.
+
+    Args:
+        descriptor: of the file, whoever writes it; it may be closed when this returns.
+    """
 
     def __init__(self, descriptor: int):
         self._descriptor = os.dup(descriptor)
@@ -53,6 +57,7 @@ class _Syncer:
                 return
 
     def close(self) -> None:
+        """End the thread."""
         self._stop.set()
         self._thread.join()
         os.close(self._descriptor)
@@ -70,12 +75,12 @@ class ChunkedWriter(Writer):
     def __init__(self, path: Path):
         super().__init__(path, version=9, storage_plugin=StoragePlugin.MCAP)
         self.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._syncer: _Syncer | None = None
+        self._syncer: Syncer | None = None
 
     def open(self) -> None:
         """Open for writing; raises OSError."""
         super().open()
-        self._syncer = _Syncer(self.storage.bio.fileno())
+        self._syncer = Syncer(self.storage.bio.fileno())
 
     def flush(self) -> None:
         """End the chunk that is open, if it holds messages.

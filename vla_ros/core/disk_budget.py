@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# What stays free unless somebody says otherwise: to the recorder and to a repair alike.
+DEFAULT_MIN_FREE_MB = 500
+
 
 @dataclass(frozen=True)
 class DiskBudget:
@@ -29,6 +32,9 @@ class DiskBudget:
     def is_full(self, free_bytes: int) -> bool:
         """Return whether less is free than must stay free."""
         return free_bytes < self.min_free_bytes
+
+
+DEFAULT_BUDGET = DiskBudget(DEFAULT_MIN_FREE_MB * 10**6)
 
 
 def left_s(left_bytes: int, written_bytes: int, elapsed_s: float) -> float | None:

@@ -12,6 +12,8 @@ _LEARN_INTERVALS = 50
 _MIN_INTERVALS = 8
 _STEADY_SHARE = 0.75
 _STEADY_TOLERANCE = 0.3
+# A clock that differs from steady time by more than this between two messages was set.
+_CLOCK_STEP_NS = NS_PER_S // 2
 
 
 def header_stamp_ns(data: bytes) -> int | None:
@@ -40,8 +42,11 @@ class TopicCounts:
         out_of_order: messages with a stamp before that of the message before; the gap that such a
             one fills counts as no missing message.
         duplicates: messages with the stamp of the message before.
+        clock_jumps: how often the clock of the stamps was set, forwards or back; what that does to
+            the stamps counts as no missing, late or out-of-order message.
         period_s: median time between two messages, None where it is not steady or not known.
-        longest_gap_s: longest time between two messages, by stamps where there are any.
+        longest_gap_s: longest time between two messages, by stamps where there are any and no
+            clock jumped.
         longest_delay_s: longest time from stamp to arrival, None without stamps.
     """
 
@@ -51,6 +56,7 @@ class TopicCounts:
     late: int = 0
     out_of_order: int = 0
     duplicates: int = 0
+    clock_jumps: int = 0
     period_s: float | None = None
     longest_gap_s: float = 0.0
     longest_delay_s: float | None = None
@@ -69,10 +75,13 @@ class TopicWatch:
         self._late_ns = round(late_s * NS_PER_S)
         self._before_ns: int | None = None
         self._last_ns: int | None = None
+        # The last message on each clock, whether it was in order or not.
+        self._heard: tuple[int, int, int] | None = None
+        self._clock_offset_ns = 0
         self._intervals: list[int] = []
         self._period_ns: int | None = None
         self._received = self._lost = self._missing = 0
-        self._late = self._out_of_order = self._duplicates = 0
+        self._late = self._out_of_order = self._duplicates = self._clock_jumps = 0
         self._longest_gap_ns = 0
         self._longest_delay_ns: int | None = None
 
@@ -80,36 +89,77 @@ class TopicWatch:
         """Note that the middleware lost `count` messages."""
         self._lost += count
 
-    def hear(self, received_ns: int, stamp_ns: int | None = None) -> None:
-        """Note a message; stamp None where its type has none."""
+    def hear(
+        self, received_ns: int, stamp_ns: int | None = None, steady_ns: int | None = None
+    ) -> None:
+        """Note a message.
+
+        Args:
+            received_ns: when it arrived, on the clock of the stamps or one set by it.
+            stamp_ns: its stamp, None where its type has none.
+            steady_ns: when it arrived on a clock that nobody sets; None takes `received_ns`, as is
+                right for simulated time, which runs at a speed of its own.
+        """
         self._received += 1
-        at_ns = received_ns
-        if stamp_ns is not None:
-            at_ns = stamp_ns
-            delay_ns = received_ns - stamp_ns
-            if self._longest_delay_ns is None or delay_ns > self._longest_delay_ns:
-                self._longest_delay_ns = delay_ns
-            self._late += delay_ns > self._late_ns
+        if stamp_ns is None:
+            interval_ns = self._follow(received_ns)
+            self._longest_gap_ns = max(self._longest_gap_ns, interval_ns or 0)
+            return
+        steady_ns = received_ns if steady_ns is None else steady_ns
+        stepped_over_ns = self._clock_step(received_ns, stamp_ns, steady_ns)
+        delay_ns = received_ns - stamp_ns + self._clock_offset_ns
+        if self._longest_delay_ns is None or delay_ns > self._longest_delay_ns:
+            self._longest_delay_ns = delay_ns
+        self._late += delay_ns > self._late_ns
+        if stepped_over_ns is not None:
+            self._clock_jumps += 1
+            self._before_ns, self._last_ns = None, stamp_ns
+            self._note_interval(stepped_over_ns)
+        elif not self._changed_places(stamp_ns):
+            interval_ns = self._follow(stamp_ns)
+            if interval_ns is not None and interval_ns > 0:
+                self._note_interval(interval_ns)
+            elif interval_ns is not None:
+                self._duplicates += interval_ns == 0
+                self._out_of_order += interval_ns < 0
+
+    def _clock_step(self, received_ns: int, stamp_ns: int, steady_ns: int) -> int | None:
+        """Return the steady time since the last message if the clock of the stamps was set since.
+
+        The receiver's clock may be the same one and yet show the step a message sooner. Delays are
+        counted as if neither had been set.
+        """
+        heard, self._heard = self._heard, (received_ns, stamp_ns, steady_ns)
+        if heard is None:
+            return None
+        received, stamp, steady = (now - then for now, then in zip(self._heard, heard, strict=True))
+        if abs(received - steady) > _CLOCK_STEP_NS:
+            self._clock_offset_ns -= received - steady
+        # Stamps that advance too little were held up; only a clock set back lets them return.
+        if -_CLOCK_STEP_NS <= stamp <= steady + _CLOCK_STEP_NS:
+            return None
+        self._clock_offset_ns += stamp - steady
+        return steady
+
+    def _changed_places(self, stamp_ns: int) -> bool:
+        """Count a message that belongs between the last two: the gap between them is filled."""
         before_ns, last_ns = self._before_ns, self._last_ns
-        if stamp_ns is None or last_ns is None or before_ns is None:
-            pass
-        elif before_ns < at_ns < last_ns:
-            # The last two changed places: the gap between them is filled.
-            self._out_of_order += 1
-            self._fill_gap(last_ns - before_ns, (at_ns - before_ns, last_ns - at_ns))
-            self._before_ns = at_ns
-            return
-        self._before_ns, self._last_ns = last_ns, at_ns
-        if last_ns is None:
-            return
-        interval_ns = at_ns - last_ns
-        if interval_ns > 0:
-            self._longest_gap_ns = max(self._longest_gap_ns, interval_ns)
-            if self._periodic and stamp_ns is not None:
-                self._count_missing(interval_ns)
-        elif stamp_ns is not None:
-            self._duplicates += interval_ns == 0
-            self._out_of_order += interval_ns < 0
+        if before_ns is None or last_ns is None or not before_ns < stamp_ns < last_ns:
+            return False
+        self._out_of_order += 1
+        self._fill_gap(last_ns - before_ns, (stamp_ns - before_ns, last_ns - stamp_ns))
+        self._before_ns = stamp_ns
+        return True
+
+    def _follow(self, at_ns: int) -> int | None:
+        """Take over the last message's time; return that since the one before, if there is one."""
+        self._before_ns, self._last_ns = self._last_ns, at_ns
+        return None if self._before_ns is None else at_ns - self._before_ns
+
+    def _note_interval(self, interval_ns: int) -> None:
+        self._longest_gap_ns = max(self._longest_gap_ns, interval_ns)
+        if self._periodic:
+            self._count_missing(interval_ns)
 
     def counts(self) -> TopicCounts:
         """Return the counts up to now."""
@@ -125,6 +175,7 @@ class TopicWatch:
             self._late,
             self._out_of_order,
             self._duplicates,
+            self._clock_jumps,
             None if period_ns is None else period_ns / NS_PER_S,
             self._longest_gap_ns / NS_PER_S,
             None if delay_ns is None else delay_ns / NS_PER_S,

@@ -67,12 +67,15 @@ class RecorderNode(ShellNode):
         self._topics = required + optional
         self._required = {topic.name for topic in required}
         backend, self._make_writer = choose_writer(parameters.backend)
+        min_free_bytes = parameters.min_free_mb * 10**6
+        self._budget = DiskBudget(min_free_bytes, round(parameters.max_session_gb * 1e9))
+        self._disk = SessionDisk(self._session, self._budget)
         # A thread, because a long bag takes longer than a commander waits for its recorder.
         threading.Thread(target=self._repair, name="bag_repair", daemon=True).start()
-        budget = DiskBudget(parameters.min_free_mb * 10**6, round(parameters.max_session_gb * 1e9))
-        self._disk = SessionDisk(self._session, budget)
-        self._report = TopicReport(required, optional, parameters.late_s, parameters.silent_s)
         simulated_time = self.get_parameter("use_sim_time").value
+        self._report = TopicReport(
+            required, optional, parameters.late_s, parameters.silent_s, simulated_time
+        )
         self._provenance = Provenance(parameters, backend, simulated_time)
         self._states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
         self._diagnostics = Diagnostics(self, parameters.robot_name)
@@ -82,7 +85,7 @@ class RecorderNode(ShellNode):
         self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _repair(self) -> None:
-        repair_below([Path(self._given.out).expanduser()], self.get_logger().warning)
+        repair_below([Path(self._given.out).expanduser()], self.get_logger().warning, self._budget)
 
     def activate(self) -> None:
         """Accept episodes."""

@@ -22,16 +22,23 @@ class TopicReport:
         optional: topics that may.
         late_s: see `TopicWatch`.
         silent_s: see `Silence`.
+        simulated_time: whether stamps run at a speed of their own, which no wall clock measures.
     """
 
     def __init__(
-        self, required: list[Topic], optional: list[Topic], late_s: float, silent_s: float
+        self,
+        required: list[Topic],
+        optional: list[Topic],
+        late_s: float,
+        silent_s: float,
+        simulated_time: bool = False,
     ):
         topics = required + optional
         self._required = tuple(topic.name for topic in required)
         self._stamped = {topic.name for topic in topics if starts_with_header(topic.type)}
         self._names = [topic.name for topic in topics]
         self._late_s = late_s
+        self._simulated_time = simulated_time
         self._silence = Silence(silent_s)
         self._silent: list[str] = []
         self._looked_ns: int | None = None
@@ -46,7 +53,8 @@ class TopicReport:
     def hear(self, topic: str, data: bytes, node_ns: int, wall_ns: int) -> None:
         """Note a message that arrived."""
         stamp_ns = header_stamp_ns(data) if topic in self._stamped else None
-        self._watches[topic].hear(node_ns, stamp_ns)
+        steady_ns = None if self._simulated_time else wall_ns
+        self._watches[topic].hear(node_ns, stamp_ns, steady_ns)
         self._silence.hear(topic, wall_ns, node_ns)
 
     def lose(self, topic: str, count: int) -> None:
@@ -89,7 +97,7 @@ class TopicReport:
             return WARN, "no message yet"
         faults = [
             f"{getattr(counts, field)} {field.replace('_', ' ')}"
-            for field in ("lost", "missing", "out_of_order", "duplicates")
+            for field in ("lost", "missing", "out_of_order", "duplicates", "clock_jumps")
             if getattr(counts, field)
         ]
         if counts.late > _LATE_SHARE * counts.received:
