@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vla_ros.core.errors import StaleDataError
-from vla_ros.core.resample import StreamBuffer, tick_grid
+from vla_ros.core.resample import NS_PER_S, StreamBuffer, first_tick_from, tick_at, tick_grid
 
 MS = 1_000_000
 
@@ -97,3 +97,27 @@ def test_sample_is_the_newest_not_after_the_tick_whatever_the_order(stamps, tick
     else:
         with pytest.raises(StaleDataError, match="no sample"):
             stream.sample(tick)
+
+
+@given(
+    start_ns=st.integers(-(10**15), 10**18),
+    rate_hz=st.sampled_from([1.0, 3.0, 5.0, 29.97, 30.0, 50.0]),
+)
+def test_a_single_tick_is_that_of_the_grid(start_ns, rate_hz):
+    grid = tick_grid(start_ns, start_ns + 20 * NS_PER_S, rate_hz)
+    assert [tick_at(start_ns, i, rate_hz) for i in range(len(grid))] == grid.tolist()
+
+
+@given(
+    time_ns=st.integers(-(10**9), 20 * 10**9), rate_hz=st.sampled_from([1.0, 3.0, 5.0, 29.97, 30.0])
+)
+def test_the_first_tick_from_a_time_is_not_before_it_and_the_one_before_is(time_ns, rate_hz):
+    index = first_tick_from(7, time_ns, rate_hz)
+    assert tick_at(7, index, rate_hz) >= time_ns
+    assert index == 0 or tick_at(7, index - 1, rate_hz) < time_ns
+
+
+def test_the_next_stamp_is_later_than_the_tick():
+    buffer = StreamBuffer("s", 10)
+    buffer.extend([(5, "a"), (9, "b")])
+    assert [buffer.next_ns(t) for t in (4, 5, 8, 9)] == [5, 9, 9, None]

@@ -28,6 +28,19 @@ def tick_grid(start_ns: int, end_ns: int, rate_hz: float) -> np.ndarray:
     return ticks[ticks < end_ns]
 
 
+def tick_at(start_ns: int, index: int, rate_hz: float) -> int:
+    """Return the tick [ns] that `tick_grid` has at `index`, however far from its start."""
+    return start_ns + round(index * (NS_PER_S / rate_hz))
+
+
+def first_tick_from(start_ns: int, time_ns: int, rate_hz: float) -> int:
+    """Return the index of the first tick at or after `time_ns`, at least 0."""
+    index = max(0, int((time_ns - start_ns) * (rate_hz / NS_PER_S)) - 1)
+    while tick_at(start_ns, index, rate_hz) < time_ns:
+        index += 1
+    return index
+
+
 class StreamBuffer(Generic[Value]):
     """The samples of one stream, by header stamp [ns].
 
@@ -74,6 +87,11 @@ class StreamBuffer(Generic[Value]):
         """Push every (stamp [ns], value)."""
         for stamp_ns, value in samples:
             self.push(stamp_ns, value)
+
+    def next_ns(self, tick_ns: int) -> int | None:
+        """Return the earliest stamp after `tick_ns` [ns], None where there is none."""
+        at = bisect_right(self._stamps, tick_ns)
+        return self._stamps[at] if at < len(self._stamps) else None
 
     def clear(self) -> None:
         """Forget every sample, as after a jump of the clock."""
