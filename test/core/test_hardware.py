@@ -1,6 +1,7 @@
 import pytest
 
-from vla_ros.core.hardware import error_names, hottest, servo_fault
+from vla_ros.core.hardware import HeatWatch, error_names, servo_fault, torque_fault
+from vla_ros.core.monitor import SERVOS
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,68 @@ def test_as_many_registers_as_servos():
         servo_fault(("waist", "elbow"), (0,))
 
 
-def test_the_hottest_servo_is_named():
-    assert hottest(("waist", "elbow", "gripper"), (40, 62, 41)) == ("elbow", 62)
-    assert hottest((), ()) == ("", 0)
+def test_servos_without_torque_are_named():
+    assert torque_fault(("waist", "elbow"), (1, 1)) == ""
+    sentence = torque_fault(("waist", "elbow", "gripper"), (0, 1, 0))
+    assert sentence.startswith("waist, gripper has no torque, and nobody switched it off")
+    assert sentence.endswith("then call torque_enable and /vla/reset_stop")
+
+
+def test_a_warm_servo_makes_the_arm_rest_until_it_has_cooled():
+    heat = HeatWatch()
+    # 10 below 80 is warm, 25 below is cooled.
+    told = []
+    for celsius in (69, 70, 76, 60, 56, 55, 69):
+        heat.judge(("elbow", "gripper"), (celsius, 40))
+        told.append((bool(heat.warm_reason), bool(heat.hot_reason)))
+    rests = (True, False)
+    assert told == [(False, False), rests, rests, rests, rests, (False, False), (False, False)]
+
+
+def test_a_servo_about_to_drop_out_makes_the_arm_stop():
+    heat = HeatWatch()
+    heat.judge(("elbow",), (76,))
+    assert heat.hot_reason == ""
+    heat.judge(("elbow",), (77,))
+    said = "elbow is at 77 degrees Celsius and drops out at 80"
+    assert heat.warm_reason == said
+    assert heat.hot_reason.startswith(f"{said}: let it cool")
+    assert heat.hot_reason.endswith("then call /vla/reset_stop")
+
+
+def test_an_xl430_is_warm_and_hot_eight_degrees_earlier():
+    heat = HeatWatch()
+    cool = [40] * 5
+    for wrist_c, gripper_c in ((61, 61), (62, 40), (40, 69)):
+        heat.judge(SERVOS, [*cool, wrist_c, gripper_c])
+        if wrist_c == 61:
+            assert heat.warm_reason == ""
+        elif wrist_c == 62:
+            assert heat.warm_reason == "wrist_rotate is at 62 degrees Celsius and drops out at 72"
+    assert heat.hot_reason.startswith("gripper is at 69 degrees Celsius and drops out at 72")
+
+
+def test_the_servos_own_limits_count_where_they_can_be_believed():
+    heat = HeatWatch()
+    heat.learn_limits(("waist", "elbow", "gripper", "shoulder"), (70, 0, 80, 100))
+    heat.judge(("waist", "elbow", "gripper", "shoulder"), (60, 69, 69, 70))
+    assert heat.warm_reason == (
+        "waist is at 60 degrees Celsius and drops out at 70, "
+        "shoulder is at 70 degrees Celsius and drops out at 80"
+    )
+
+
+def test_a_temperature_that_was_not_read_cools_nobody():
+    heat = HeatWatch()
+    assert heat.hottest == ("", 0)
+    heat.judge(("elbow", "waist"), (71, 45))
+    heat.judge(("elbow", "waist"), (0, 46))
+    assert heat.warm_reason
+    assert heat.hottest == ("elbow", 71)
+
+
+def test_a_second_servo_that_is_asked_alone_counts_too():
+    heat = HeatWatch()
+    heat.judge(("elbow_shadow",), (72,))
+    heat.judge(("elbow",), (50,))
+    assert heat.warm_reason.startswith("elbow_shadow is at 72")

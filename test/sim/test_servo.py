@@ -56,12 +56,34 @@ def test_a_reboot_clears_errors_and_forgets_what_lies_in_ram(servo):
     assert servo.read("Velocity_Limit", 0.0) == 100
 
 
-def test_a_servo_without_torque_takes_no_goal(servo):
+def test_a_servo_without_torque_keeps_a_goal_and_follows_it_once_it_has_torque(servo):
     servo.registers["Profile_Velocity"] = 0
     servo.go_limp()
     servo.command(0.5, 0.0)
     assert not servo.advance(0.01, 0.01)
     assert servo.position == 0.0
+    servo.power(0.2, 0.01)
+    assert servo.position == 0.2
+    servo.advance(0.02, 0.01)
+    assert servo.position == 0.5
+
+
+def test_a_rebooted_servo_that_is_held_where_it_is_has_forgotten_its_goal(servo):
+    servo.go_limp()
+    servo.command(0.5, 0.0)
+    servo.hold(0.1)
+    servo.power(0.1, 0.01)
+    servo.advance(0.02, 0.01)
+    assert servo.position == 0.1
+
+
+def test_an_xl430_drops_out_eight_degrees_earlier():
+    servo = Servo(-1.0, 1.0, "position", "time", 72)
+    assert servo.read("Temperature_Limit", 0.0) == 72
+    # 30 + 60 * 0.86^2 = 74.4
+    assert live(servo, 860.0, 7200.0)
+    assert servo.error == 4
+    assert not live(Servo(-1.0, 1.0, "position", "time"), 860.0, 7200.0)
 
 
 def test_a_register_that_is_not_modelled_has_no_value(servo):

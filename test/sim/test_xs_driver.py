@@ -142,15 +142,38 @@ def test_group_all_leaves_a_gripper_in_pwm_mode_alone(bench):
     assert reference.finger_force_n == 0.0
 
 
-def test_torque_off_takes_no_goal_and_torque_on_holds_where_the_joint_is(bench):
+def test_a_limp_joint_stays_and_goes_to_the_goal_it_kept_by_its_profile_once_it_has_torque(bench):
+    bench.driver.command_group("arm", [0.2] * 6)
+    bench.after(3.0)
     bench.driver.torque_enable("group", "arm", False)
-    bench.driver.command_group("arm", [0.5] * 6)
-    assert bench.after(0.1).torque == (*[False] * 6, True)
-    bench.present = [0.0, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0]
-    bench.driver.torque_enable("group", "all", True)
+    bench.driver.command_single("waist", 0.5)
     reference = bench.after(0.1)
+    assert reference.torque == (*[False] * 6, True)
+    assert reference.arm_rad == pytest.approx([0.2] * 6)
+    bench.present = [0.0, 0.4, 0.2, 0.2, 0.2, 0.2, 0.0]
+    bench.driver.torque_enable("group", "all", True)
+    reference = bench.after(1.0)
     assert all(reference.torque)
-    assert reference.arm_rad == pytest.approx([0, 0.4, 0, 0, 0, 0])
+    # Half of the profile of 2 s: half of the way from where each is, to a goal old or new.
+    assert reference.arm_rad == pytest.approx([0.25, 0.3, 0.2, 0.2, 0.2, 0.2])
+    assert bench.after(1.0).arm_rad == pytest.approx([0.5, 0.2, 0.2, 0.2, 0.2, 0.2])
+
+
+def test_a_limp_joint_that_was_told_where_it_is_does_not_move_when_it_has_torque(bench):
+    bench.driver.torque_enable("group", "arm", False)
+    bench.present = [0.3, -0.4, 0.2, 0.0, 0.0, 0.0, 0.0]
+    bench.driver.command_group("arm", bench.present[:6])
+    bench.driver.torque_enable("group", "arm", True)
+    for _ in range(100):
+        assert bench.after(DT_S).arm_rad == pytest.approx(bench.present[:6])
+
+
+@pytest.mark.parametrize("goal", [math.nan, 3.0])
+def test_a_goal_that_a_limp_joint_refuses_is_not_kept(bench, goal):
+    bench.driver.torque_enable("single", "shoulder", False)
+    bench.driver.command_single("shoulder", goal)
+    bench.driver.torque_enable("single", "shoulder", True)
+    assert bench.after(3.0).arm_rad[1] == 0.0
 
 
 def test_reboot_drops_the_joint_and_smart_reboot_finds_nothing_to_do(bench):

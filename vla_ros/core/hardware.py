@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from vla_ros.core.monitor import SERVOS
+
 # Bits of Hardware_Error_Status (address 70 of the DYNAMIXEL X series), by their e-manual names.
 ERROR_BITS = {
     0x01: "input voltage",
@@ -17,8 +19,14 @@ _REMEDIES = {
     "electrical shock": "check the supply, or have the servo serviced",
     "overload": "take the load off and clear the arm's way",
 }
-# The servos shut themselves down, and drop the arm, at 80 degrees Celsius (Temperature_Limit).
-WARM_C, HOT_C = 70, 75
+# At its Temperature_Limit [degrees Celsius] a servo shuts down and drops its joint. As they are
+# delivered: 80 of XM430 and XM540, 72 of the XL430 that many of these arms have in their wrist.
+MODEL_LIMIT_C = 80
+LIMITS_C = dict.fromkeys(SERVOS, MODEL_LIMIT_C) | {"wrist_rotate": 72, "gripper": 72}
+# So far below its limit [degrees Celsius] a servo stops the arm, is warm, and has cooled.
+HOT_BELOW_C, WARM_BELOW_C, COOL_BELOW_C = 3, 10, 25
+# Registers outside these were not read: a failed read gives 0.
+_CREDIBLE_C, _CREDIBLE_LIMIT_C = (1, 120), (40, 120)
 
 
 def error_names(status: int) -> tuple[str, ...]:
@@ -56,7 +64,77 @@ def servo_fault(names: Sequence[str], statuses: Sequence[int]) -> str:
     )
 
 
-def hottest(names: Sequence[str], temperatures_c: Sequence[int]) -> tuple[str, int]:
-    """Return the hottest servo and its Present_Temperature [degrees Celsius], or ("", 0)."""
-    found = max(zip(temperatures_c, names, strict=True), default=(0, ""))
-    return found[1], found[0]
+def torque_fault(names: Sequence[str], enabled: Sequence[int]) -> str:
+    """Return one sentence about the servos without torque; empty where there is none.
+
+    Args:
+        names: the servos, in the order of `enabled`.
+        enabled: their Torque_Enable registers, as many.
+    """
+    limp = [name for name, on in zip(names, enabled, strict=True) if not on]
+    if not limp:
+        return ""
+    return (
+        f"{', '.join(limp)} has no torque, and nobody switched it off: check cable and plug of the "
+        "servo, support the arm, then call torque_enable and /vla/reset_stop"
+    )
+
+
+class HeatWatch:
+    """Tells from the servos' temperatures when the arm has to rest, and until when.
+
+    Attributes:
+        hottest: name and temperature [degrees Celsius] of the hottest servo; ("", 0) unknown.
+        warm_reason: why the motors have to rest: one sentence from the moment a servo is warm until
+            all have cooled; empty else.
+        hot_reason: why the arm has to stop at once: a servo is about to drop out; empty else.
+    """
+
+    def __init__(self):
+        self._limits_c = dict(LIMITS_C)
+        self._now_c: dict[str, int] = {}
+        self._warm: set[str] = set()
+        self.hottest: tuple[str, int] = ("", 0)
+        self.warm_reason = self.hot_reason = ""
+
+    def learn_limits(self, names: Sequence[str], limits_c: Sequence[int]) -> None:
+        """Take the servos' Temperature_Limit registers, none above that of its model."""
+        low, high = _CREDIBLE_LIMIT_C
+        for name, limit_c in zip(names, limits_c, strict=True):
+            if low <= limit_c <= high:
+                self._limits_c[name] = min(limit_c, MODEL_LIMIT_C)
+
+    def judge(self, names: Sequence[str], temperatures_c: Sequence[int]) -> None:
+        """Take Present_Temperature [degrees Celsius] of some servos; what was not read is left."""
+        low, high = _CREDIBLE_C
+        for name, celsius in zip(names, temperatures_c, strict=True):
+            if not low <= celsius <= high:
+                continue
+            self._now_c[name] = celsius
+            if self._left_c(name) <= WARM_BELOW_C:
+                self._warm.add(name)
+            elif self._left_c(name) >= COOL_BELOW_C:
+                self._warm.discard(name)
+        worst = sorted(self._now_c, key=self._left_c)
+        self.hottest = max(self._now_c.items(), key=lambda item: item[1], default=("", 0))
+        hot = [name for name in worst if self._left_c(name) <= HOT_BELOW_C]
+        self.hot_reason = (
+            f"{self._said(hot)}: let it cool for 20 minutes in the sleep pose without torque, then "
+            "call /vla/reset_stop"
+            if hot
+            else ""
+        )
+        self.warm_reason = self._said([name for name in worst if name in self._warm])
+
+    def _limit_c(self, name: str) -> int:
+        return self._limits_c.get(name, MODEL_LIMIT_C)
+
+    def _left_c(self, name: str) -> int:
+        return self._limit_c(name) - self._now_c[name]
+
+    def _said(self, names: Sequence[str]) -> str:
+        return ", ".join(
+            f"{name} is at {self._now_c[name]} degrees Celsius and drops out at "
+            f"{self._limit_c(name)}"
+            for name in names
+        )

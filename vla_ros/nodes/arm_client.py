@@ -10,21 +10,22 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from interbotix_xs_msgs.srv import RegisterValues
 from rclpy.clock import Clock, ClockType
 
-from vla_ros.core.command_loop import CommandLoop, Seen
-from vla_ros.core.errors import SafetyError
+from vla_ros.core.command_loop import CommandLoop
 from vla_ros.core.monitor import MonitorLimits
 from vla_ros.core.safety import SafetyLimits, wx250s_limits
+from vla_ros.core.seen import Seen
 from vla_ros.core.watch import lost_sentence
+from vla_ros.nodes.arm_start import ArmStart
 from vla_ros.nodes.arm_status import Status, arm_status
 from vla_ros.nodes.arm_stream import CommandStream, MeasuredArm
-from vla_ros.nodes.arm_torque import ArmTorque, why_not_release
-from vla_ros.nodes.driver_setup import DriverError, DriverSetup, Register, write_registers
+from vla_ros.nodes.arm_torque import ArmTorque
+from vla_ros.nodes.driver_setup import DriverError
 from vla_ros.nodes.estop import EStop
 from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.servo_check import ServoCheck
+from vla_ros.nodes.servo_registers import RegisterRewrite
 from vla_ros.nodes.ticker import tick_every
 
 COMMAND_PERIOD_S = 0.02
@@ -65,24 +66,21 @@ class ArmClient:
         limits: SafetyLimits | None = None,
         monitor_limits: MonitorLimits | None = None,
     ):
-        self._node, self._name, self._wait_s = node, robot_name, driver_wait_s
+        self._node = node
         self._on_tick = on_tick
         self._simulated = node.get_parameter("use_sim_time").value
         limits = limits or wx250s_limits()
         period_s, simulated = COMMAND_PERIOD_S, self._simulated
-        self._loop = CommandLoop(limits, period_s, simulated, monitor_limits, self._warn)
-        self._setup: DriverSetup | None = None
-        # Steady time until which a fresh joint state must come for the stream to begin.
-        self._begins_by_s: float | None = None
-        self._registers: list[Register] = []
+        self._loop = loop = CommandLoop(limits, period_s, simulated, monitor_limits, self._warn)
         self._ending = False
         self.active = False
         self._arm = MeasuredArm(node, robot_name, limits)
         self._stream = CommandStream(node, robot_name)
-        self._torque = ArmTorque(node, robot_name)
-        self._writer = node.create_client(RegisterValues, f"/{robot_name}/set_motor_registers")
-        self._estop = EStop(node, self._loop, self._after_reset)
-        self._servos = ServoCheck(node, robot_name, self._estop.stop)
+        self._start = ArmStart(node, robot_name, driver_wait_s, loop, self._arm, self._stream)
+        self._torque = ArmTorque(node, robot_name, loop, self._arm)
+        self._estop = EStop(node, loop, self._on_reset)
+        self._rewrite = RegisterRewrite(node, robot_name, self._on_rewritten, self._estop.stop)
+        self._servos = ServoCheck(node, robot_name, lambda: loop.is_limp, self._estop.stop)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ticks = tick_every(node, COMMAND_PERIOD_S, self._tick)
         node.create_timer(_LOOK_AROUND_S, self._look_around, clock=self._steady)
@@ -111,13 +109,18 @@ class ArmClient:
 
     @property
     def stopped(self) -> bool:
-        """Whether the arm rests until a person's reset; missions wait for it."""
-        return bool(self._loop.stop_reason)
+        """Whether the arm rests until a person's reset is done; missions wait for it."""
+        return self._loop.is_stopped
 
     @property
     def blocked_reason(self) -> str:
         """Why no target is followed now, beyond a late stream; empty where they are."""
         return self._loop.blocked_reason
+
+    @property
+    def warm_reason(self) -> str:
+        """Why the motors have to rest, from a warm servo until all have cooled; else empty."""
+        return self._servos.heat.warm_reason
 
     @property
     def refusals(self) -> int:
@@ -147,26 +150,16 @@ class ArmClient:
             self._loop.cameras.saw(name, stamp_ns, zlib.crc32(jpeg), self.measured[0])
 
     def check_hardware(self) -> bool:
-        """Ask every servo for its errors and temperature; return whether it was asked.
+        """Ask every servo for errors, torque and temperature; return whether it was asked.
 
         To be called between two motions: nothing is asked while the arm moves, nor within a
         second of the last time. A fault latches the stop, with the sentence as its reason.
         """
-        return self.active and self.at_rest and self._servos.ask()
+        return self.active and (self.at_rest or self._loop.is_limp) and self._servos.ask()
 
     def set_torque(self, enable: bool) -> None:
-        """Switch the torque of arm and gripper; without it a person moves both.
-
-        The person's hand is the command then: the measured pose is what the driver is sent, so that
-        the arm stays there when the torque is back, and what `/vla/commanded` says.
-        """
-
-        def resume() -> None:
-            if enable and self.measured is not None:
-                self._loop.take_hold(*self.measured)
-
-        self._loop.let_go()
-        self._torque.switch(enable, resume)
+        """Switch the torque of arm and gripper; without it a person moves both."""
+        self._torque.switch(enable)
 
     def release(self, then: Callable[[], None]) -> None:
         """Switch the torque off where the arm rests on itself, then call `then`.
@@ -174,31 +167,15 @@ class ArmClient:
         Raises:
             SafetyError: the arm is not at rest in its sleep pose, stopped, or not believed.
         """
-        problem = self._loop.stop_reason or self._loop.verdict.sentence
-        if not self.active:
-            problem = "the arm is not active"
-        elif not problem:
-            problem = why_not_release(self.commanded[0], self.measured[0], self.at_rest)
-        if problem:
-            raise SafetyError(f"the torque stays on: {problem}")
-        self._loop.let_go()
-        self._torque.switch(False, then)
+        self._torque.release(self.active, then)
 
     # --- life ---
 
     def start(self) -> None:
         """Look for the driver, prepare it, and be active then; harmless when it was called."""
         self._ending = False
-        if self._setup is None and self._begins_by_s is None and not self.active:
-            self._setup = DriverSetup(
-                self._node,
-                self._name,
-                self._wait_s,
-                lambda: self.measured is not None,
-                self._on_prepared,
-                self._stream.rivals,
-                self._aim_where_it_is,
-            )
+        if not self.active:
+            self._start.start()
 
     def shutdown(self, then: Callable[[], None] = lambda: None) -> None:
         """Brake to rest, for at most 1 s of wall time, send nothing more, then call `then`.
@@ -207,10 +184,7 @@ class ArmClient:
         """
         self._ending = True
         self.hold()
-        if self._setup is not None:
-            self._setup.cancel()
-            self._setup = None
-        self._begins_by_s = None
+        self._start.cancel()
         deadline_s = time.monotonic() + _SHUTDOWN_S
 
         def poll() -> None:
@@ -224,24 +198,10 @@ class ArmClient:
         else:
             then()
 
-    def _on_prepared(self, registers: list[Register]) -> None:
-        self._setup = None
-        self._registers = registers
-        self._begins_by_s = time.monotonic() + self._wait_s
-
-    def _aim_where_it_is(self) -> None:
-        """Set the goal of a limp arm's servos to its pose; DriverError where it is stopped."""
-        if self.stopped:
-            raise DriverError(
-                f"the arm is without torque and stopped ({self._loop.stop_reason}): reset it first"
-            )
-        self._stream.send(*self.measured)
-
     # --- the stream ---
 
     def _tick(self) -> None:
-        if self._begins_by_s is not None:
-            self._begin_when_seen(self._begins_by_s)
+        self.active = self.active or self._start.begins(self._seen)
         if not self.active:
             return
         loop = self._loop
@@ -255,21 +215,6 @@ class ArmClient:
             self._stream.send(q_rad, opening)
         self._stream.say(q_rad, opening)
         self._end_for(loop.end_reason)
-
-    def _begin_when_seen(self, deadline_s: float) -> None:
-        """Start from a pose that is fresh: the arm may have been moved since it was last seen.
-
-        Raises:
-            DriverError: there is none for too long.
-        """
-        freshness = self._loop.freshness(self._seen())
-        if freshness.level == "go":
-            self._begins_by_s = None
-            self._loop.begin(*self.measured)
-            self.active = True
-        elif time.monotonic() > deadline_s:
-            self._begins_by_s = None
-            raise DriverError(f"the arm cannot begin: {freshness.sentence}")
 
     def _seen(self) -> Seen:
         now_ns, arm = self._node.get_clock().now().nanoseconds, self._arm
@@ -296,11 +241,17 @@ class ArmClient:
             self.hold()
             raise DriverError(reason)
 
-    def _after_reset(self) -> None:
-        # A rebooted servo has forgotten its profile and the grasp's limit; one still in error stops
-        # the arm again.
-        if self.active:
-            write_registers(self._node, self._writer, self._registers, self._servos.ask)
+    def _on_reset(self) -> str:
+        """Write the registers that a rebooted servo has forgotten; return what to wait for."""
+        if not (self.active and self._start.registers):
+            return ""
+        self._rewrite.start(self._start.registers)
+        return "the servos' profile is written again after the reset"
+
+    def _on_rewritten(self) -> None:
+        self._loop.go_on()
+        # A servo that is still in error stops the arm again.
+        self._servos.ask()
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=2.0)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from vla_ros.core.command_loop import CommandLoop
-from vla_ros.core.hardware import WARM_C
 from vla_ros.core.monitor import SERVOS
 from vla_ros.nodes.arm_stream import MeasuredArm
 from vla_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
@@ -33,7 +32,7 @@ def arm_status(
             for name, effort_ma in zip(SERVOS, measured.effort_ma, strict=True)
         }
     values |= {f"rejected.{reason}": count for reason, count in measured.rejected.items()}
-    hottest, celsius = servos.hottest
+    hottest, celsius = servos.heat.hottest
     values |= {"servo_checks": servos.checks, "hottest_servo": hottest, "hottest_c": celsius}
     if loop.stop_reason:
         return ERROR, f"stopped: {loop.stop_reason}", values
@@ -43,6 +42,6 @@ def arm_status(
         return OK, "not active", values
     if loop.verdict.level != "go" or loop.blocked_reason:
         return WARN, loop.verdict.sentence or loop.blocked_reason, values
-    if celsius >= WARM_C:
-        return WARN, f"{hottest} is at {celsius} degrees Celsius", values
+    if servos.heat.warm_reason:
+        return WARN, f"warm, let the motors rest: {servos.heat.warm_reason}", values
     return OK, "follows its commands", values

@@ -6,6 +6,9 @@ import numpy as np
 from interbotix_xs_msgs.srv import TorqueEnable
 
 from vla_ros.core import arm
+from vla_ros.core.command_loop import CommandLoop
+from vla_ros.core.errors import SafetyError
+from vla_ros.nodes.arm_stream import MeasuredArm
 from vla_ros.nodes.driver_setup import call
 from vla_ros.nodes.lifetime import ShellNode
 
@@ -19,14 +22,51 @@ class ArmTorque:
     Args:
         node: the node to live in.
         robot_name: the driver's namespace.
+        loop: what commands the arm, and has to know.
+        measured: where the arm is.
     """
 
-    def __init__(self, node: ShellNode, robot_name: str):
-        self._node = node
+    def __init__(self, node: ShellNode, robot_name: str, loop: CommandLoop, measured: MeasuredArm):
+        self._node, self._loop, self._arm = node, loop, measured
         self._client = node.create_client(TorqueEnable, f"/{robot_name}/torque_enable")
 
-    def switch(self, enable: bool, then: Callable[[], None]) -> None:
-        """Ask for it, and call `then` when the driver has answered for both."""
+    def switch(self, enable: bool) -> None:
+        """Switch it by a person's wish, wherever the arm is; without it a person moves both.
+
+        The person's hand is the command then: the measured pose is what the driver is sent, so that
+        the arm stays there when the torque is back, and what `/vla/commanded` says.
+        """
+
+        def resume() -> None:
+            if enable and self._arm.pose is not None:
+                self._loop.take_hold(*self._arm.pose)
+
+        self._loop.let_go()
+        self._ask(enable, resume)
+
+    def release(self, active: bool, then: Callable[[], None]) -> None:
+        """Switch it off where the arm rests on itself, then call `then`.
+
+        Args:
+            active: whether the arm is commanded.
+            then: called when the driver has answered.
+
+        Raises:
+            SafetyError: the arm is not at rest in its sleep pose, stopped, or not believed.
+        """
+        loop = self._loop
+        problem = loop.stop_reason or loop.verdict.sentence
+        if not active:
+            problem = "the arm is not active"
+        elif not problem:
+            problem = why_not_release(loop.commanded[0], self._arm.pose[0], loop.at_rest)
+        if problem:
+            raise SafetyError(f"the torque stays on: {problem}")
+        loop.let_go()
+        self._ask(False, then)
+
+    def _ask(self, enable: bool, then: Callable[[], None]) -> None:
+        """Ask for both, and call `then` when the driver has answered."""
 
         def gripper_too(_: TorqueEnable.Response) -> None:
             gripper = TorqueEnable.Request(cmd_type="single", name="gripper", enable=enable)

@@ -21,10 +21,11 @@ class EStop:
     Args:
         node: the node that commands the arm; it serves from its construction of this on.
         loop: what is stopped, and knows why.
-        on_reset: called when a person has cleared the stop.
+        on_reset: called when a person clears the stop; returns what has to be done first, and then
+            `loop.go_on` has to be called, or "" for nothing.
     """
 
-    def __init__(self, node: ShellNode, loop: CommandLoop, on_reset: Callable[[], None]):
+    def __init__(self, node: ShellNode, loop: CommandLoop, on_reset: Callable[[], str]):
         self._logger = node.get_logger()
         self._loop = loop
         self._on_reset = on_reset
@@ -70,7 +71,6 @@ class EStop:
         response.message = "the arm may move again" if reason else "it was not stopped"
         if reason:
             self._logger.warning(f"reset by a person; it was stopped by: {reason}")
-            self._loop.reset_stop()
+            self._loop.reset_stop(self._on_reset())
             self.say()
-            self._on_reset()
         return response

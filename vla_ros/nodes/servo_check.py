@@ -7,10 +7,11 @@ costs a few periods of these.
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from interbotix_xs_msgs.srv import RegisterValues
 
-from vla_ros.core.hardware import HOT_C, hottest, servo_fault
+from vla_ros.core.hardware import HeatWatch, servo_fault, torque_fault
 from vla_ros.core.monitor import SERVOS
 from vla_ros.nodes.driver_setup import call
 from vla_ros.nodes.lifetime import ShellNode
@@ -19,40 +20,66 @@ _PERIOD_S = 1.0
 # An unanswered question is asked again after this time [s].
 _PATIENCE_S = 10.0
 _TRIES = 3
-# Who is asked what. The second servos of shoulder and elbow are in no group.
-_SHADOWS = ("shoulder_shadow", "elbow_shadow")
-_QUESTIONS = (
-    ("group", "all", "Hardware_Error_Status", SERVOS),
-    *(("single", name, "Hardware_Error_Status", (name,)) for name in _SHADOWS),
-    ("group", "all", "Present_Temperature", SERVOS),
+
+
+class _Question(NamedTuple):
+    cmd_type: str
+    name: str
+    register: str
+    servos: tuple[str, ...]
+
+
+# Who is asked: all of a group, and the second servos of shoulder and elbow, which are in none.
+_WHO = (
+    ("group", "all", SERVOS),
+    *(("single", name, (name,)) for name in ("shoulder_shadow", "elbow_shadow")),
+)
+_LIMIT = "Temperature_Limit"
+# A servo in error has no torque either: the error comes first, for it says more.
+_REGISTERS = ("Hardware_Error_Status", "Torque_Enable", _LIMIT, "Present_Temperature")
+_QUESTIONS = tuple(
+    _Question(cmd_type, name, register, servos)
+    for register in _REGISTERS
+    for cmd_type, name, servos in _WHO
 )
 
 
 class ServoCheck:
-    """Reads error and temperature registers, one question after the other.
+    """Reads error, torque and temperature registers, one question after the other.
 
     Args:
         node: the node to live in.
         robot_name: the driver's namespace.
-        on_fault: called with one sentence when a servo is in error or too hot.
+        is_limp: returns whether the arm is without torque by somebody's wish: it needs none then,
+            and to stop it would not cool it.
+        on_fault: called with one sentence when a servo is in error, without torque, or too hot.
 
     Attributes:
-        hottest: name and temperature [degrees Celsius] of the hottest servo; ("", 0) unknown.
+        heat: how warm the servos are.
         checks: how many times every question was answered.
     """
 
-    def __init__(self, node: ShellNode, robot_name: str, on_fault: Callable[[str], None]):
+    def __init__(
+        self,
+        node: ShellNode,
+        robot_name: str,
+        is_limp: Callable[[], bool],
+        on_fault: Callable[[str], None],
+    ):
         self._node = node
         self._logger = node.get_logger()
-        self._on_fault = on_fault
+        self._is_limp, self._on_fault = is_limp, on_fault
         self._client = node.create_client(RegisterValues, f"/{robot_name}/get_motor_registers")
         self._asked_s = -float("inf")
-        self._open: list[tuple] = []
+        self._open: list[_Question] = []
         # How often the driver failed to answer each question that it has never answered; after a
         # few times it is not asked any more.
-        self._failures: Counter[tuple] = Counter()
-        self._answered: set[tuple] = set()
-        self.hottest: tuple[str, int] = ("", 0)
+        self._failures: Counter[_Question] = Counter()
+        self._answered: set[_Question] = set()
+        # Whose torque was read as off once: a failed read looks the same.
+        self._doubted: _Question | None = None
+        self._was_limp = False
+        self.heat = HeatWatch()
         self.checks = 0
 
     def ask(self) -> bool:
@@ -61,9 +88,15 @@ class ServoCheck:
         if elapsed_s < (_PATIENCE_S if self._open else _PERIOD_S):
             return False
         self._asked_s = time.monotonic()
-        self._open = [q for q in _QUESTIONS if self._failures[q] < _TRIES]
+        self._was_limp, self._doubted = self._is_limp(), None
+        self._open = [question for question in _QUESTIONS if self._is_due(question)]
         self._next()
         return True
+
+    def _is_due(self, question: _Question) -> bool:
+        # What does not change is asked until it is known.
+        known = question.register == _LIMIT and question in self._answered
+        return not known and self._failures[question] < _TRIES
 
     def _next(self) -> None:
         if not self._open:
@@ -74,30 +107,40 @@ class ServoCheck:
         request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
         call(self._node, self._client, request, lambda answer: self._heard(question, answer))
 
-    def _heard(self, question: tuple, answer: RegisterValues.Response) -> None:
+    def _heard(self, question: _Question, answer: RegisterValues.Response) -> None:
         if not self._open or self._open[0] is not question:
             return  # the late answer to a question that was asked again
         del self._open[0]
-        _, name, register, servos = question
-        if len(answer.values) != len(servos):
-            # An empty answer is a failed read, or a driver that does not know the register.
-            self._failures[question] += question not in self._answered
-            if self._failures[question] == _TRIES:
-                self._logger.warning(f"the driver never tells {register} of {name}: not watched")
-            self._next()
-            return
-        self._answered.add(question)
-        if register == "Present_Temperature":
-            self._judge_heat(servos, answer.values)
-        elif sentence := servo_fault(servos, answer.values):
-            self._on_fault(sentence)
+        if len(answer.values) == len(question.servos):
+            self._answered.add(question)
+            self._judge(question, answer.values)
+        else:
+            self._note_failure(question)
         self._next()
 
-    def _judge_heat(self, servos, temperatures_c) -> None:
-        self.hottest = hottest(servos, temperatures_c)
-        name, celsius = self.hottest
-        if celsius >= HOT_C:
-            self._on_fault(
-                f"{name} is at {celsius} degrees Celsius and would shut itself down at 80: let it "
-                "cool below 60 in the sleep pose, then call /vla/reset_stop"
+    def _note_failure(self, question: _Question) -> None:
+        # An empty answer is a failed read, or a driver that does not know the register.
+        self._failures[question] += question not in self._answered
+        if self._failures[question] == _TRIES:
+            instead = "that of its model counts" if question.register == _LIMIT else "not watched"
+            self._logger.warning(
+                f"the driver never tells {question.register} of {question.name}: {instead}"
             )
+
+    def _judge(self, question: _Question, values) -> None:
+        servos, is_limp = question.servos, self._was_limp or self._is_limp()
+        if question.register == _LIMIT:
+            self.heat.learn_limits(servos, values)
+        elif question.register == "Present_Temperature":
+            self.heat.judge(servos, values)
+            if self.heat.hot_reason and not is_limp:
+                self._on_fault(self.heat.hot_reason)
+        elif question.register == "Torque_Enable":
+            sentence = "" if is_limp else torque_fault(servos, values)
+            if sentence and self._doubted is not question:
+                self._doubted = question
+                self._open.insert(0, question)
+            elif sentence:
+                self._on_fault(sentence)
+        elif sentence := servo_fault(servos, values):
+            self._on_fault(sentence)

@@ -70,6 +70,11 @@ FAULTS = {
         "a servo is without torque, and says nothing, until torque is enabled after the end",
         joint=True,
     ),
+    "warm": FaultKind(
+        "a servo is so warm that the arm has to rest; hot: that it has to stop",
+        joint=True,
+        words=("warm", "hot"),
+    ),
     "clock_jump": FaultKind(
         "the driver's stamps jump by this, and back at the end",
         (1.0, -1e6, 1e6),

@@ -10,6 +10,8 @@ import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.sim.faults import Fault, FaultSchedule
+from vla_ros.sim.robot_info import JOINTS
+from vla_ros.sim.servo import Servo
 from vla_ros.sim.world import SimWorld
 
 # A failed read leaves the driver's registers at 0, which it takes for -pi.
@@ -48,13 +50,7 @@ class Injector:
         active = self.schedule.active(self.world.time_ns * 1e-9)
         changed = active is not self.active
         if changed:
-            stalled = {fault.joint for fault in active if fault.name == "stall"}
-            for fault in self.active:
-                if fault.name == "stall" and fault.joint not in stalled:
-                    self.world.block(fault.joint, False)
-            for joint in stalled:
-                self.world.block(joint, True)
-            self.active = active
+            self._change(active)
         for fault in active:
             # At each tick: a reboot does not help for as long as the cause is there.
             if fault.name == "servo_error":
@@ -63,6 +59,24 @@ class Injector:
                 self.world.driver.lose_torque(fault.joint)
         self.world.step()
         return changed
+
+    def _change(self, active: tuple[Fault, ...]) -> None:
+        """End what is over, and begin what lasts by itself."""
+        stalled = {fault.joint for fault in active if fault.name == "stall"}
+        for fault in self.active:
+            if fault.name == "stall" and fault.joint not in stalled:
+                self.world.block(fault.joint, False)
+            elif fault.name == "warm":
+                self._servo(fault.joint).warm("")
+        for joint in stalled:
+            self.world.block(joint, True)
+        for fault in active:
+            if fault.name == "warm":
+                self._servo(fault.joint).warm(fault.word)
+        self.active = active
+
+    def _servo(self, joint: str) -> Servo:
+        return self.world.driver.servos[JOINTS.index(joint)]
 
     def takes_command(self) -> bool:
         """Return whether the command that comes now reaches the driver."""

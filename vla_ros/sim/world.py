@@ -9,8 +9,8 @@ from vla_ros.core.rotations import transform
 from vla_ros.sim import food, robot, scene
 from vla_ros.sim.gl import mujoco
 from vla_ros.sim.robot_info import JOINTS
-from vla_ros.sim.servo import STALL_CURRENT_MA
-from vla_ros.sim.xs_driver import Reference, XsDriver
+from vla_ros.sim.servo import STALL_CURRENT_MA, Reference
+from vla_ros.sim.xs_driver import XsDriver
 
 CONTROL_PERIOD_NS = 10_000_000
 _CONTROL_PERIOD_S = CONTROL_PERIOD_NS * 1e-9

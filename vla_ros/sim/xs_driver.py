@@ -12,13 +12,13 @@ the arm joints (refused with a sentence), 12-bit rounding of positions, and traj
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from vla_ros.core import arm
+from vla_ros.core.hardware import LIMITS_C
 from vla_ros.sim.robot_info import JOINTS, RobotInfo, describe
-from vla_ros.sim.servo import ERROR_BITS, MODES, POSITION_MODES, Servo
+from vla_ros.sim.servo import ERROR_BITS, MODES, POSITION_MODES, Reference, Servo
 
 # The second servos of two joints, which no group names.
 SHADOWS = {"shoulder_shadow": "shoulder", "elbow_shadow": "elbow"}
@@ -35,29 +35,16 @@ MODE_CHANGE_LIMP_S = 0.05
 REBOOT_LIMP_S = 0.3
 
 
-class Reference(NamedTuple):
-    """What the servos follow during one control tick.
-
-    Attributes:
-        arm_rad: position references (6,) [rad].
-        finger_m: position reference of the left finger [m], None while a force is commanded.
-        finger_force_n: force on the left finger [N], positive opens, used when finger_m is None.
-        torque: whether each of the 7 servos is powered.
-    """
-
-    arm_rad: np.ndarray
-    finger_m: float | None
-    finger_force_n: float
-    torque: tuple[bool, ...]
-
-
 class XsDriver:
     """The driver's state. Call `reference` once a control tick, in simulated time.
 
     Args:
         read_present: returns the measured angles (7,) [rad] of the six arm joints and the
-            gripper's horn; asked when torque returns, because a servo then holds where it is.
+            gripper's horn; asked when torque returns: from there a servo moves on.
         log: receives each complaint that xs_sdk would log.
+
+    Attributes:
+        servos: those of JOINTS, in this order.
     """
 
     def __init__(
@@ -66,14 +53,14 @@ class XsDriver:
         self._read_present = read_present
         self._log = log
         self._now_s = 0.0
-        self._servos = [
-            Servo(float(low), float(high), "position", "time")
-            for low, high in zip(arm.LOWER_RAD, arm.UPPER_RAD, strict=True)
+        self.servos = [
+            Servo(float(low), float(high), "position", "time", LIMITS_C[name])
+            for name, low, high in zip(arm.ARM_JOINTS, arm.LOWER_RAD, arm.UPPER_RAD, strict=True)
         ]
         # The gripper's servo has its factory limits; the fingers stop earlier.
-        self._servos.append(Servo(-math.pi, math.pi, "pwm", "velocity"))
+        self.servos.append(Servo(-math.pi, math.pi, "pwm", "velocity", LIMITS_C["gripper"]))
         self._group_modes = {"arm": ("position", "time"), "all": ("position", "time")}
-        for servo in self._servos[:6]:
+        for servo in self.servos[:6]:
             servo.registers["Profile_Velocity"] = _ARM_PROFILE_MS[0]
             servo.registers["Profile_Acceleration"] = _ARM_PROFILE_MS[1]
         # The crank's geometry is worked out only when the horn moves.
@@ -82,7 +69,7 @@ class XsDriver:
 
     def hold_present(self) -> None:
         """Make every servo hold where it is measured to be, gripper force 0."""
-        for servo, position in zip(self._servos, self._read_present(), strict=True):
+        for servo, position in zip(self.servos, self._read_present(), strict=True):
             servo.hold(float(position))
         self._settled: Reference | None = None
 
@@ -103,7 +90,7 @@ class XsDriver:
         for index, value in zip(indices, cmd, strict=True):
             # The group's mode says what the numbers mean: `all` stays in "position", so a gripper
             # in pwm mode ignores the position that it gets with the rest.
-            servo = self._servos[index]
+            servo = self.servos[index]
             if servo.mode in POSITION_MODES or name != "all":
                 servo.command(float(value), self._now_s)
         self._settled = None
@@ -112,7 +99,7 @@ class XsDriver:
         """Take a JointSingleCommand for one of the 7 joints, in the unit of the joint's mode."""
         indices = self._indices("single", name)
         if indices:
-            self._servos[indices[0]].command(float(cmd), self._now_s)
+            self.servos[indices[0]].command(float(cmd), self._now_s)
             self._settled = None
 
     # Services -----------------------------------------------------------------------------------
@@ -142,7 +129,7 @@ class XsDriver:
             )
             return
         for place, index in enumerate(indices):
-            servo = self._servos[index]
+            servo = self.servos[index]
             servo.mode, servo.profile_type = mode, profile_type
             servo.registers["Profile_Velocity"] = int(profile_velocity)
             servo.registers["Profile_Acceleration"] = int(profile_acceleration)
@@ -151,18 +138,17 @@ class XsDriver:
             self._group_modes[name] = (mode, profile_type)
 
     def torque_enable(self, cmd_type: str, name: str, enable: bool) -> None:
-        """Power the joints, which then hold where they are, or let them go limp.
+        """Power the joints, which then move to the goals that they kept, or let them go limp.
 
         A servo in error stays limp: it has to be rebooted first.
         """
         present = self._read_present()
         for index in self._indices(cmd_type, name):
-            servo = self._servos[index]
+            servo = self.servos[index]
             if not enable:
                 servo.go_limp()
             elif not servo.torque and not servo.error:
-                servo.hold(float(present[index]))
-                servo.torque = True
+                servo.power(float(present[index]), self._now_s)
         self._settled = None
 
     def reboot(self, cmd_type: str, name: str, enable: bool, smart_reboot: bool) -> None:
@@ -172,7 +158,7 @@ class XsDriver:
         A smart reboot touches only servos in error.
         """
         for index in self._indices(cmd_type, name):
-            servo = self._servos[index]
+            servo = self.servos[index]
             if smart_reboot and not servo.error:
                 continue
             servo.reboot()
@@ -188,7 +174,7 @@ class XsDriver:
             )
             return
         for index in self._indices(cmd_type, name):
-            self._servos[index].registers[reg] = int(value)
+            self.servos[index].registers[reg] = int(value)
 
     def get_register(self, cmd_type: str, name: str, reg: str) -> list[int]:
         """Return the register of each joint in order; an unknown register gives [].
@@ -200,7 +186,7 @@ class XsDriver:
         present = self._read_present()
         values = []
         for index in self._indices(cmd_type, name):
-            value = self._servos[index].read(reg, float(present[index]))
+            value = self.servos[index].read(reg, float(present[index]))
             if value is None:
                 self._log(f"register {reg!r} is not modelled by the simulated arm; ask another")
                 return []
@@ -212,28 +198,28 @@ class XsDriver:
         indices = self._indices(cmd_type, name)
         mode, profile = self._group_modes.get(name, ("", ""))
         if cmd_type == "single" and indices:
-            mode, profile = self._servos[indices[0]].mode, self._servos[indices[0]].profile_type
+            mode, profile = self.servos[indices[0]].mode, self.servos[indices[0]].profile_type
         return describe(cmd_type, name, indices, mode, profile, tuple(GROUPS))
 
     # What happens to the servos -----------------------------------------------------------------
 
     def raise_error(self, name: str, bit: str) -> None:
         """Set a bit of ERROR_BITS at one of the 7 servos, which drops its torque."""
-        servo = self._servos[JOINTS.index(name)]
+        servo = self.servos[JOINTS.index(name)]
         if servo.torque or not servo.error & 1 << ERROR_BITS[bit]:
             servo.raise_error(ERROR_BITS[bit])
             self._settled = None
 
     def lose_torque(self, name: str) -> None:
         """Let one of the 7 servos go limp without telling anybody."""
-        servo = self._servos[JOINTS.index(name)]
+        servo = self.servos[JOINTS.index(name)]
         if servo.torque:
             servo.go_limp()
             self._settled = None
 
     def feel(self, current_ma: Sequence[float], dt_s: float) -> None:
         """Have the servos live `dt_s` [s] with these currents (7,) [mA], which may be too much."""
-        for servo, current in zip(self._servos, current_ma, strict=True):
+        for servo, current in zip(self.servos, current_ma, strict=True):
             if servo.feel(float(current), dt_s):
                 self._settled = None
 
@@ -250,7 +236,7 @@ class XsDriver:
         now_s = self._now_s
         moving = False
         torque = []
-        for index, servo in enumerate(self._servos):
+        for index, servo in enumerate(self.servos):
             if servo.limp_until_s > 0.0:
                 moving = True
                 if now_s < servo.limp_from_s:
@@ -264,14 +250,14 @@ class XsDriver:
             torque.append(servo.torque)
             moving = servo.advance(now_s, dt_s) or moving
         finger_m, force = self._finger()
-        arm_rad = np.array([servo.position for servo in self._servos[:6]])
+        arm_rad = np.array([servo.position for servo in self.servos[:6]])
         result = Reference(arm_rad, finger_m, force, tuple(torque))
         self._settled = None if moving else result
         return result
 
     def _finger(self) -> tuple[float | None, float]:
         """Return the left finger's position reference [m], or None and the force [N] on it."""
-        gripper = self._servos[6]
+        gripper = self.servos[6]
         if gripper.mode in POSITION_MODES:
             if gripper.position != self._horn_rad:
                 self._horn_rad = gripper.position

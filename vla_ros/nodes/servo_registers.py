@@ -1,0 +1,78 @@
+"""The registers that the servos need while commands stream, and that a reboot makes them forget."""
+
+import time
+from collections.abc import Callable
+
+from interbotix_xs_msgs.srv import RegisterValues
+from rclpy.clock import Clock, ClockType
+
+from vla_ros.nodes.driver_setup import Register, call, write_registers
+from vla_ros.nodes.lifetime import ShellNode
+
+# How long the driver may take to answer all of it [s, wall].
+_PATIENCE_S = 5.0
+_LOOK_S = 0.1
+
+
+class RegisterRewrite:
+    """Writes the registers again after a person's reset, and reads one back.
+
+    Args:
+        node: the node to live in.
+        robot_name: the driver's namespace.
+        written: called when the servos have them.
+        failed: called with one sentence when they have not.
+    """
+
+    def __init__(
+        self,
+        node: ShellNode,
+        robot_name: str,
+        written: Callable[[], None],
+        failed: Callable[[str], None],
+    ):
+        self._node, self._written, self._failed = node, written, failed
+        prefix = f"/{robot_name}"
+        self._writer = node.create_client(RegisterValues, f"{prefix}/set_motor_registers")
+        self._reader = node.create_client(RegisterValues, f"{prefix}/get_motor_registers")
+        self._deadline_s: float | None = None
+        self._round = 0
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(_LOOK_S, self._look, clock=steady)
+
+    def start(self, registers: list[Register]) -> None:
+        """Write them, one or more; what an earlier call has under way does not count any more."""
+        self._round += 1
+        this_round = self._round
+        self._deadline_s = time.monotonic() + _PATIENCE_S
+
+        def read_back() -> None:
+            cmd_type, name, register, value = registers[-1]
+            request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
+            call(self._node, self._reader, request, lambda answer: check(register, value, answer))
+
+        def check(register: str, value: int, answer: RegisterValues.Response) -> None:
+            if this_round != self._round or self._deadline_s is None:
+                return
+            found = list(answer.values)
+            if any(one != value for one in found):
+                self._end(f"{register} reads {found} where {value} was written")
+            else:
+                # A driver that tells nothing cannot be checked.
+                self._end("")
+
+        write_registers(self._node, self._writer, registers, read_back)
+
+    def _look(self) -> None:
+        if self._deadline_s is not None and time.monotonic() > self._deadline_s:
+            self._end(f"the driver did not answer for {_PATIENCE_S:g} s")
+
+    def _end(self, problem: str) -> None:
+        self._deadline_s = None
+        if problem:
+            self._failed(
+                f"the servos' profile could not be written again ({problem}): look at the driver "
+                "and the servos, then call /vla/reset_stop again"
+            )
+        else:
+            self._written()
