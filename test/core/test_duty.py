@@ -45,6 +45,12 @@ def test_only_failures_in_a_row_count():
     assert [row.failed(), row.failed(), row.failed()] == [False, False, True]
 
 
+def test_failures_far_apart_are_not_of_one_row():
+    row = Row(3, apart_s=5.0)
+    assert [row.failed(t) for t in (0.0, 5.0, 11.0, 12.0)] == [False, False, False, False]
+    assert row.failed(17.0)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
@@ -52,6 +58,7 @@ def test_only_failures_in_a_row_count():
         (lambda: Reminder(float("nan")), "every_min must be 0 or more"),
         (lambda: Backoff(0.0, 1.0, 1.0), "first_s must be above 0"),
         (lambda: Row(0), "limit must be 1 or more"),
+        (lambda: Row(1, 0.0), "apart_s above 0, got 0.0"),
     ],
 )
 def test_senseless_numbers_are_refused(make, sentence):

@@ -3,7 +3,7 @@ import pytest
 
 from vla_ros.core import arm
 from vla_ros.core.errors import SafetyError
-from vla_ros.core.monitor import GO, ArmMonitor, BlockedRow, MonitorLimits
+from vla_ros.core.monitor import GO, ArmMonitor, MonitorLimits
 
 # Near the 20 ms of the stream, and a power of two: its multiples are exact.
 PERIOD_S = 1 / 64
@@ -148,12 +148,6 @@ def test_reset_forgets_what_was_suspected():
     assert story.tell(behind=0.41, effort_ma=None, periods=32) == [GO] * 32
 
 
-def test_blocks_in_a_row_are_given_up_and_single_ones_are_not():
-    row = BlockedRow(limit=3, apart_s=5.0)
-    assert [row.add(t) for t in (0.0, 5.0, 11.0, 12.0)] == [False, False, False, False]
-    assert row.add(17.0)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -167,11 +161,6 @@ def test_blocks_in_a_row_are_given_up_and_single_ones_are_not():
 def test_illegal_thresholds_are_refused(arguments, message):
     with pytest.raises(SafetyError, match=message):
         MonitorLimits(**arguments)
-
-
-def test_an_illegal_row_is_refused():
-    with pytest.raises(SafetyError, match="limit must be 1 or more"):
-        BlockedRow(limit=0)
 
 
 def test_a_servo_that_went_limp_while_it_was_blocked_is_found_where_it_was():

@@ -8,15 +8,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vla_ros.core.duty import Row
 from vla_ros.core.errors import SafetyError
 from vla_ros.core.limits import SafetyLimits
-from vla_ros.core.monitor import GO, ArmMonitor, BlockedRow, MonitorLimits, Verdict
+from vla_ros.core.monitor import GO, ArmMonitor, MonitorLimits, Verdict
 from vla_ros.core.safety import CommandGuard
 from vla_ros.core.seen import Seen
 from vla_ros.core.watch import CameraWatch, CommandClock, JointStateAge
 
 # No target is followed for this long after the arm was blocked or began anew [s].
 _PAUSE_S = 0.5
+# Blocked so often, each less than this after the one before [s], the arm is given up.
+_BLOCKED_LIMIT, _BLOCKED_APART_S = 10, 5.0
 # A stopped arm that has rested for this long follows who moves it [s]: longer than its servos
 # take to come to rest, and its joint states to arrive.
 _REST_S = 0.5
@@ -57,7 +60,7 @@ class CommandLoop:
     ):
         self._guard = CommandGuard(limits, period_s)
         self._monitor = ArmMonitor(monitor_limits)
-        self._row = BlockedRow()
+        self._row = Row(_BLOCKED_LIMIT, _BLOCKED_APART_S)
         self._age = JointStateAge()
         self._warn = warn
         self._simulated = simulated
@@ -255,7 +258,7 @@ class CommandLoop:
         elif not (self.stop_reason or self.end_reason):
             self.blocks += 1
             self._warn(verdict.sentence)
-            if self._row.add(self._now_s):
+            if self._row.failed(self._now_s):
                 self.end_reason = f"{verdict.sentence} (blocked {self._row.limit} times in a row)"
 
     def _restart(self, seen: Seen, reason: str) -> None:

@@ -3,6 +3,8 @@
 Every time is handed in: the node's own [ns] for work and rest, wall time [s] for trying again.
 """
 
+import math
+
 from vla_ros.core.errors import EpisodeError
 
 _NS_PER_MIN = 60_000_000_000
@@ -69,19 +71,23 @@ class Row:
 
     Args:
         limit: so many in a row are too many, 1 or more.
+        apart_s: failures further apart than this [s] are not of one row; inf: all are.
     """
 
-    def __init__(self, limit: int):
-        if limit < 1:
-            raise EpisodeError(f"limit must be 1 or more, got {limit}")
-        self._limit = limit
-        self._failures = 0
+    def __init__(self, limit: int, apart_s: float = math.inf):
+        if limit < 1 or not apart_s > 0:
+            raise EpisodeError(
+                f"limit must be 1 or more, got {limit}, and apart_s above 0, got {apart_s}"
+            )
+        self.limit, self._apart_s = limit, apart_s
+        self.succeeded()
 
     def succeeded(self) -> None:
         """Begin a new row."""
-        self._failures = 0
+        self._failures, self._last_s = 0, -math.inf
 
-    def failed(self) -> bool:
+    def failed(self, now_s: float = 0.0) -> bool:
         """Note a failure; return whether there were too many in a row."""
-        self._failures += 1
-        return self._failures >= self._limit
+        self._failures = self._failures + 1 if now_s - self._last_s <= self._apart_s else 1
+        self._last_s = now_s
+        return self._failures >= self.limit

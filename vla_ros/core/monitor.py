@@ -253,29 +253,6 @@ class ArmMonitor:
         return bool(self._still_joints(now_s, q_measured).all())
 
 
-class BlockedRow:
-    """Counts how often in a row the arm was blocked.
-
-    Args:
-        limit: after so many the arm is given up, 1 or more.
-        apart_s: blocks further apart than this [s] are not of one row.
-    """
-
-    def __init__(self, limit: int = 10, apart_s: float = 5.0):
-        if limit < 1 or not apart_s > 0:
-            raise SafetyError(f"limit must be 1 or more and apart_s above 0: {limit}, {apart_s}")
-        self.limit = limit
-        self.apart_s = apart_s
-        self._last_s = -np.inf
-        self._in_row = 0
-
-    def add(self, now_s: float) -> bool:
-        """Note a block; return whether the arm is to be given up."""
-        self._in_row = self._in_row + 1 if now_s - self._last_s <= self.apart_s else 1
-        self._last_s = now_s
-        return self._in_row >= self.limit
-
-
 class _Since:
     """For how long each of N conditions has held without a break."""
 
