@@ -93,8 +93,8 @@ def test_missing_field_is_refused():
 def test_unknown_arm_and_action_space_are_refused_with_the_known_ones():
     with pytest.raises(ContractError, match=r"robot_model 'vx300s' is unknown; known: wx250s"):
         replace(tap_contract(), robot_model="vx300s")
-    with pytest.raises(ContractError, match=r"action_space 'joint' is unknown; known: ee_delta"):
-        replace(tap_contract(), action_space="joint")
+    with pytest.raises(ContractError, match=r"action_space 'torque' is unknown; known: ee_delta"):
+        replace(tap_contract(), action_space="torque")
 
 
 def test_cameras_are_different_names_and_the_first_is_the_main_one():

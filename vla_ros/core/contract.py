@@ -11,7 +11,7 @@ import numpy as np
 from vla_ros.core import arm
 from vla_ros.core.errors import ContractError
 
-ACTION_SPACES = ("ee_delta",)
+ACTION_SPACES = ("ee_delta", "joint", "ee_pose")
 # Bounds of one 5 Hz action: 0.15 m/s of play and 5 cm teacher steps stay far inside.
 MAX_TRANSLATION_M = 0.25
 MAX_ROTATION_RAD = float(np.pi)
@@ -83,7 +83,8 @@ class Contract:
         cameras: names of the cameras whose images are seen, the third-person one first.
         image: uint8 RGB field (H, W, 3) of each camera.
         state: 6 arm joints [rad] and the gripper's opening [0 closed, 1 open].
-        action_space: "ee_delta": see `core.actions`.
+        action_space: "ee_delta": see `core.actions`; "joint": 6 joints [rad] and the opening;
+            "ee_pose": tool position [m], rotation vector [rad] in base_link, and the opening.
         action: the action's field.
     """
 
