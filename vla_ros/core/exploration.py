@@ -14,15 +14,16 @@ from vla_ros.core.errors import KinematicsError, SafetyError
 from vla_ros.core.play_parameters import BRAKE_S, MIN_SEGMENT_S, NOISE_SPAN, ExplorationParameters
 from vla_ros.core.play_path import PlayPath, plan, rest
 from vla_ros.core.play_region import at_height, clearances, height_m, tilt_rad
+from vla_ros.core.play_search import Pending, WaySearch
 from vla_ros.core.pose_library import PoseLibrary, generate
 from vla_ros.core.rotations import matrix_from_rotvec, transform
 from vla_ros.core.segments import cosine
 
 __all__ = ["ExplorationParameters", "PlayMotion"]
 
-_MAX_TRIES = 60
-# Poses near by that a forced descent tries when it cannot go straight down.
-_DESCENTS_NEAR_BY = 10
+# Checks of the next way a step: what bounds a step's time. A way has 6 to 20, and is looked for
+# while the present one is gone.
+_CHECKS_A_STEP = 2
 # A trajectory may begin this far outside the region and with the tool leaning this much.
 _START_MARGIN_M = 0.05
 _START_HEIGHT_M = 0.30
@@ -34,11 +35,13 @@ class PlayMotion:
     """One trajectory of play after another; the same generator state gives the same motion.
 
     `start` begins the first; `step` is then called at the command rate. Between two trajectories
-    it rests for half a second (phase "rest"): the moment to end a recording, and to tell
-    `interest` where the camera saw something move, no must. Targets, noise included, are inside
-    the bounds of the parameters (to 1 mm and 0.02 rad), or on the way from the start pose into
-    them; the tool's speed and acceleration stay under `speed_limit_m_s` and
-    `acceleration_limit_m_s2` of the parameters at every step.
+    it rests for half a second or a little more (phase "rest"): the moment to end a recording, and
+    to tell `interest` where the camera saw something move, no must. Targets, noise included, are
+    inside the bounds of the parameters (to 1 mm and 0.02 rad), or on the way from the start pose
+    into them; the tool's speed and acceleration stay under `speed_limit_m_s` and
+    `acceleration_limit_m_s2` of the parameters at every step. The next way is looked for while the
+    present one is gone, a few checks a step, so that no step takes long; where that is not enough
+    the arm stands until it is found.
 
     Args:
         parameters: every threshold.
@@ -48,7 +51,8 @@ class PlayMotion:
 
     Attributes:
         phase: "idle", "move", "brake" (before a descent), "descend", "grip", "press" (coming to
-            rest because something holds the arm up), "lift" (off it again) or "rest".
+            rest because something holds the arm up), "lift" (off it again), "wait" (at rest, where
+            neither of them has a way) or "rest".
         interest: where the tool was and what moved; call its `moved` with points on the table.
         library: the poses in use.
     """
@@ -64,6 +68,8 @@ class PlayMotion:
         self.interest = InterestMap(parameters)
         self.phase = "idle"
         self._random = generator
+        self._search = WaySearch(parameters, generator, self.library, self.interest)
+        self._next: Pending | None = None
         self._opening = 1.0
         self._waypoints_left = 0
         self._hover_s = 0.0
@@ -98,7 +104,10 @@ class PlayMotion:
         self._waypoints_left = self._draw_number_of_waypoints()
         self._noise_from = self._noise_to = np.zeros(6)
         self._noise_s = self._hover_s = 0.0
-        self._next_waypoint(pose)
+        self._next = None
+        # The arm is at rest, and whether there is a way at all must be known now.
+        while not self._take_waypoint(pose):
+            pass
 
     def step(self, dt_s: float, held_up_m: float = 0.0) -> tuple[np.ndarray, float]:
         """Return the tool pose (4, 4) and gripper opening `dt_s` [s] after the last ones.
@@ -111,7 +120,7 @@ class PlayMotion:
 
         Raises:
             SafetyError: before `start`, or for a time that is not above 0.
-            KinematicsError: no reachable waypoint was found; the next step tries again.
+            KinematicsError: no reachable waypoint was found; the next step begins to look again.
         """
         if self.phase == "idle":
             raise SafetyError("play has no start pose; call start with the measured tool pose")
@@ -139,7 +148,7 @@ class PlayMotion:
         is_way_down = segment.end[2, 3] < segment.start[2, 3]
         presses = is_way_down and held_up_m > p.press_limit_m
         if presses and self.phase in ("move", "brake", "descend"):
-            self.phase = "press"
+            self.phase, self._next = "press", None
         elif self.phase == "press":
             if finished or self._rate == 0.0:
                 self._lift(pose, held_up_m)
@@ -151,11 +160,11 @@ class PlayMotion:
                 self._opening = 0.0
             self._pause("grip", pose, max(p.grip_s, dt_s))
         elif self.phase == "move" and self._hover_s > p.hover_steps / p.hover_rate_hz:
-            self.phase = "brake"
+            self.phase, self._next = "brake", None
         elif finished:
-            if self.phase == "move" and self._random.random() < p.toggle_probability:
-                self._opening = 1.0 - self._opening
-            self._next_waypoint(pose)
+            self._go_on(pose)
+        elif self.phase != "rest" and self._waypoints_left > 0:
+            self._look_ahead()
 
     def _hovers(self, pose: np.ndarray, target: np.ndarray) -> bool:
         """Tell whether the gripper is high up, the way in from above the bounds left out."""
@@ -171,89 +180,76 @@ class PlayMotion:
         share = self._path.share_at(self._elapsed_s)
         self._begin(phase, rest(pose, self._path.q_end, duration_s, share))
 
-    def _next_waypoint(self, pose: np.ndarray) -> None:
+    def _go_on(self, pose: np.ndarray) -> None:
+        """Go on to the next waypoint once it is found, or rest after the last of a trajectory."""
+        toggles = self.phase == "move"
         if self._waypoints_left == 0:
             self._waypoints_left = self._draw_number_of_waypoints()
             self._pause("rest", pose, MIN_SEGMENT_S)
+        elif not self._take_waypoint(pose):
             return
-        path = self._sample(pose)
+        if toggles and self._random.random() < self.parameters.toggle_probability:
+            self._opening = 1.0 - self._opening
+
+    def _look_ahead(self) -> None:
+        """Look for the way on from the end of the present one."""
+        end = self._path.segment.end
+        self._next = self._next or self._waypoint_search(end, self._path.share_to)
+        self._next.go_on(_CHECKS_A_STEP)
+
+    def _take_waypoint(self, pose: np.ndarray) -> bool:
+        """Begin the way to the next waypoint if it is found; return whether it is."""
+        share = self._path.share_at(self._elapsed_s)
+        self._next = self._next or self._waypoint_search(pose, share)
+        self._next.go_on(_CHECKS_A_STEP)
+        if not self._next.is_over:
+            return False
+        path, self._next = self._next.path, None
+        if path is None:
+            raise KinematicsError(
+                f"no reachable waypoint from tool position {np.round(pose[:3, 3], 3).tolist()} m; "
+                "move the arm to its ready pose, widen the play region or teach more poses"
+            )
         self._waypoints_left -= 1
         self._waypoint_m = path.segment.end[:3, 3]
         self._begin("move", path)
+        return True
+
+    def _waypoint_search(self, pose: np.ndarray, share: float) -> Pending:
+        return Pending(self._search.waypoint(pose, self._path.q_end, share, self._waypoint_m))
 
     def _draw_number_of_waypoints(self) -> int:
         p = self.parameters
         return int(self._random.integers(p.waypoints_min, p.waypoints_max + 1))
 
     def _descend(self, pose: np.ndarray) -> None:
-        """Go down to just over the table: straight, or to the nearest pose where that can be."""
-        p = self.parameters
+        """Go down to just over the table once a way there is found."""
         self._hover_s = 0.0
-        lowest_m = self._random.uniform(p.descent_low_m, p.descent_high_m)
-        apart = np.linalg.norm(self.library.poses[:, :2, 3] - pose[:2, 3], axis=1)
-        near = self.library.poses[np.argsort(apart, kind="stable")[:_DESCENTS_NEAR_BY]]
-        # The way so far leads to a good orientation; the present one is on the way to it.
-        straight = transform(self._path.segment.end[:3, :3], pose[:3, 3])
-        for end in (straight, pose, *near):
-            path = self._plan(pose, at_height(end, lowest_m), p.descent_speed_m_s)
-            if path is not None:
-                self._begin("descend", path)
-                return
-        self._next_waypoint(pose)
+        if self._next is None:
+            share = self._path.share_at(self._elapsed_s)
+            towards = self._path.segment.end
+            self._next = Pending(self._search.descent(pose, towards, self._path.q_end, share))
+        self._next.go_on(_CHECKS_A_STEP)
+        if self._next.is_over:
+            path, self._next = self._next.path, None
+            self._begin_or_wait("descend", path, pose)
 
     def _lift(self, pose: np.ndarray, held_up_m: float) -> None:
         """Go straight up from what holds the arm up, as far as the bounds let it."""
         p = self.parameters
         self._hover_s = 0.0
         way_m = max(held_up_m, 0.0) + p.press_limit_m
-        path = self._plan(
-            pose, at_height(pose, min(height_m(pose) + way_m, p.height_high_m)), p.speed_m_s
-        )
-        if path is None:
-            self._next_waypoint(pose)
-        else:
-            self._begin("lift", path)
-
-    def _sample(self, pose: np.ndarray) -> PlayPath:
-        """Return the way from `pose` to a reachable pose of the library, drawn by its weight.
-
-        A pose drawn because something moved near it is shifted to that place, and lowered as a
-        forced descent would be: a place is of interest for what can be touched there.
-        """
-        p = self.parameters
-        poses = self.library.poses
-        xy_m = poses[:, :2, 3]
-        rarity = p.coverage_weight * self.interest.rarity(xy_m)
-        interest, places_m = self.interest.interest(xy_m)
-        interest = p.interest_weight * interest
-        weights = np.where(self._is_far(poses[:, :3, 3], pose), 1.0 + rarity + interest, 0.0)
-        tries = min(_MAX_TRIES, np.count_nonzero(weights))
-        for _ in range(tries):
-            index = int(self._random.choice(len(weights), p=weights / weights.sum()))
-            end = poses[index].copy()
-            if self._random.random() * weights[index] < interest[index]:
-                end[:2, 3] = places_m[index]
-                end = at_height(end, self._random.uniform(p.descent_low_m, p.descent_high_m))
-            if self._is_far(end[None, :3, 3], pose)[0]:
-                path = self._plan(pose, end, p.speed_m_s)
-                if path is not None:
-                    return path
-            weights[index] = 0.0
-        raise KinematicsError(
-            f"no reachable waypoint in {tries} tries from tool position "
-            f"{np.round(pose[:3, 3], 3).tolist()} m; move the arm to its ready pose, widen "
-            "the play region or teach more poses"
-        )
-
-    def _is_far(self, positions_m: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        """Return which positions (N, 3) keep the minimum distance from here and last waypoint."""
-        others = np.stack([pose[:3, 3], self._waypoint_m])
-        apart = np.linalg.norm(positions_m[:, None] - others, axis=2)
-        return apart.min(axis=1) >= self.parameters.min_distance_m
-
-    def _plan(self, pose: np.ndarray, end: np.ndarray, speed_m_s: float) -> PlayPath | None:
+        end = at_height(pose, min(height_m(pose) + way_m, p.height_high_m))
         share = self._path.share_at(self._elapsed_s)
-        return plan(self.parameters, pose, end, self._path.q_end, share, speed_m_s)
+        # Short, and not to be waited for while the arm presses.
+        path = plan(p, pose, end, self._path.q_end, share, p.speed_m_s)
+        self._begin_or_wait("lift", path, pose)
+
+    def _begin_or_wait(self, phase: str, path: PlayPath | None, pose: np.ndarray) -> None:
+        if path is None:
+            self._pause("wait", pose, MIN_SEGMENT_S)
+        else:
+            self._begin(phase, path)
 
     def _with_noise(self, pose: np.ndarray, dt_s: float) -> np.ndarray:
         """Return the pose with smooth bounded noise, as much of it as the way has room for."""

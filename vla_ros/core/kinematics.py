@@ -5,7 +5,6 @@ travel. `T_base_tool` (4, 4) takes points of the tool frame into base_link, in m
 """
 
 import math
-import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -194,7 +193,10 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
         if position_error < _POSITION_TOLERANCE_M and rotation_error < _ROTATION_TOLERANCE_RAD:
             return np.array(q)
         step = _damped_step(q, chain, np.array([*error_m, *error_rad]))
-        q = list(map(min, map(max, map(operator.add, q, step), _LOWER_RAD), _UPPER_RAD))
+        q = [
+            min(max(angle + change, low), high)
+            for angle, change, low, high in zip(q, step, _LOWER_RAD, _UPPER_RAD, strict=True)
+        ]
     raise KinematicsError(
         f"tool pose at {np.round(target_position, 3).tolist()} m has no joint solution "
         f"({position_error * 1000:.1f} mm and {rotation_error:.3f} rad short); "
@@ -210,7 +212,7 @@ def _damped_step(q: list[float], chain: _Chain, error: np.ndarray) -> list[float
     # Joint by joint: the transposed Jacobian (6, 6).
     weighted = np.array(chain.jacobian_columns()) * _WEIGHT
     error = _WEIGHT * error
-    if any(map(operator.le, q, _LOWER_RAD)) or any(map(operator.ge, q, _UPPER_RAD)):
+    if not all(low < a < high for low, a, high in zip(_LOWER_RAD, q, _UPPER_RAD, strict=True)):
         gradient = weighted @ error
         stuck = ((q <= arm.LOWER_RAD) & (gradient < 0)) | ((q >= arm.UPPER_RAD) & (gradient > 0))
         weighted[stuck] = 0.0

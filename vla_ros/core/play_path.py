@@ -1,5 +1,6 @@
 """One way of undirected play: checked for reach, bounds and joint limits before it begins."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +45,10 @@ class PlayPath:
         return self.share_from + fraction * (self.share_to - self.share_from)
 
 
+# Yields after each check of bounded cost, and returns the way, or None where there is none.
+Search = Generator[None, None, PlayPath | None]
+
+
 def plan(
     parameters: ExplorationParameters,
     start: np.ndarray,
@@ -52,7 +57,24 @@ def plan(
     share: float,
     speed_m_s: float,
 ) -> PlayPath | None:
-    """Return a way from one tool pose to another, or None where there is none.
+    """Return what `planning` finds, at once."""
+    search = planning(parameters, start, end, q_start, share, speed_m_s)
+    while True:
+        try:
+            next(search)
+        except StopIteration as finished:
+            return finished.value
+
+
+def planning(
+    parameters: ExplorationParameters,
+    start: np.ndarray,
+    end: np.ndarray,
+    q_start: np.ndarray,
+    share: float,
+    speed_m_s: float,
+) -> Search:
+    """Look for a way from one tool pose to another, one pose at a time.
 
     All of it is in reach without a jump of the joints, no link nears the table, and every joint
     keeps the parameters' speed and acceleration (of the way without noise). The tool stays inside
@@ -89,9 +111,10 @@ def plan(
     share_to = _share_at_end(p, poses, fractions, share)
     if share_to is None:
         return None
-    joints = _joints(poses, q_start)
+    joints = yield from _joints(poses, q_start)
     if joints is None:
         return None
+    yield
     twist = np.concatenate([way_m, segment.turn_rad])
     duration_s = max(segment.duration_s, _joint_time_s(p, joints, fractions, twist))
     if not duration_s <= _SLOWEST * segment.duration_s:
@@ -121,12 +144,15 @@ def _share_at_end(
     return share_to if share_to >= 0.0 else None
 
 
-def _joints(poses: list[np.ndarray], q_start: np.ndarray) -> np.ndarray | None:
+def _joints(
+    poses: list[np.ndarray], q_start: np.ndarray
+) -> Generator[None, None, np.ndarray | None]:
     """Return the joints (N, 6) [rad] along the poses, None where they cannot follow."""
     joints = []
     q = q_start
     try:
         for pose in poses:
+            yield
             q = kinematics.inverse(pose, q)
             if joints and np.abs(q - joints[-1]).max() > _JOINT_JUMP_RAD:
                 return None
@@ -149,7 +175,8 @@ def _joint_time_s(
     s' at most pi / 2 T and s'' at most pi^2 / 2 T^2.
     """
     try:
-        slopes = np.array([np.linalg.solve(kinematics.jacobian(q), twist) for q in joints])
+        jacobians = np.array([kinematics.jacobian(q) for q in joints])
+        slopes = np.linalg.solve(jacobians, twist[:, None])[..., 0]
     except np.linalg.LinAlgError:
         return np.inf
     bends = np.abs(np.gradient(slopes, fractions, axis=0))

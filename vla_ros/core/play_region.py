@@ -1,5 +1,7 @@
 """The bounds B of undirected play: where the tool may be, and how far a pose is inside."""
 
+import math
+
 import numpy as np
 
 from vla_ros.core import kinematics
@@ -19,7 +21,7 @@ def height_m(T_base_tool: np.ndarray) -> float:
 
 def tilt_rad(T_base_tool: np.ndarray) -> float:
     """Return how far the tool leans from straight down [rad]."""
-    return float(np.arccos(np.clip(-T_base_tool[2, 0], -1.0, 1.0)))
+    return math.acos(min(max(-float(T_base_tool[2, 0]), -1.0), 1.0))
 
 
 def clearances(parameters: ExplorationParameters, T_base_tool: np.ndarray) -> np.ndarray:
@@ -28,7 +30,7 @@ def clearances(parameters: ExplorationParameters, T_base_tool: np.ndarray) -> np
     x low, x high, y low, y high, radius, height low, height high [m], tilt [rad].
     """
     p = parameters
-    x, y = T_base_tool[:2, 3]
+    x, y = T_base_tool[:2, 3].tolist()
     height = height_m(T_base_tool)
     return np.array(
         [
@@ -36,7 +38,7 @@ def clearances(parameters: ExplorationParameters, T_base_tool: np.ndarray) -> np
             p.x_high_m - x,
             y + p.y_limit_m,
             p.y_limit_m - y,
-            p.radius_limit_m - np.hypot(x, y),
+            p.radius_limit_m - math.hypot(x, y),
             height - p.height_low_m,
             p.height_high_m - height,
             p.tilt_limit_rad - tilt_rad(T_base_tool),
