@@ -16,6 +16,7 @@ from vla_ros.nodes.launching import (
     simulated_time,
     text,
     typed,
+    workspace_argument,
 )
 
 
@@ -33,11 +34,13 @@ def generate_launch_description():
             "record": typed("record", bool),
             "use_sim_time": simulated_time(),
         },
+        moves_arm=True,
     )
     return description(
         arm_arguments(),
         camera_arguments(),
         record_arguments(),
+        workspace_argument(),
         argument("task", None, "What the demonstrations show, in plain words."),
         argument("teacher", "scripted", "Who demonstrates.", ["scripted", "person"]),
         argument("episodes", "10", "Successful demonstrations wanted."),

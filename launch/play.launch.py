@@ -17,6 +17,7 @@ from vla_ros.nodes.launching import (
     simulated_time,
     text,
     typed,
+    workspace_argument,
 )
 
 
@@ -37,11 +38,13 @@ def generate_launch_description():
             "record": typed("record", bool),
             "use_sim_time": simulated_time(),
         },
+        moves_arm=True,
     )
     return description(
         arm_arguments(),
         camera_arguments(),
         record_arguments(),
+        workspace_argument(),
         argument("hours", "0.0", "Play for so many hours; 0: count segments."),
         argument("segments", "0", "Play so many segments; 0: until stopped."),
         argument("segment_s", "60.0", "Length of a recorded segment [s]."),

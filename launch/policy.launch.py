@@ -15,6 +15,7 @@ from vla_ros.nodes.launching import (
     simulated_time,
     text,
     typed,
+    workspace_argument,
 )
 
 
@@ -33,11 +34,13 @@ def generate_launch_description():
             "record": typed("record", bool),
             "use_sim_time": simulated_time(),
         },
+        moves_arm=True,
     )
     return description(
         arm_arguments(),
         camera_arguments(),
         record_arguments(),
+        workspace_argument(),
         argument("task", None, "What to do, in plain words."),
         argument("checkpoint", None, "Folder of a Stage 2 checkpoint."),
         argument("episodes", "1", "Stop after so many episodes; 0: never."),

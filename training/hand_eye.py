@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from training import extrinsics
 from training.bags import Bag, bag_label, image_topic
+from training.calibration import run_calibration
 from training.extrinsics import Solution, View
 from training.frames import MaxAge
 from training.still import Rest, find_rests
-from vla_ros.core.errors import CalibrationError, ContractError, VlaError
+from vla_ros.core.errors import CalibrationError, ContractError
 from vla_ros.core.kinematics import forward
 from vla_ros.core.resample import NS_PER_S, StreamBuffer
 from vla_ros.core.rotations import quat_from_matrix
@@ -201,10 +202,8 @@ def calibrate(args: argparse.Namespace) -> str:
     """Write `args.out` and return the summary.
 
     Raises:
-        VlaError: the file exists, or the bag does not tell where the camera is.
+        VlaError: the bag does not tell where the camera is.
     """
-    if args.out.exists():
-        raise CalibrationError(f"{args.out} exists; move it away or choose another --out")
     if not 0.001 <= args.square <= 0.5:
         raise CalibrationError(f"--square must be from 0.001 to 0.5 m, got {args.square}")
     columns, rows = args.board
@@ -230,21 +229,13 @@ def calibrate(args: argparse.Namespace) -> str:
         "image_size": list(target.size),
         "fx_fy_cx_cy": _rounded(target.K[[0, 1, 0, 1], [0, 1, 2, 2]], 3),
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(as_yaml(solution, views, facts))
     return summary(solution, views, counts)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Calibrate as the command line says; an error is one sentence on stderr and exit code 1."""
-    args = parse_arguments(argv)
-    try:
-        print(calibrate(args))
-    except VlaError as error:
-        print(f"training.hand_eye: {error}", file=sys.stderr)
-        return 1
-    print(f"written to {args.out}")
-    return 0
+    return run_calibration("training.hand_eye", parse_arguments(argv), calibrate)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from training.bags import Bag, find_bags
 from vla_ros.core import kinematics
@@ -59,19 +61,37 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("bags", type=Path, nargs="+", help="bag folders, or folders of bags")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--robot-name", default="wx250s", help="namespace of the arm's topics")
+    parser.add_argument("--workspace", type=Path, help="parameter file by training.workspace")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change one of the bounds"
     )
     return parser.parse_args(argv)
 
 
-def bounds_from(settings: list[str]) -> ExplorationParameters:
-    """Return play's parameters with the bounds `NAME=VALUE` changed.
+def drawn_region(path: Path) -> dict[str, Any]:
+    """Return play's parameters that differ from the default in a file of `training.workspace`.
+
+    Raises:
+        SafetyError: it is no such file.
+    """
+    known = {item.name for item in fields(ExplorationParameters)}
+    try:
+        nodes = yaml.safe_load(path.read_text())
+        drawn = nodes["/**/explorer"]["ros__parameters"]["exploration"]
+        if set(drawn) <= known and all(isinstance(v, int | float) for v in drawn.values()):
+            return drawn
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        pass
+    raise SafetyError(f"--workspace {path} is no file that training.workspace wrote")
+
+
+def bounds_from(settings: list[str], drawn: dict[str, Any]) -> ExplorationParameters:
+    """Return play's parameters: those drawn, with the bounds `NAME=VALUE` changed.
 
     Raises:
         SafetyError: a name is no bound, or a value is no number or out of range.
     """
-    changes = {}
+    changes = dict(drawn)
     for setting in settings:
         name, _, value = setting.partition("=")
         if name not in BOUNDS:
@@ -153,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     """Make the library; an error is one sentence on stderr and exit code 1."""
     args = parse_arguments(argv)
     try:
-        parameters = bounds_from(args.set)
+        parameters = bounds_from(args.set, drawn_region(args.workspace) if args.workspace else {})
         poses, counts, left_out = read_poses(find_bags(args.bags), args.robot_name)
         for sentence in left_out:
             print(f"left out: {sentence}", file=sys.stderr)

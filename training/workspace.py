@@ -11,92 +11,31 @@ may go; the touches tell whether the table is at z = 0 and level.
 import argparse
 import sys
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from training.bags import Bag, bag_label, find_bags
+from training.calibration import run_calibration
 from training.frames import MaxAge
 from training.still import find_rests
+from training.touched_table import Table, fit_table, lowest_tips, table_sentences
 from vla_ros.core import arm, kinematics
-from vla_ros.core.errors import CalibrationError, VlaError
-from vla_ros.core.exploration import ExplorationParameters
-from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.errors import CalibrationError
+from vla_ros.core.limits import SafetyParameters
+from vla_ros.core.play_parameters import ExplorationParameters, require_room, tool_box_m
 from vla_ros.core.resample import NS_PER_S, StreamBuffer, tick_grid
 
 _REST_RATE_HZ = 10.0
-# Rests with the finger tips this close to the lowest one may be touches of a tilted table.
-_TOUCH_BAND_M = 0.025
-# What lies further over the table plane than this hovered, after all.
-_HOVER_M = 0.004
-# Touches in a line, or closer together than this (root mean square), tell no tilt.
-_TOUCH_SPREAD_M = 0.03
-# The arm is accurate to 5-8 mm: less than this off zero cannot be told from its own error.
-_LEVEL_M = 0.005
 # A region smaller than this each way leaves play nowhere to go.
 _LEAST_SPAN_M = 0.08
 # Around the sleep and the ready pose, which the arm must always be allowed to reach.
 _HOME_MARGIN_M = 0.02
-# Written whatever their value; the others of play only where they are not the default.
+_ROUNDING_MM = 1e-6
+# Written whatever their value; others only where they are not the default.
+_BOX = ("workspace_low_m", "workspace_high_m", "table_clearance_m")
 _DRAWN = ("x_low_m", "x_high_m", "y_limit_m", "radius_limit_m", "height_low_m", "height_high_m")
-
-
-@dataclass(frozen=True)
-class Table:
-    """The table as the finger tips found it.
-
-    Attributes:
-        touches_m: where they rested on it (N, 3) in base_link.
-        plane: (a, b, c) of z = a x + b y + c; a and b are 0 where the touches tell no tilt.
-        has_tilt: whether they do.
-    """
-
-    touches_m: np.ndarray
-    plane: np.ndarray
-    has_tilt: bool
-
-    def heights_m(self, xy_n2: np.ndarray) -> np.ndarray:
-        """Return the table's height (N,) [m] at places (N, 2) [m]."""
-        return xy_n2 @ self.plane[:2] + self.plane[2]
-
-
-def lowest_tips(q_n6: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return tool positions (N, 3) and the gripper's lowest points (N, 3) [m] of joints (N, 6)."""
-    tool, points = kinematics.tool_and_link_points(q_n6)
-    gripper = points[:, -len(kinematics.GRIPPER_POINTS_M) :]
-    lowest = gripper[np.arange(len(gripper)), gripper[:, :, 2].argmin(axis=1)]
-    return tool, lowest
-
-
-def fit_table(rests_m: np.ndarray) -> Table:
-    """Return the table under the lowest points (N, 3) [m] of the gripper at rest.
-
-    Raises:
-        CalibrationError: there was no rest.
-    """
-    if len(rests_m) == 0:
-        raise CalibrationError(
-            "the arm never rested, so the table was not touched; rest the finger tips on it for a "
-            "second at three or more places far apart"
-        )
-    touches = rests_m[rests_m[:, 2] <= rests_m[:, 2].min() + _TOUCH_BAND_M]
-    while _tells_tilt(touches):
-        columns = np.column_stack([touches[:, :2], np.ones(len(touches))])
-        plane = np.linalg.lstsq(columns, touches[:, 2], rcond=None)[0]
-        over = touches[:, 2] - columns @ plane
-        if over.max() <= _HOVER_M:
-            return Table(touches, plane, True)
-        touches = np.delete(touches, int(np.argmax(over)), axis=0)
-    lowest = rests_m[int(np.argmin(rests_m[:, 2]))]
-    return Table(lowest[None], np.array([0.0, 0.0, lowest[2]]), False)
-
-
-def _tells_tilt(touches: np.ndarray) -> bool:
-    if len(touches) < 3:
-        return False
-    xy = touches[:, :2] - touches[:, :2].mean(axis=0)
-    return bool(np.linalg.svd(xy, compute_uv=False)[1] / np.sqrt(len(xy)) >= _TOUCH_SPREAD_M)
 
 
 def play_region(
@@ -145,65 +84,62 @@ def play_region(
     return ExplorationParameters(**values)
 
 
-def safety_box(tool_n3: np.ndarray, margin_m: float, rise_m: float) -> dict:
-    """Return workspace_low_m, workspace_high_m and table_clearance_m for `wx250s_limits`.
+def safety_box(
+    tool_n3: np.ndarray, margin_m: float, rise_m: float, region: ExplorationParameters
+) -> SafetyParameters:
+    """Return the box and the table clearance of the safety layer.
 
-    The drawn box less the margin, widened to hold the sleep and the ready pose.
+    The drawn box less the margin, widened to hold the sleep and the ready pose and, for tools that
+    lean, the whole of play's region; in whole millimetres, outwards.
 
     Raises:
         SafetyError: the table rises so high that the sleep pose would touch it.
     """
     home = np.array([kinematics.forward(q)[:3, 3] for q in (arm.SLEEP_RAD, arm.READY_RAD)])
+    play_low, play_high = tool_box_m(region)
     low = np.minimum(tool_n3.min(axis=0) + margin_m, home.min(axis=0) - _HOME_MARGIN_M)
     high = np.maximum(tool_n3.max(axis=0) - margin_m, home.max(axis=0) + _HOME_MARGIN_M)
+    low, high = np.minimum(low, play_low), np.maximum(high, play_high)
     low[2] = 0.01 + rise_m
-    box = {
-        "workspace_low_m": tuple(round(float(value), 3) for value in low),
-        "workspace_high_m": tuple(round(float(value), 3) for value in high),
-        "table_clearance_m": round(0.005 + rise_m, 3),
-    }
-    wx250s_limits(**box)
-    return box
+    safety = SafetyParameters(
+        workspace_low_m=_millimetres(np.floor(1000 * low + _ROUNDING_MM)),
+        workspace_high_m=_millimetres(np.ceil(1000 * high - _ROUNDING_MM)),
+        table_clearance_m=round(0.005 + rise_m, 3),
+    )
+    require_room(region, safety.limits())
+    return safety
 
 
-def table_sentences(table: Table, parameters: ExplorationParameters) -> list[str]:
-    """Return what the touches say of the table, with a warning where it is not z = 0 and level."""
-    x, y = (parameters.x_low_m, parameters.x_high_m), parameters.y_limit_m
-    heights_mm = 1000 * table.heights_m(np.array([[a, b] for a in x for b in (-y, y)]))
-    if not table.has_tilt:
-        lines = [
-            f"lowest rest of the finger tips at z = {1000 * table.plane[2]:+.1f} mm; fewer than "
-            "three touches far enough apart, so the table's tilt is not known"
+def _millimetres(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value) / 1000, 3) for value in values)
+
+
+def as_yaml(region: ExplorationParameters, safety: SafetyParameters, facts: str) -> str:
+    """Return a ROS parameter file: the safety box for every node that moves the arm, and play's
+    region for explorer_node, whose parameters the others do not have.
+    """
+    return "\n".join(
+        [
+            f"# Drawn workspace by training.workspace, {facts}.",
+            *_section("/**", "safety", safety, _BOX),
+            *_section("/**/explorer", "exploration", region, _DRAWN),
+            "",
         ]
-    else:
-        off_mm = 1000 * (table.touches_m[:, 2] - table.heights_m(table.touches_m[:, :2]))
-        lines = [
-            f"{len(off_mm)} touches, {np.sqrt(np.mean(off_mm**2)):.1f} mm off a plane (root mean "
-            f"square); under the region the table is at z = {heights_mm.min():+.1f} to "
-            f"{heights_mm.max():+.1f} mm"
-        ]
-    if np.abs(heights_mm).max() > 1000 * _LEVEL_M:
-        lines.append(
-            "WARNING: the table is not at z = 0 under the whole region, by more than the arm's own "
-            "error may be: level base and table with shims and draw again. The heights below allow "
-            "for a table that is too high; one that is too low is played over in the air."
-        )
-    return lines
+    )
 
 
-def as_yaml(parameters: ExplorationParameters, box: dict, facts: str) -> str:
-    """Return a ROS parameter file: play's region by its names, and the safety box."""
-    defaults = ExplorationParameters()
-    lines = [f"# Play region by training.workspace, {facts}.", "/**:", "  ros__parameters:"]
-    for item in fields(ExplorationParameters):
-        value = getattr(parameters, item.name)
-        if item.name in _DRAWN or value != getattr(defaults, item.name):
+def _section(
+    node: str, group: str, values: SafetyParameters | ExplorationParameters, always: tuple[str, ...]
+) -> list[str]:
+    """Return the lines of one group: what `always` names, and what is not the default."""
+    lines = [f"{node}:", "  ros__parameters:", f"    {group}:"]
+    for item in fields(values):
+        value = getattr(values, item.name)
+        if item.name in always or value != item.default:
+            shown = list(value) if isinstance(value, tuple) else value
             note = f"[{item.metadata['unit']}] {item.metadata['description']}"
-            lines.append(f"    {item.name}: {value}  # {note}")
-    for name, value in box.items():
-        shown = list(value) if isinstance(value, tuple) else value
-        lines.append(f"    {name}: {shown}  # [m] of the safety layer, for the tool point")
-    return "\n".join(lines) + "\n"
+            lines.append(f"      {item.name}: {shown}  # {note}")
+    return lines
 
 
 def read_drawing(bags: list[Path], robot_name: str) -> tuple[np.ndarray, np.ndarray, Counter]:
@@ -251,22 +187,19 @@ def calibrate(args: argparse.Namespace) -> str:
     """Write `args.out` and return the summary.
 
     Raises:
-        VlaError: the file exists, or the bags hold no drawing to play in.
+        VlaError: the bags hold no drawing to play in.
     """
-    if args.out.exists():
-        raise CalibrationError(f"{args.out} exists; move it away or choose another --out")
     if not 0.0 <= args.margin <= 0.1:
         raise CalibrationError(f"--margin must be from 0 to 0.1 m, got {args.margin}")
     bags = find_bags(args.bags)
     q_n6, rests_q, counts = read_drawing(bags, args.robot_name)
     tool_n3, tips_n3 = lowest_tips(q_n6)
     table = fit_table(lowest_tips(rests_q)[1] if len(rests_q) else np.empty((0, 3)))
-    parameters = play_region(tool_n3, tips_n3[:, 2], table, args.margin)
-    rise_m = parameters.height_low_m - ExplorationParameters().height_low_m
-    box = safety_box(tool_n3, args.margin, rise_m)
+    region = play_region(tool_n3, tips_n3[:, 2], table, args.margin)
+    rise_m = region.height_low_m - ExplorationParameters().height_low_m
+    safety = safety_box(tool_n3, args.margin, rise_m, region)
     facts = f"drawn in {', '.join(map(bag_label, bags))}, margin {args.margin} m"
-    text = as_yaml(parameters, box, facts)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    text = as_yaml(region, safety, facts)
     args.out.write_text(text)
     low, high = tool_n3.min(axis=0), tool_n3.max(axis=0)
     refused = counts["refused joint state messages"]
@@ -274,28 +207,17 @@ def calibrate(args: argparse.Namespace) -> str:
         [
             f"{len(q_n6)} joint states of {len(bags)} bags ({refused} refused); the tool went from "
             f"{np.round(low, 3).tolist()} to {np.round(high, 3).tolist()} m",
-            *table_sentences(table, parameters),
-            "for training.poses: "
-            + " ".join(
-                f"--set {name}={getattr(parameters, name)}"
-                for name in _DRAWN
-                if name != "height_low_m"  # raised only together with the descents' heights
-            ),
+            *table_sentences(table, region),
             text.rstrip(),
+            f"for training.poses: --workspace {args.out}; for the launch files: "
+            f"workspace:={args.out.resolve()}",
         ]
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Calibrate as the command line says; an error is one sentence on stderr and exit code 1."""
-    args = parse_arguments(argv)
-    try:
-        print(calibrate(args))
-    except VlaError as error:
-        print(f"training.workspace: {error}", file=sys.stderr)
-        return 1
-    print(f"written to {args.out}")
-    return 0
+    return run_calibration("training.workspace", parse_arguments(argv), calibrate)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from training.poses import bounds_from, main, read_poses
+from training.poses import bounds_from, drawn_region, main, read_poses
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import SafetyError
 from vla_ros.core.pose_library import PoseLibrary
@@ -92,7 +92,7 @@ def test_bounds_can_be_widened(bag_writer, tmp_path):
 )
 def test_bad_bound_is_refused(setting, message):
     with pytest.raises(SafetyError, match=message):
-        bounds_from([setting])
+        bounds_from([setting], {})
 
 
 def test_help_teaches_the_bounds(capsys):
@@ -101,3 +101,16 @@ def test_help_teaches_the_bounds(capsys):
     text = capsys.readouterr().out
     assert "Record the bags while you move the arm" in text
     assert "tilt_limit_rad  largest tilt from straight down: 0.25 rad, from 0.0 to 0.6" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "/**: {ros__parameters: {}}",
+     "/**/explorer: {ros__parameters: {exploration: {speed: 1.0}}}",
+     "/**/explorer: {ros__parameters: {exploration: {x_low_m: near}}}"],
+)  # fmt: skip
+def test_another_file_than_a_drawn_workspace_is_refused(tmp_path, text):
+    path = tmp_path / "workspace.yaml"
+    path.write_text(text)
+    with pytest.raises(SafetyError, match="is no file that training.workspace wrote"):
+        drawn_region(path)

@@ -5,17 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training import workspace
+from training.poses import main as make_poses
+from training.touched_table import Table, fit_table, table_sentences
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import CalibrationError
 from vla_ros.core.exploration import ExplorationParameters
-from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.limits import SafetyParameters
+from vla_ros.core.play_parameters import require_room
+from vla_ros.core.pose_library import PoseLibrary
 from vla_ros.core.rotations import transform
 
 MS = 1_000_000
 # Tool x straight down, fingers along y: its lowest point is 15.425 mm below the tool point.
 DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 TIP_M = 0.015425
-LEVEL = workspace.Table(np.zeros((1, 3)), np.zeros(3), True)
+LEVEL = Table(np.zeros((1, 3)), np.zeros(3), True)
 CORNERS = [(x, y) for x in (0.15, 0.35) for y in (-0.2, 0.2)]
 
 
@@ -26,43 +30,6 @@ def tips(a, b, c, places=CORNERS):
 
 def joints_at(x, y, z, q=arm.READY_RAD):
     return kinematics.inverse(transform(DOWN, np.array([x, y, z])), q)
-
-
-def test_the_lowest_point_of_a_gripper_that_points_down():
-    tool, lowest = workspace.lowest_tips(joints_at(0.25, 0.1, 0.12)[None])
-    np.testing.assert_allclose(tool[0], [0.25, 0.1, 0.12], atol=2e-4)
-    assert lowest[0, 2] == pytest.approx(0.12 - TIP_M, abs=3e-4)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(-0.03, 0.03), st.floats(-0.02, 0.02), st.floats(-0.01, 0.01), st.floats(0.03, 0.2))
-def test_the_table_is_the_plane_of_the_touches_and_hovering_is_left_out(a, b, c, hover):
-    rests = np.vstack([tips(a, b, c), tips(a, b, c + hover, [(0.25, 0.0)])])
-    table = workspace.fit_table(rests)
-    assert table.has_tilt
-    np.testing.assert_allclose(table.plane, [a, b, c], atol=1e-9)
-    np.testing.assert_allclose(table.heights_m(np.array([[0.2, 0.1]])), 0.2 * a + 0.1 * b + c)
-
-
-def test_a_low_hover_within_the_band_is_left_out_too():
-    rests = np.vstack([tips(0, 0, 0.0), tips(0, 0, 0.0, [(0.2, 0.1), (0.3, 0.0)])])
-    rests[-1, 2] = 0.015
-    table = workspace.fit_table(rests)
-    assert len(table.touches_m) == 5
-    np.testing.assert_allclose(table.plane, 0, atol=1e-9)
-
-
-@pytest.mark.parametrize("places", [CORNERS[:2], [(0.15, 0), (0.25, 0), (0.35, 0)]])
-def test_two_touches_or_a_line_tell_a_height_but_no_tilt(places):
-    table = workspace.fit_table(tips(0.01, 0, 0.002, places))
-    assert not table.has_tilt
-    np.testing.assert_allclose(table.plane, [0, 0, 0.0035])
-    assert "tilt is not known" in workspace.table_sentences(table, ExplorationParameters())[0]
-
-
-def test_refuses_an_arm_that_never_rested():
-    with pytest.raises(CalibrationError, match="the arm never rested"):
-        workspace.fit_table(np.empty((0, 3)))
 
 
 def test_the_box_less_its_margin_is_the_region():
@@ -84,21 +51,19 @@ def test_beyond_the_arms_own_bounds_the_region_is_cut():
 
 
 def test_over_a_high_table_play_stays_higher():
-    table = workspace.fit_table(tips(0.02, 0, 0.003))
+    table = fit_table(tips(0.02, 0, 0.003))
     tool = np.array([[0.15, -0.22, 0.03], [0.37, 0.22, 0.25]])
     region = workspace.play_region(tool, np.array([0.0, 0.15]), table, 0.02)
     # At x = 0.35 the table is at 0.02 * 0.35 + 0.003 = 0.010 m.
     assert (region.height_low_m, region.descent_low_m, region.hover_height_m) == (0.02, 0.02, 0.09)
-    said = workspace.table_sentences(table, region)
+    said = table_sentences(table, region)
     assert "under the region the table is at z = +6.4 to +10.0 mm" in said[0]
     assert said[1].startswith("WARNING: the table is not at z = 0")
-    box = workspace.safety_box(tool, 0.02, 0.010)
-    assert (box["table_clearance_m"], box["workspace_low_m"][2]) == (0.015, 0.02)
-
-
-def test_a_level_table_needs_no_warning():
-    table = workspace.fit_table(tips(0.0, 0.005, 0.002))
-    assert len(workspace.table_sentences(table, ExplorationParameters())) == 1
+    box = workspace.safety_box(tool, 0.02, 0.010, region)
+    assert (box.table_clearance_m, box.workspace_low_m[2]) == (0.015, 0.02)
+    # Up: 13 cm for the tips, and under the tool they reach 15.4 mm, and 39.7 mm * sin(0.25) more
+    # where it leans; the drawing went to 0.25 - 0.02 m.
+    assert box.workspace_high_m == (0.35, 0.2, 0.23)
 
 
 def test_refuses_a_box_with_no_room():
@@ -118,10 +83,14 @@ def test_refuses_a_drawing_that_stayed_low():
     st.floats(0.05, 0.3), st.floats(0.3, 0.7), st.floats(-0.6, 0.0), st.floats(0.0, 0.6),
     st.floats(0.1, 0.6), st.floats(0.0, 0.1),
 )  # fmt: skip
-def test_the_safety_box_holds_the_sleep_and_the_ready_pose(x0, x1, y0, y1, z1, margin):
-    box = workspace.safety_box(np.array([[x0, y0, 0.0], [x1, y1, z1]]), margin, 0.0)
-    excess = wx250s_limits(**box).excess(np.stack([arm.SLEEP_RAD, arm.READY_RAD]))
+def test_the_safety_box_holds_sleep_ready_and_the_region(
+    x0, x1, y0, y1, z1, margin
+):
+    region = ExplorationParameters()
+    box = workspace.safety_box(np.array([[x0, y0, 0.0], [x1, y1, z1]]), margin, 0.0, region)
+    excess = box.limits().excess(np.stack([arm.SLEEP_RAD, arm.READY_RAD]))
     assert np.all(excess == 0)
+    require_room(region, box.limits())
 
 
 def drawing(bag_writer, name="demo-00000"):
@@ -147,15 +116,30 @@ def test_a_drawing_becomes_a_parameter_file(bag_writer, tmp_path, capsys):
     assert "4 touches, 0." in said
     assert "z = +2." in said or "z = +1." in said
     assert "WARNING" not in said
-    assert "for training.poses: --set x_low_m=0.1" in said
-    values = yaml.safe_load(out.read_text())["/**"]["ros__parameters"]
-    assert values["x_low_m"] == pytest.approx(0.17, abs=0.002)
-    assert values["x_high_m"] == pytest.approx(0.33, abs=0.002)
-    assert values["y_limit_m"] == pytest.approx(0.18, abs=0.002)
+    nodes = yaml.safe_load(out.read_text())
+    region = nodes["/**/explorer"]["ros__parameters"]["exploration"]
+    assert region["x_low_m"] == pytest.approx(0.17, abs=0.002)
+    assert region["x_high_m"] == pytest.approx(0.33, abs=0.002)
+    assert region["y_limit_m"] == pytest.approx(0.18, abs=0.002)
     # The table is 2 mm high, and so are the least heights over it.
-    assert values["height_low_m"] == pytest.approx(0.012, abs=0.001)
-    assert values["height_high_m"] == pytest.approx(0.2 - TIP_M - 0.02, abs=0.003)
-    assert len(values["workspace_low_m"]) == 3
+    assert region["height_low_m"] == pytest.approx(0.012, abs=0.001)
+    assert region["height_high_m"] == pytest.approx(0.2 - TIP_M - 0.02, abs=0.003)
+    # What no other node than the explorer has is not in the section for all.
+    assert list(nodes["/**"]["ros__parameters"]) == ["safety"]
+    safety = SafetyParameters(**nodes["/**"]["ros__parameters"]["safety"])
+    require_room(ExplorationParameters(**region), safety.limits())
+    check_poses(bag_writer, out, region, tmp_path / "poses.json")
+
+
+def check_poses(bag_writer, drawn, region, out):
+    """The file's bounds are those of a library that is made with it."""
+    inside, aside = joints_at(0.25, 0.0, 0.06), joints_at(0.25, 0.19, 0.06)
+    states = [(MS, (inside, 1.0)), (1001 * MS, (aside, 1.0))]
+    bag = bag_writer.write("poses", states, [], [], [], omit=("/vla/episode",))
+    assert make_poses([str(bag), "--workspace", str(drawn), "--out", str(out)]) == 0
+    library = PoseLibrary.from_json(out.read_text())
+    assert library.bounds["y_limit_m"] == region["y_limit_m"]
+    assert len(library) == 1
 
 
 def test_does_not_write_over_a_file(tmp_path, capsys):

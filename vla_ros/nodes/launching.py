@@ -53,7 +53,7 @@ def arm_arguments() -> list[DeclareLaunchArgument]:
         robot_name_argument(),
         argument("load_configs", "false", "Real arm: write the motors' EEPROM at start."),
         argument("speed", "1.0", "Sim: simulated seconds in a second."),
-        argument("seed", "0", "Seed of the scenes and of what moves the arm."),
+        argument("seed", "-1", "Seed of the scenes and of what moves the arm; -1: drawn anew."),
         argument(
             "objects", "[carrot, plate, banana, apple, pumpkin]", "Sim: objects on the table."
         ),
@@ -105,6 +105,13 @@ def record_arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def workspace_argument() -> DeclareLaunchArgument:
+    """Return the argument of launch files with a node that moves the arm."""
+    return argument(
+        "workspace", "", "Parameter file for it, as training.workspace writes; empty: none."
+    )
+
+
 @dataclass(frozen=True)
 class Text:
     """A launch argument that a node gets as a string, whatever it looks like to YAML."""
@@ -129,9 +136,17 @@ def simulated_time() -> ParameterValue:
     return ParameterValue(expression, value_type=bool)
 
 
-def required_node(name: str, parameters: dict, **options: object) -> OpaqueFunction:
-    """Return one of our nodes with its parameter file; its end is the launch's end."""
-    path = PathJoinSubstitution([LaunchConfiguration("config"), f"{name}.yaml"])
+def required_node(
+    name: str, parameters: dict, moves_arm: bool = False, **options: object
+) -> OpaqueFunction:
+    """Return one of our nodes with its parameter file; its end is the launch's end.
+
+    One that moves the arm takes safety.yaml first, and the file of the argument `workspace` over
+    its own. What the launch file sets holds over every file.
+    """
+    folder = LaunchConfiguration("config")
+    names = ["safety", name] if moves_arm else [name]
+    paths = [PathJoinSubstitution([folder, f"{stem}.yaml"]) for stem in names]
 
     def make(context) -> list:
         texts = {
@@ -140,17 +155,36 @@ def required_node(name: str, parameters: dict, **options: object) -> OpaqueFunct
             if isinstance(value, Text)
         }
         others = {key: value for key, value in parameters.items() if key not in texts}
+        drawn = workspace_files(context) if moves_arm else []
         node = Node(
             package=PACKAGE,
             executable=f"{name}_node",
             name=name,
-            parameters=[path, text_file(name, texts), others],
+            parameters=[*paths, *drawn, text_file(name, texts), others],
             output="screen",
             on_exit=end_launch_later if name in _LET_PARK_S else end_launch,
         )
         return [node]
 
     return OpaqueFunction(function=make, **options)
+
+
+def workspace_files(context) -> list[str]:
+    """Return the path that the argument `workspace` names, in a list that is empty without one.
+
+    Raises:
+        LaunchError: there is no such file; the real Node would only warn, and the arm would play
+            in its default region.
+    """
+    given = context.launch_configurations["workspace"]
+    if not given:
+        return []
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise LaunchError(
+            f"workspace:={given} is no file: give the one that training.workspace wrote"
+        )
+    return [str(path)]
 
 
 def text_file(node_name: str, texts: dict[str, str]) -> str:

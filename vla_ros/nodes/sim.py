@@ -25,6 +25,7 @@ from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.lifetime import ShellNode, run
 from vla_ros.nodes.pacing import Follower, Pacer
 from vla_ros.nodes.params import declare, parameter
+from vla_ros.nodes.seeds import SEED_MAX, given_or_drawn
 from vla_ros.nodes.sim_driver import DriverEndpoints
 from vla_ros.nodes.sim_scene import SceneTopics
 from vla_ros.sim.faults import FaultError, FaultSchedule, parse_faults
@@ -53,7 +54,7 @@ class SimParameters:
     robot_model: str = parameter("wx250s", "The arm.", choices=ROBOT_MODELS)
     robot_name: str = parameter("wx250s", "Namespace of its topics and services.")
     speed: float = parameter(1.0, "Simulated seconds in a second.", "", 0.01, 1000.0)
-    seed: int = parameter(0, "Seed of the layouts.", "", 0, 2**31 - 1)
+    seed: int = parameter(0, "Seed of the layouts; -1: drawn anew.", "", -1, SEED_MAX)
     objects: list = parameter(list(DEFAULT_OBJECTS), "Names of the objects on the table.")
     state_rate_hz: float = parameter(
         30.0, "Rate of /sim/state, from which the cameras render.", "Hz", 0.1, 100.0
@@ -74,16 +75,17 @@ class SimNode(ShellNode):
     def __init__(self):
         super().__init__("sim")
         self._given = parameters = declare(self, SimParameters)
+        seed = given_or_drawn(self, parameters.seed)
         self._world = SimWorld(
-            SceneTopics.first_layout(parameters.seed),
+            SceneTopics.first_layout(seed),
             tuple(parameters.objects),
             self.get_logger().warning,
         )
         faults = [fault for text in parameters.faults if text for fault in parse_faults(text)]
-        self._injector = Injector(self._world, FaultSchedule(faults), parameters.seed)
+        self._injector = Injector(self._world, FaultSchedule(faults), seed)
         self._real_time = parameters.speed == 1.0
         self._driver = DriverEndpoints(self, parameters.robot_name, self._injector, self._real_time)
-        self._scene = SceneTopics(self, self._world, parameters.seed)
+        self._scene = SceneTopics(self, self._world, seed)
         self._states_per_tick = min(1.0, parameters.state_rate_hz * CONTROL_PERIOD_NS * 1e-9)
         self._epoch_ns = 0
         self._pacer = Pacer(CONTROL_PERIOD_NS, parameters.speed)
