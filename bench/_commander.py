@@ -5,14 +5,16 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 
+from bench._mischief import far_target
 from vla_ros.core import arm, kinematics
-from vla_ros.core.command_loop import CommandLoop, Seen
+from vla_ros.core.command_loop import CommandLoop
 from vla_ros.core.errors import KinematicsError, SafetyError
 from vla_ros.core.exploration import PlayMotion
 from vla_ros.core.hardware import servo_fault
 from vla_ros.core.joint_states import JointStateFilter
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.monitor import SERVOS
+from vla_ros.core.seen import Seen
 from vla_ros.sim.injection import Injector
 
 PERIOD_S = 0.02
@@ -21,12 +23,15 @@ _SEGMENT_S = 60.0
 _EPOCH_NS = 1_000_000_000 * 10**9
 _CAMERA, _PICTURE_AGE_S = "front", 0.5
 _GRIPPER_REPEAT = 25
-# What driver_setup writes to the servos: a profile of 25 ms, 10 ms of it to speed up.
-_REGISTERS = (
-    ("group", "arm", "Profile_Velocity", 25),
-    ("group", "arm", "Profile_Acceleration", 10),
-    ("single", "gripper", "Goal_Current", 200),
-)
+# What the driver can say: 4096 counts a turn, currents in steps of 2.69 mA.
+_COUNT_RAD, _CURRENT_MA = 2.0 * np.pi / 4096.0, 2.69
+# How often a node looks whether somebody else commands the arm [s].
+_LOOK_AROUND_S = 1.0
+
+
+def in_counts(q_rad: np.ndarray) -> np.ndarray:
+    """Return angles [rad] as an encoder measures them."""
+    return np.round(q_rad / _COUNT_RAD) * _COUNT_RAD
 
 
 class Commander:
@@ -38,11 +43,13 @@ class Commander:
         limits: what the arm may do.
         send: called with each arm command (6,) [rad] as it is on the wire.
         between_segments: called when the arm rests after each segment.
+        on_hold: called with the cause of each hold.
+        random: draws illegal targets.
 
     Attributes:
         loop: the safety layer.
-        holds: how often something made the arm hold, by cause.
-        on_hold: called with the cause of each.
+        is_active: whether commands are sent.
+        mischief: names of `_mischief.NAMES` that are done to it now.
         segments, unreachable: how many were played, how many targets have no solution.
     """
 
@@ -54,27 +61,31 @@ class Commander:
         send: Callable[[np.ndarray], None],
         between_segments: Callable[[], None],
         on_hold: Callable[[str], None],
+        random: np.random.Generator,
     ):
         self._injector, self._world = injector, injector.world
         self._motion = motion
         self._send, self._between_segments, self._on_hold = send, between_segments, on_hold
+        self._random = random
+        self.mischief: frozenset[str] = frozenset()
+        self._look_s = self._world.time_ns * 1e-9
         self._filter = JointStateFilter(limits)
         self.loop = CommandLoop(limits, PERIOD_S, simulated=False)
         self.loop.cameras.need(_CAMERA, _PICTURE_AGE_S)
         self._pose: tuple[np.ndarray, float] | None = None
         self._effort_ma = np.zeros(7)
         self._stamp_ns, self._arrival_s = 0, 0.0
-        self._active = False
+        self.is_active = False
         self._sent, self._sent_opening = 0, -1.0
         self._mission = self._play()
         self.segments = self.unreachable = 0
         driver = self._world.driver
-        driver.set_operating_modes("single", "gripper", "current_based_position", "time", 200, 50)
+        driver.set_operating_modes("single", "gripper", *arm.GRIPPER_MODE)
         self.write_registers()
 
     def write_registers(self) -> None:
         """Give the servos their profile, at the start and after a reboot."""
-        for cmd_type, name, register, value in _REGISTERS:
+        for cmd_type, name, register, value in arm.STREAM_REGISTERS:
             self._world.driver.set_register(cmd_type, name, register, value)
 
     @property
@@ -86,12 +97,11 @@ class Commander:
         """Take what the driver publishes now."""
         for sample in self._injector.joint_states(_EPOCH_NS + self._world.time_ns):
             try:
-                self._pose = self._filter.accept(
-                    sample.stamp_ns, arm.JOINT_STATE_NAMES, sample.position
-                )
+                position = np.concatenate([in_counts(sample.position[:6]), sample.position[6:]])
+                self._pose = self._filter.accept(sample.stamp_ns, arm.JOINT_STATE_NAMES, position)
             except SafetyError:
                 continue
-            self._effort_ma = sample.effort[:7]
+            self._effort_ma = np.round(sample.effort[:7] / _CURRENT_MA) * _CURRENT_MA
             self._stamp_ns, self._arrival_s = sample.stamp_ns, self._world.time_ns * 1e-9
 
     def look(self) -> None:
@@ -106,22 +116,38 @@ class Commander:
         if self._pose is None:
             return
         seen = self._seen()
-        if not self._active:
+        if not self.is_active:
             if self.loop.freshness(seen).level != "go":
                 return
             self.loop.begin(*self._pose)
-            self._active = True
+            self.is_active = True
         before = self.loop.verdict
         verdict = self.loop.judge(seen)
         if verdict.cause in ("stale", "clock"):
             self._filter.reset()
         if verdict.level != "go" and before.level == "go":
             self._on_hold(verdict.cause)
+        self._look_around()
         if self.loop.may_move:
-            next(self._mission)
+            self._ask_mission()
         q, opening = self.loop.command()
         if not self.loop.is_silent:
             self._publish(q, opening)
+
+    def _look_around(self) -> None:
+        if self._world.time_ns * 1e-9 - self._look_s >= _LOOK_AROUND_S:
+            self._look_s = self._world.time_ns * 1e-9
+            if "second_commander" in self.mischief and not self.loop.end_reason:
+                self.loop.end_reason = "somebody else commands the arm"
+
+    def _ask_mission(self) -> None:
+        if "silent_mission" not in self.mischief:
+            next(self._mission)
+        if "nan_target" in self.mischief:
+            self.loop.set_target(np.full(6, np.nan), 1.0)
+        elif "far_target" in self.mischief:
+            target = far_target(self._random, self.loop.commanded[0])
+            self.loop.set_target(target, float(self._random.uniform(-1.0, 2.0)))
 
     def _seen(self) -> Seen:
         now_s = self._world.time_ns * 1e-9

@@ -4,22 +4,30 @@ python -m bench.soak [--hours 10] [--quick]
 
 ROS-free, one core: `core.exploration` plays through `core.command_loop` and `core.joint_states`,
 the decisions of the graph's own node, against the model of xs_sdk and its servos. Faults of every
-kind come at random (60 an hour), and somebody presses the emergency stop 6 times an hour. Where
-the arm waits for a person, one comes after a few seconds, reboots servos in error, and lets it go
-on. `sim.judge` counts at the servos what breaks a limit; it shares only limits and kinematics with
-the guard. The numbers are those of one seed and repeat.
+kind come at random: those of `sim.faults` 60 an hour, those of `_mischief` (targets that are none
+or far, a silent mission, a process that is held up, a second commander) 30, and somebody presses
+the emergency stop 6 times an hour. Where the arm waits for a person, one comes after a few seconds,
+reboots servos in error, and lets it go on. `sim.judge` counts at the servos what breaks a limit; it
+shares only limits and kinematics with the guard. The driver measures in encoder counts and steps of
+current, as a real one. The numbers are those of one seed and repeat.
+
+What needs processes, a disk or a network cannot happen here, and is in test/launch/test_faults.py
+and test/nodes: explorer, recorder or driver killed, disk full, and a jump of the node's own clock
+(here only the driver's stamps jump).
 """
 
 import argparse
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Generator
 
 import numpy as np
 from tqdm import tqdm
 
-from bench._commander import PERIOD_S, Commander
+from bench._commander import PERIOD_S, Commander, in_counts
+from bench._holds import HoldBook
+from bench._mischief import mischief
 from bench._process import memory_mb as memory_of
 from bench._report import Row, publish
 from bench.play import Contacts
@@ -27,7 +35,7 @@ from vla_ros.core.command_loop import CommandLoop
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion
 from vla_ros.core.limits import wx250s_limits
 from vla_ros.core.monitor import SERVOS
-from vla_ros.sim.faults import FaultSchedule, parse_faults
+from vla_ros.sim.faults import Fault, FaultSchedule, parse_faults
 from vla_ros.sim.gl import mujoco
 from vla_ros.sim.injection import Injector
 from vla_ros.sim.judge import ServoJudge
@@ -36,12 +44,12 @@ from vla_ros.sim.world import CONTROL_PERIOD_NS, SimWorld
 _TICKS_PER_COMMAND = round(PERIOD_S * 1e9) // CONTROL_PERIOD_NS
 _TICKS_PER_PICTURE, _TICKS_PER_CONTACT = 10, 5
 _SEED = 20
-_FAULTS_PER_HOUR, _STOPS_PER_HOUR = 60.0, 6.0
+_FAULTS_PER_HOUR, _MISCHIEF_PER_HOUR, _STOPS_PER_HOUR = 60.0, 30.0, 6.0
 _LAYOUT_S = 600.0
 # Once a fault is over, how soon a person is there [s], and how long servos take to reboot.
 _PERSON_S, _REBOOT_S = 3.0, 0.5
-# A person waits until the body of the arm is well.
-_BODY_FAULTS = ("stall", "servo_error", "torque_lost")
+# A person waits until the body of the arm is well, and nobody else commands it.
+_WAITED_FOR = ("stall", "servo_error", "torque_lost", "second_commander")
 
 
 class Soak:
@@ -58,20 +66,18 @@ class Soak:
         self.limits = wx250s_limits()
         self.judge = ServoJudge(self.limits, PERIOD_S)
         self.contacts = Contacts(self.world)
+        self._mischief = FaultSchedule(mischief(simulated_s, _MISCHIEF_PER_HOUR, _SEED))
+        self._rival_rad: np.ndarray | None = None
         self._random = np.random.default_rng(_SEED)
         self._motion = PlayMotion(ExplorationParameters(), np.random.default_rng(_SEED))
         self._next_stop_s = self._draw_stop(0.0)
         self._layout_s, self._layouts = _LAYOUT_S, 0
-        self.faults: Counter[str] = Counter()
-        self.holds: Counter[str] = Counter()
+        self.book = HoldBook()
         self.rejected: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         # What the node was about when a goal broke a limit.
         self.broken: Counter[str] = Counter()
         self.stops = self.presses = self.segments = self.refusals = self.unreachable = 0
-        # How long after a fault's begin the commands began to brake [s], of an arm in motion.
-        self.hold_s: dict[str, list[float]] = defaultdict(list)
-        self._begun: dict[str, float] = {}
         self._person: Generator | None = None
         self._start_node()
 
@@ -82,7 +88,8 @@ class Soak:
             self.limits,
             self._send,
             self._between_segments,
-            self._count_hold,
+            lambda cause: self.book.hold(self.now_s, cause),
+            self._random,
         )
 
     @property
@@ -96,18 +103,11 @@ class Soak:
 
     def _send(self, goal: np.ndarray) -> None:
         self.world.driver.command_group("arm", goal)
-        _, position, velocity, _ = self.world.joint_state()
         before = self.judge.violations.total()
         torque = self.world.reference.torque[:6]
-        self.judge.goal(self.now_s, goal, position[:6], velocity[:6], torque)
+        self.judge.goal(self.now_s, goal, self.world.data.qvel[:6], torque)
         if self.judge.violations.total() > before:
             self.broken[self._loop.verdict.cause or "go"] += 1
-
-    def _count_hold(self, cause: str) -> None:
-        self.holds[cause] += 1
-        for name, begun_s in self._begun.items():
-            self.hold_s[name].append(self.now_s - begun_s)
-        self._begun.clear()
 
     def _between_segments(self) -> None:
         """Lay the objects out anew now and then, so that there is always something to touch."""
@@ -136,9 +136,7 @@ class Soak:
     def _help(self) -> Generator:
         """Wait for the fault to be over, put the servos right, and let the arm go on."""
         end_s = self.now_s + _PERSON_S
-        while self.now_s < end_s or any(
-            fault.name in _BODY_FAULTS for fault in self.injector.active
-        ):
+        while self.now_s < end_s or any(fault.name in _WAITED_FOR for fault in self._faults()):
             yield
         driver = self.world.driver
         driver.reboot("group", "all", True, True)
@@ -149,7 +147,7 @@ class Soak:
             if not driver.get_register("group", "all", "Torque_Enable")[index]:
                 driver.torque_enable("single", name, True)
         if self._loop.end_reason:
-            self.ends[self._loop.verdict.cause or "end"] += 1
+            self.ends[self._loop.verdict.cause or self._loop.end_reason] += 1
             self._end_node()
             self._start_node()
         else:
@@ -167,31 +165,49 @@ class Soak:
 
     def run(self, simulated_s: float) -> None:
         """Let so much simulated time pass [s]."""
+        world, judge = self.world, self.judge
         for tick in range(round(simulated_s * 1e9) // CONTROL_PERIOD_NS):
-            if self.injector.step():
-                self._note_faults()
+            changed = self.injector.step()
+            if self._change_mischief() or changed:
+                moves = self._loop.may_move and not self._loop.at_rest
+                self.book.change(self.now_s, self._faults(), moves)
             self._node.hear()
-            reference = self.world.reference
-            powered = all(reference.torque[:6]) and not any(
-                fault.name == "stall" for fault in self.injector.active
-            )
-            self.judge.tick(self.now_s, reference.arm_rad, self.world.data.qpos[:6], powered)
+            reference, q_rad = world.reference, world.data.qpos[:6]
+            judge.measured(self.now_s, in_counts(q_rad))
+            judge.tick(self.now_s, reference.arm_rad, q_rad, self._is_powered(reference.torque))
             if tick % _TICKS_PER_PICTURE == 0:
                 self._node.look()
             if tick % _TICKS_PER_COMMAND == 0:
-                self._node.command()
-                self._attend()
+                self._command()
             if tick % _TICKS_PER_CONTACT == 0:
                 self.contacts.update(self.now_s)
 
-    def _note_faults(self) -> None:
-        active = {fault.name for fault in self.injector.active}
-        for fault in self.injector.active:
-            if self.now_s - fault.start_s <= 2e-9 * CONTROL_PERIOD_NS:
-                self.faults[fault.name] += 1
-                if self._loop.may_move and not self._loop.at_rest:
-                    self._begun[fault.name] = fault.start_s
-        self._begun = {name: at_s for name, at_s in self._begun.items() if name in active}
+    def _command(self) -> None:
+        if "held_up" not in self._node.mischief:
+            self._node.command()
+            if self._node.is_active and self._loop.at_rest:
+                self.book.rest()
+        if self._rival_rad is not None:
+            self.judge.rival(self.now_s)
+            self.world.driver.command_group("arm", self._rival_rad)
+        self._attend()
+
+    def _is_powered(self, torque: tuple[bool, ...]) -> bool:
+        return all(torque[:6]) and all(fault.name != "stall" for fault in self.injector.active)
+
+    def _faults(self) -> tuple[Fault, ...]:
+        return (*self.injector.active, *self._mischief.active(self.now_s))
+
+    def _change_mischief(self) -> bool:
+        """Do to the node what goes wrong now; return whether that is something else than before."""
+        names = frozenset(fault.name for fault in self._mischief.active(self.now_s))
+        changed = names != self._node.mischief
+        self._node.mischief = names
+        if "second_commander" not in names:
+            self._rival_rad = None
+        elif self._rival_rad is None:
+            self._rival_rad = self.world.data.qpos[:6].astype(np.float32).astype(np.float64)
+        return changed
 
     def finish(self) -> None:
         """Count what is still open."""
@@ -226,8 +242,8 @@ def main() -> None:
 def _rows(soak: Soak, simulated_s: float, pace: float, memory_mb: list[float]) -> list[Row]:
     judge, hours = soak.judge, simulated_s / 3600.0
     broken = judge.violations.total()
-    slowest = {name: max(values) for name, values in soak.hold_s.items()}
-    hold_s = max(slowest.values(), default=0.0)
+    times = sorted(soak.book.hold_s.items())
+    hold_s = max((max(times_s) for _, times_s in times), default=0.0)
     peaks = ", ".join(f"{name} {share:.0%}" for name, share in sorted(judge.peaks.items()))
     after_warm_up = memory_mb[len(memory_mb) // 10]
     rows = [
@@ -246,11 +262,19 @@ def _rows(soak: Soak, simulated_s: float, pace: float, memory_mb: list[float]) -
         ),
         Row(f"the same where no commander can help: {_said(judge.apart)}", "", judge.apart.total()),
         Row(f"largest share of a limit: {peaks}", "", max(judge.peaks.values(), default=0.0)),
-        Row(f"faults: {_said(soak.faults)}", "", soak.faults.total()),
-        Row(f"holds: {_said(soak.holds)}", "", soak.holds.total()),
+        Row(f"faults: {_said(soak.book.faults)}", "", soak.book.faults.total()),
+        Row(f"holds by cause and fault: {_said(soak.book.holds)}", "", soak.book.holds.total()),
         Row(
-            "from fault to hold of an arm in motion, slowest: "
-            + ", ".join(f"{name} {s * 1e3:.0f} ms" for name, s in sorted(slowest.items())),
+            f"holds that no fault explains: {_said(soak.book.unattributed)}",
+            "",
+            soak.book.unattributed.total(),
+        ),
+        Row(
+            "from fault to hold of an arm in motion, median and slowest of so many: "
+            + ", ".join(
+                f"{name} {np.median(s) * 1e3:.0f} and {max(s) * 1e3:.0f} ms of {len(s)}"
+                for name, s in times
+            ),
             "ms",
             1e3 * hold_s,
         ),
@@ -259,7 +283,12 @@ def _rows(soak: Soak, simulated_s: float, pace: float, memory_mb: list[float]) -
         Row("targets out of reach", "", soak.unreachable),
         Row(f"emergency stops, of {soak.stops} stops that a person reset", "", soak.presses),
         Row(f"nodes that ended and were started anew: {_said(soak.ends)}", "", soak.ends.total()),
-        Row("streams that began anew where the arm stood", "", judge.restarts),
+        Row(
+            "streams that began anew where the arm stood, at most at "
+            f"{judge.restart_rad_s:.3f} rad/s",
+            "",
+            judge.restarts,
+        ),
         Row("segments", "1/h", soak.segments / hours),
         Row("contacts", "1/h", soak.contacts.touched / hours),
         Row("growth of memory after the first tenth", "MB", memory_mb[-1] - after_warm_up),

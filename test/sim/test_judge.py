@@ -30,7 +30,8 @@ def judged(goals, limits=LIMITS, kept=None):
         if kept is None or period in kept:
             # Moving, so that no later goal passes for a new start.
             speed = STILL if period == 0 else np.ones(6)
-            judge.goal(period * T_S, goal, goals[max(0, period - 1)], speed)
+            judge.measured(period * T_S, goals[max(0, period - 1)])
+            judge.goal(period * T_S, goal, speed)
     judge.finish()
     return judge
 
@@ -69,35 +70,91 @@ def test_a_gap_is_no_excuse_for_a_step_that_is_too_long_for_it():
     assert judged(goals, kept=kept).violations == {"goal velocity": 1}
 
 
-def test_a_stream_may_start_anew_only_where_the_arm_stands():
-    here, there = waist_goals([0.3])
-    for present, speed, restarts, violations in (
-        (there, STILL, 2, {}),
-        (there + 0.04, STILL, 2, {}),
-        (there, np.full(6, 0.5), 1, {"goal velocity": 1, "goal acceleration": 1}),
-        (here, STILL, 1, {"goal velocity": 1, "goal acceleration": 1}),
+HERE, THERE = waist_goals([0.3])
+JUMPED = {"goal velocity": 1, "goal acceleration": 1}
+
+
+def told(judge, at_s, goal, present, speed=STILL, torque=(True,) * 6):
+    """Hand the judge a pose and a goal; return it."""
+    judge.measured(at_s, present)
+    judge.goal(at_s, goal, speed, torque)
+    return judge
+
+
+def jumps(present, speed=STILL, at_s=T_S, **more):
+    """Return the judge after a goal that jumps by 0.3 rad while the arm is measured so."""
+    judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+    return told(judge, at_s, THERE, present, speed, **more)
+
+
+@pytest.mark.parametrize(
+    ("away_rad", "speed", "restarts", "violations"),
+    [
+        (0.0, STILL, 2, {}),
+        # One first step from rest: 4 rad/s^2 x (0.02 s)^2.
+        (0.0016, STILL, 2, {}),
+        (0.0017, STILL, 1, JUMPED),
+        (0.04, STILL, 1, JUMPED),
+        (-0.3, STILL, 1, JUMPED),
+        (0.0, np.full(6, 0.31), 1, JUMPED),
+    ],
+)
+def test_a_stream_may_start_anew_only_where_the_arm_stands(away_rad, speed, restarts, violations):
+    present = THERE.copy()
+    present[0] += away_rad
+    judge = jumps(present, speed)
+    assert (judge.restarts, judge.violations) == (restarts, violations)
+
+
+def test_a_pose_that_was_measured_long_ago_is_no_reason_to_start_there():
+    for periods, violations in ((5, {}), (7, JUMPED)):
+        judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+        judge.measured(T_S, THERE)
+        for period in range(2, periods + 1):
+            told(judge, period * T_S, HERE, HERE)
+        assert told(judge, (periods + 1) * T_S, THERE, HERE).violations == violations
+
+
+def test_a_pose_beyond_a_joint_limit_is_started_from_at_the_limit():
+    pose = HERE.copy()
+    pose[0] = LIMITS.high_rad[0]
+    judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+    told(judge, T_S, pose.astype(np.float32), pose + np.array([0.01, 0, 0, 0, 0, 0]))
+    assert (judge.restarts, judge.violations) == (2, {})
+
+
+def test_after_a_pause_in_which_the_servos_came_to_rest_a_stream_goes_on_from_rest():
+    # At 0.48 rad/s (0.0096 a period) the goals end; 0.0016 and 0.0032 are steps from rest.
+    for pause, steps, violations in (
+        (3, [0.0016, 0.0032], {}),
+        (3, [0.0016, 0.0033], {"goal acceleration": 1}),
+        (2, [0.0016], {"goal acceleration": 1}),
     ):
+        goals = waist_goals([*SPEED_UP[:6], *steps])
         judge = ServoJudge(LIMITS, T_S)
-        judge.goal(0.0, here, here, STILL)
-        judge.goal(T_S, there, present, speed)
-        assert (judge.restarts, judge.violations) == (restarts, violations)
+        for period, goal in enumerate(goals):
+            at_s = T_S * (period + (pause - 1 if period > 6 else 0))
+            told(
+                judge,
+                at_s,
+                goal,
+                goal if period == 0 else HERE,
+                STILL if period == 0 else np.ones(6),
+            )
+        assert judge.violations == violations
 
 
 def test_a_joint_without_torque_ignores_how_its_goal_moves():
-    here, there = waist_goals([0.3])
     for torque, violations in (
         ([False, *[True] * 5], {}),
-        ([True, False, *[True] * 4], {"goal velocity": 1, "goal acceleration": 1}),
+        ([True, False, *[True] * 4], JUMPED),
     ):
-        judge = ServoJudge(LIMITS, T_S)
-        judge.goal(0.0, here, here, STILL)
-        judge.goal(T_S, there, here, STILL, torque)
+        judge = jumps(HERE, torque=torque)
         assert (judge.restarts, judge.violations) == (1, violations)
 
 
 def test_the_first_goal_must_be_where_the_arm_is():
-    judge = ServoJudge(LIMITS, T_S)
-    judge.goal(0.0, arm.READY_RAD + 0.1, arm.READY_RAD, STILL)
+    judge = told(ServoJudge(LIMITS, T_S), 0.0, arm.READY_RAD + 0.1, arm.READY_RAD)
     assert judge.violations == {"goal velocity": 1}
 
 
@@ -144,12 +201,12 @@ def test_goals_under_the_table_clearance_are_counted():
 def ticked(waist_rad, arm_waist_rad=None, powered=True, limits=LIMITS, goals_at=range(1, 30)):
     """Return the judge after one reference and one arm pose every 10 ms, from period 10 on."""
     judge = ServoJudge(limits, T_S)
-    judge.goal(0.0, arm.READY_RAD, arm.READY_RAD, STILL)
+    told(judge, 0.0, arm.READY_RAD, arm.READY_RAD)
     goals_at = list(goals_at)
     for tick, waist in enumerate(waist_rad):
         now_s = 10 * T_S + tick * T_S / 2
         while goals_at and goals_at[0] * T_S <= now_s:
-            judge.goal(goals_at.pop(0) * T_S, arm.READY_RAD, arm.READY_RAD, STILL)
+            told(judge, goals_at.pop(0) * T_S, arm.READY_RAD, arm.READY_RAD)
         reference, present = arm.READY_RAD.copy(), arm.READY_RAD.copy()
         reference[0] = waist
         present[0] = waist if arm_waist_rad is None else arm_waist_rad[tick]
@@ -191,10 +248,22 @@ def test_the_step_of_a_new_stream_to_where_the_arm_stands_is_no_motion():
         waist = 0.0 if tick < 20 else 0.04
         pose = arm.READY_RAD + np.array([waist, 0, 0, 0, 0, 0])
         if tick % 2 == 0:
-            judge.goal(now_s, pose, arm.READY_RAD, STILL)
+            told(judge, now_s, pose.astype(np.float32), pose)
         judge.tick(now_s, pose, arm.READY_RAD, True)
     judge.finish()
     assert (judge.restarts, judge.violations, judge.apart) == (2, {}, {})
+
+
+def test_what_servos_make_of_two_commanders_is_counted_apart():
+    judge = ticked(np.zeros(8))
+    for tick, waist in enumerate(RAMP):
+        judge.rival(1.0 + tick * T_S / 2)
+        judge.goal(1.0 + tick * T_S / 2, arm.READY_RAD, STILL)
+        pose = arm.READY_RAD + np.array([waist, 0, 0, 0, 0, 0])
+        judge.tick(1.0 + tick * T_S / 2, pose, arm.READY_RAD, True)
+    judge.finish()
+    assert judge.violations == {}
+    assert judge.apart["reference velocity, second commander"] >= 4
 
 
 def test_a_reference_that_turns_too_suddenly_is_counted():
@@ -229,7 +298,7 @@ def sunk(*waists_and_rolls, torque=LIMP_WAIST, kept=None):
     for waist, roll in waists_and_rolls:
         pose = (arm.READY_RAD + np.array([waist, 0, 0, 0, 0, roll])).astype(np.float32)
         speed = np.ones(6) if judge.goals else STILL
-        judge.goal(judge.goals * T_S, pose, pose, speed, torque)
+        told(judge, judge.goals * T_S, pose, pose, speed, torque)
     judge.finish()
     return judge
 
@@ -252,10 +321,8 @@ def test_a_goal_outside_that_speeds_another_joint_up_is_no_limp_joints_doing():
 
 
 def test_the_speed_of_a_limp_joint_is_no_reason_against_a_new_start():
-    here, there = waist_goals([0.3])
-    there[5] += 0.04
+    there = THERE + np.array([0, 0, 0, 0, 0, 0.04])
     for torque, restarts in ((LIMP_WAIST, 2), ([True] * 6, 1)):
-        judge = ServoJudge(LIMITS, T_S)
-        judge.goal(0.0, here, here, STILL)
-        judge.goal(T_S, there, there, np.array([1.0, 0, 0, 0, 0, 0]), torque)
+        judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+        told(judge, T_S, there, there, np.array([1.0, 0, 0, 0, 0, 0]), torque)
         assert judge.restarts == restarts

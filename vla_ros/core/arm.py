@@ -58,6 +58,18 @@ FINGER_OPEN_M = 0.037
 HORN_RADIUS_M = 0.014
 ROD_LENGTH_M = 0.024
 
+# What the servos need while commands stream: cmd_type, name, register and value of a RegisterValues
+# request. A time profile of 1.25 and 0.5 of the command period of 20 ms; the largest current of a
+# grasp, about 0.54 A of the XM430's 2.3 A stall current, in its 2.69 mA units.
+STREAM_REGISTERS = (
+    ("single", "gripper", "Goal_Current", 200),
+    ("group", "arm", "Profile_Velocity", 25),
+    ("group", "arm", "Profile_Acceleration", 10),
+)
+# The gripper's mode, and its profile: a position command limited by current neither slips nor
+# overheats the servo.
+GRIPPER_MODE = ("current_based_position", "time", 200, 50)
+
 
 def finger_from_opening(opening: float) -> float:
     """Return one finger's distance from the centre [m] for an opening in [0 closed, 1 open]."""

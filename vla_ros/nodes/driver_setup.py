@@ -15,10 +15,8 @@ from vla_ros.core import arm
 from vla_ros.core.errors import VlaError
 from vla_ros.nodes.lifetime import ShellNode
 
-# Time profile on the servos while streaming: 1.25 and 0.5 of the command period of 20 ms.
-_PROFILE = (("Profile_Velocity", 25), ("Profile_Acceleration", 10))
-# Largest current of a grasp: about 0.54 A of the XM430's 2.3 A stall current, in its 2.69 mA units.
-_GRIPPER_CURRENT = 200
+# The current of a grasp, and the profile of the arm.
+_GRASP, *_PROFILE = arm.STREAM_REGISTERS
 # A gripper without a current limit (the XL430 of many arms) is limited in duty instead: 250 of 885
 # is what Interbotix's own modules push with by default.
 _GRIPPER_PWM = 250
@@ -162,17 +160,17 @@ class DriverSetup:
             )
         if rivals := self._rivals():
             raise DriverError(rivals)
-        self._set_gripper_mode("current_based_position", self._read_gripper_mode)
+        self._set_gripper_mode(arm.GRIPPER_MODE[0], self._read_gripper_mode)
 
     def _set_gripper_mode(self, mode: str, then: Callable) -> None:
-        # A position command limited by current: a grasp neither slips nor overheats the servo.
+        _, profile_type, velocity, acceleration = arm.GRIPPER_MODE
         request = OperatingModes.Request(
             cmd_type="single",
             name="gripper",
             mode=mode,
-            profile_type="time",
-            profile_velocity=200,
-            profile_acceleration=50,
+            profile_type=profile_type,
+            profile_velocity=velocity,
+            profile_acceleration=acceleration,
         )
         self._call(self._modes, request, then)
 
@@ -182,18 +180,18 @@ class DriverSetup:
 
     def _check_gripper_mode(self, mode: RegisterValues.Response) -> None:
         if list(mode.values) in ([], [_CURRENT_BASED_POSITION]):
-            self._set_registers("Goal_Current", _GRIPPER_CURRENT)
+            self._set_registers(_GRASP)
             return
         self._node.get_logger().warning(
             "the gripper's servo has no current-based position mode: it is driven by position "
             f"with its duty limited to {_GRIPPER_PWM} of 885"
         )
-        self._set_gripper_mode("position", lambda _: self._set_registers("Goal_PWM", _GRIPPER_PWM))
+        limit = ("single", "gripper", "Goal_PWM", _GRIPPER_PWM)
+        self._set_gripper_mode("position", lambda _: self._set_registers(limit))
 
-    def _set_registers(self, gripper_register: str, gripper_value: int) -> None:
+    def _set_registers(self, gripper_limit: Register) -> None:
         # Registers of the arm, not a mode change: that would drop its torque for a moment.
-        registers = [("single", "gripper", gripper_register, gripper_value)]
-        registers += [("group", "arm", register, value) for register, value in _PROFILE]
+        registers = [gripper_limit, *_PROFILE]
 
         self._written = registers
 

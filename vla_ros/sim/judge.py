@@ -4,23 +4,27 @@ It shares nothing with the guard but limits and kinematics, and sees only what a
 
 - goal: every goal that arrived. Its velocity and acceleration are difference quotients over the
   time since the last goals, in whole command periods: where n goals in a row were lost, the step
-  over the gap may be n + 1 as long. A goal within `RESTART_RAD` of where the arm stands (a node
-  that starts, or one that gives a target up) begins a new stream at rest, with what that pose had
-  outside the workspace allowed on the way back. A joint without torque ignores its goal, and its
-  motion says nothing of the others: neither speed nor start is judged by it. Where it has sunk to
-  puts goals outside without anybody's doing. As long as no joint with torque is sped up these are
-  counted apart ("limp joint"), and allowed on the way back once the torque is back.
+  over the gap may be n + 1 as long. After a gap in which the servos came to rest, a stream may also
+  go on from rest at its last goal. Only one step may be longer: to where the arm stands (a node
+  that starts, or one that gives a target up). It must lead to a pose that was measured in the last
+  `KNOWN_S`, or one first step from rest beyond, of an arm that moves no faster than `STANDS_RAD_S`;
+  a new stream begins there, with what that pose had outside the workspace allowed on the way back.
+  A joint without torque ignores its goal, and its motion says nothing of the others: neither speed
+  nor start is judged by it. Where it has sunk to puts goals outside without anybody's doing. As
+  long as no joint with torque is sped up these are counted apart ("limp joint"), and allowed on the
+  way back once the torque is back.
 - reference: what a servo's profile makes of the goals, as means over one command period. Moments
   that no commander makes are counted apart, by name: a servo stops when goals are lost, then
   catches up within one profile, faster than anybody asked ("lost goals"); and a servo that gets its
-  torque back goes to the goal that it hears next ("torque back"). The step of a new stream to
-  where the arm stands moves nothing and is left out.
+  torque back goes to the goal that it hears next ("torque back"); between two commanders it goes
+  to and fro ("second commander"). The step of a new stream to where the arm stands moves nothing
+  and is left out.
 - arm: what moved, while every servo has torque; a limp arm sinks by itself.
 
 Goals are float32 on the wire: half a unit in the last place is no violation.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,14 +36,18 @@ from vla_ros.core.limits import SafetyLimits
 WIRE_RAD = float(np.spacing(np.float32(np.pi))) / 2.0
 # The arm's tool moves by less than its reach of 0.7 m times that, six times over.
 _WIRE_M = 6.0 * 0.7 * WIRE_RAD
-# A new stream begins this close to the arm [rad] that moves no faster than this [rad/s].
-RESTART_RAD, RESTART_RAD_S = 0.05, 0.3
+# A commander acts on joint states of the last 0.08 s, two command periods later at the latest [s].
+KNOWN_S = 0.12
+# An arm that settles under load still creeps by so much [rad/s].
+STANDS_RAD_S = 0.3
+# After so many command periods without a goal the servos rest.
+_PAUSE_PERIODS = 2.5
 # Way back into the workspace: this much further out of the box [m], no deeper under the table
 # clearance, since a straight way in joint space bends.
 _DETOUR_M = np.array([0.05] * 6 + [0.0])
 # How long such a moment lasts, in command periods.
 _MOMENT_PERIODS = 5.0
-MOMENTS = ("", "lost goals", "torque back")
+MOMENTS = ("", "lost goals", "torque back", "second commander")
 # A profile of 25 ms a goal of 20 ms bends the way between two goals by so much.
 _PROFILE_SHARE, _PROFILE_M = 0.25, 2e-3
 # Gravity and contact bend the arm away from its reference by so much [m], [rad].
@@ -57,7 +65,8 @@ class ServoJudge:
     Attributes:
         violations: how often each kind was seen, like "goal velocity"; empty is good.
         apart: the same at moments that no commander makes, like "reference velocity, lost goals".
-        restarts: how many streams began.
+        restarts: how many streams began where the arm stood.
+        restart_rad_s: the fastest arm at which one did [rad/s].
         goals, ticks: how many were judged.
         peaks: the largest share of its limit that each kind of speed and acceleration came to.
     """
@@ -69,19 +78,32 @@ class ServoJudge:
         self.apart: Counter[str] = Counter()
         self.peaks: dict[str, float] = {}
         self.restarts = self.goals = self.ticks = 0
+        self.restart_rad_s = 0.0
+        self._known: deque[tuple[float, np.ndarray]] = deque()
         self._last: tuple[float, np.ndarray] | None = None
         self._velocity, self._gap_s = np.zeros(6), period_s
         self._allowed_m = np.zeros(7)
-        self._gap_ends_s = self._restart_s = self._torque_s = -np.inf
+        self._gap_ends_s = self._restart_s = self._torque_s = self._rival_s = -np.inf
         self._was_powered = True
         self._goal_rows: list[np.ndarray] = []
         self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool, int]] = []
+
+    def measured(self, now_s: float, arm_rad: np.ndarray) -> None:
+        """Note the joints (6,) [rad] that an honest driver publishes now."""
+        # Where a joint is beyond its limits, the pose within them is where it is.
+        clipped = np.clip(arm_rad, self._limits.low_rad, self._limits.high_rad)
+        self._known.append((now_s, clipped))
+        while now_s - self._known[0][0] > KNOWN_S:
+            self._known.popleft()
+
+    def rival(self, now_s: float) -> None:
+        """Note a goal of somebody else: what the servos make of two streams is counted apart."""
+        self._rival_s = now_s
 
     def goal(
         self,
         now_s: float,
         goal_rad: np.ndarray,
-        arm_rad: np.ndarray,
         arm_rad_s: np.ndarray,
         torque: Sequence[bool] = (True,) * 6,
     ) -> None:
@@ -90,7 +112,7 @@ class ServoJudge:
         Args:
             now_s: when [s].
             goal_rad: the goal (6,) [rad].
-            arm_rad, arm_rad_s: where the joints are (6,) [rad] and how fast they move [rad/s].
+            arm_rad_s: how fast the joints move (6,) [rad/s].
             torque: whether each servo has torque (6,); one without ignores how its goal moves.
         """
         self.goals += 1
@@ -104,9 +126,11 @@ class ServoJudge:
         torque, before = np.asarray(torque), np.abs(self._velocity)
         broken = self._broken_speeds(now_s, goal_rad, torque)
         if broken:
-            near = (np.abs(goal_rad - arm_rad) <= RESTART_RAD) | ~torque
-            if np.all(near & ((np.abs(arm_rad_s) <= RESTART_RAD_S) | ~torque)):
-                self._restart(now_s, goal_rad, arm_rad)
+            fastest = float(np.abs(arm_rad_s).max(where=torque, initial=0.0))
+            step = self._first_step(goal_rad, torque) if fastest <= STANDS_RAD_S else None
+            if step is not None:
+                self.restart_rad_s = max(self.restart_rad_s, fastest)
+                self._restart(now_s, goal_rad, step)
             else:
                 self.violations.update(broken)
         self._last = now_s, goal_rad
@@ -120,11 +144,21 @@ class ServoJudge:
             if len(self._goal_rows) == _BATCH:
                 self._judge_places()
 
-    def _restart(self, now_s: float, goal_rad: np.ndarray, arm_rad: np.ndarray) -> None:
-        self._velocity, self._gap_s = np.zeros(6), self._period_s
+    def _first_step(self, goal_rad: np.ndarray, torque: np.ndarray) -> np.ndarray | None:
+        """Return the step (6,) [rad] to this goal from a pose that was measured of late, or None.
+
+        None where a joint with torque cannot make it from rest in one period.
+        """
+        steps = np.where(torque, goal_rad - np.array([pose for _, pose in self._known]), 0.0)
+        step = steps[np.argmin(np.abs(steps).max(axis=1))]
+        most = self._limits.acceleration_rad_s2 * self._period_s**2
+        return step if np.all(np.abs(step) <= most + WIRE_RAD) else None
+
+    def _restart(self, now_s: float, goal_rad: np.ndarray, step_rad: np.ndarray) -> None:
+        self._velocity, self._gap_s = step_rad / self._period_s, self._period_s
         self._restart_s = now_s
         self.restarts += 1
-        outside = self._limits.excess(np.stack([goal_rad, arm_rad])).max(axis=0)
+        outside = self._limits.excess(goal_rad[None])[0]
         self._allowed_m = np.where(outside > 0.0, outside + _DETOUR_M, 0.0)
 
     def _judge_way_back(self, goal_rad: np.ndarray) -> None:
@@ -155,6 +189,12 @@ class ServoJudge:
         acceleration = (velocity - self._velocity) / between_s
         slack = 2.0 * WIRE_RAD / gap_s
         slack_change = (slack + 2.0 * WIRE_RAD / self._gap_s) / between_s
+        if gap_s > _PAUSE_PERIODS * self._period_s:
+            from_rest = velocity * gap_s / self._period_s
+            most = self._limits.acceleration_rad_s2 * self._period_s
+            if np.all(np.abs(from_rest) <= most + 2.0 * WIRE_RAD / self._period_s):
+                self._velocity, self._gap_s = from_rest, self._period_s
+                return []
         self._velocity, self._gap_s = velocity, gap_s
         return [
             name
@@ -196,8 +236,11 @@ class ServoJudge:
         moment = 2 if self._torque_s >= recent_s else 0
         if self._gap_ends_s >= recent_s or now_s - last_s > 1.5 * self._period_s:
             moment = 1
-        # The way of an arm that started outside is the goals' business.
-        place_counts = powered and not self._allowed_m.any()
+        if self._rival_s >= recent_s:
+            moment = 3
+        # The way of an arm that started outside is the goals' business; between two commanders
+        # it is nobody's.
+        place_counts = powered and moment != 3 and not self._allowed_m.any()
         speed_counts = powered and self._restart_s < recent_s
         self._tick_rows.append(
             (np.array(reference_rad), np.array(arm_rad), place_counts, speed_counts, moment)

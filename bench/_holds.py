@@ -1,0 +1,88 @@
+"""Which fault made the arm hold, and after how long: by the cause that the loop names."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from vla_ros.sim.faults import Fault
+
+# What each fault may make `CommandLoop` hold for. What it names beyond these is nobody's fault.
+_GIVES_WAY = ("stall", "overload", "lag", "limp")
+CAUSES = {
+    "read_minus_pi": ("stale",),
+    "read_nan": ("stale",),
+    "frozen_joints": ("frozen",),
+    "silent joints": ("stale",),
+    "delay": ("stale",),
+    "clock_jump": ("stale", "clock"),
+    "drop_commands": ("frozen", *_GIVES_WAY),
+    "stall": _GIVES_WAY,
+    "servo_error": ("limp", "lag"),
+    "torque_lost": ("limp", "lag"),
+    "frozen_camera": ("camera",),
+    "no_camera": ("camera",),
+    "second_commander": ("frozen", *_GIVES_WAY),
+}
+# A fault that is over explains a hold for so much longer [s]: what it made late or moved is there.
+_AFTER_S = 0.6
+
+
+def label(fault: Fault) -> str:
+    """Return the name under which a fault is booked."""
+    return "silent joints" if fault.word == "silent" else fault.name
+
+
+class HoldBook:
+    """Books holds to faults.
+
+    Attributes:
+        faults: how many of each began.
+        holds: how many holds each cause had that a fault explains, like "stale by delay".
+        unattributed: the others, by cause.
+        hold_s: for each fault, the times from its begin to its hold [s]: of an arm that moved from
+            the begin to the hold, and held for nothing else meanwhile.
+    """
+
+    def __init__(self):
+        self.faults: Counter[str] = Counter()
+        self.holds: Counter[str] = Counter()
+        self.unattributed: Counter[str] = Counter()
+        self.hold_s: dict[str, list[float]] = defaultdict(list)
+        self._active: dict[str, Fault] = {}
+        self._over_s: dict[str, float] = {}
+        self._moving_since: dict[str, float] = {}
+
+    def change(self, now_s: float, faults: Iterable[Fault], moves: bool) -> None:
+        """Note which faults are active from now [s] on, and whether the arm moves."""
+        active = {label(fault): fault for fault in faults}
+        for name, fault in active.items():
+            if self._active.get(name) is not fault:
+                self.faults[name] += 1
+                if moves:
+                    self._moving_since[name] = fault.start_s
+        for name in self._active.keys() - active.keys():
+            self._over_s[name] = now_s
+            self._moving_since.pop(name, None)
+        self._active = active
+
+    def rest(self) -> None:
+        """Note that the arm is told to rest: nothing that begins to show later is measured."""
+        self._moving_since.clear()
+
+    def hold(self, now_s: float, cause: str) -> None:
+        """Book a hold that begins at `now_s` [s]."""
+        able = [name for name in self._active if cause in CAUSES.get(name, ())]
+        able += [
+            name
+            for name, over_s in self._over_s.items()
+            if now_s - over_s <= _AFTER_S and cause in CAUSES.get(name, ())
+        ]
+        if not able:
+            self.unattributed[cause] += 1
+        else:
+            # The last that began of those that are active.
+            began = {name: fault.start_s for name, fault in self._active.items()}
+            name = max(able, key=lambda one: began.get(one, -1.0))
+            self.holds[f"{cause} by {name}"] += 1
+            if name in self._moving_since:
+                self.hold_s[name].append(now_s - self._moving_since[name])
+        self._moving_since.clear()
