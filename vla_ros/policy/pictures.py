@@ -61,7 +61,7 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def dataset_jpeg(picture: bytes | np.ndarray, size: int, where: str) -> tuple[bytes, np.ndarray]:
-    """Return (JPEG bytes at (size, size), its picture BGR before encoding) of a camera's picture.
+    """Return (JPEG bytes at (size, size), its RGB picture before encoding) of a camera's picture.
 
     A JPEG of that size is kept byte for byte. A larger one is decoded at the smallest of 1, 1/2,
     1/4 and 1/8 of its size that is not below `size`, then resized by area.
@@ -76,16 +76,16 @@ def dataset_jpeg(picture: bytes | np.ndarray, size: int, where: str) -> tuple[by
     """
     if isinstance(picture, np.ndarray):
         check_rgb(picture, where)
-        small = cv2.cvtColor(resize_rgb(picture, size), cv2.COLOR_RGB2BGR)
-        return _encode(small, DATASET_JPEG_QUALITY), small
+        small = resize_rgb(picture, size)
+        return encode_jpeg(small, DATASET_JPEG_QUALITY), small
     shape = jpeg_shape(picture)
     fitting = [step for step in _REDUCED if shape and -(-min(shape) // step) >= size]
     flag = _REDUCED[fitting[0]] if fitting else cv2.IMREAD_COLOR
     whole = _decode(picture, flag, where)
     small = resize_rgb(whole, size)
-    if small is whole and shape == (size, size):
-        return bytes(picture), small
-    return _encode(small, DATASET_JPEG_QUALITY), small
+    is_kept = small is whole and shape == (size, size)
+    data = bytes(picture) if is_kept else _encode(small, DATASET_JPEG_QUALITY)
+    return data, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
 
 
 def dataset_picture(picture: bytes | np.ndarray, size: int, where: str) -> np.ndarray:
