@@ -2,8 +2,12 @@
 
 import errno
 import json
+import operator
+import os
+import shutil
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +20,13 @@ from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.event_handler import UnsupportedEventTypeError  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from rosbags.highlevel import AnyReader  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
+from vla_ros.bags.repair import repair  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.errors import VlaError  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
@@ -194,6 +200,95 @@ def test_a_disk_that_refuses_a_message_ends_the_node_with_one_sentence(stage, mo
     assert "play-1.part failed (No space left on device)" in scene.recorder.exit_sentence
 
 
+def statuses_of(scene):
+    statuses = {}
+    scene.peer.create_subscription(
+        DiagnosticArray,
+        qos.DIAGNOSTICS_TOPIC,
+        lambda message: statuses.update({status.name: status for status in message.status}),
+        qos.DIAGNOSTICS,
+    )
+    return statuses
+
+
+def refusing(code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+# What is called, and on what of the recorder: the bag, its writer, rosbags' own, the folder.
+POINTS = {
+    "write": "_bag._writer._writer",
+    "flush": "_bag._writer._writer",
+    "close": "_bag._writer._writer",
+    "finish": "_bag._part",
+}
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_refusal_at_any_point_is_one_sentence_in_answer_and_diagnostics(
+    stage, monkeypatch, tmp_path, point, code
+):
+    scene = stage()
+    statuses = statuses_of(scene)
+    start_recording(scene)
+    owner = operator.attrgetter(POINTS[point])(scene.recorder)
+    scene.recorder._bag.flush()
+    monkeypatch.setattr(type(owner), point, refusing(code))
+    scene.move()
+    if point != "flush":  # comes by itself, once a second
+        scene.say("end")
+    scene.until_state("failed")
+    sentence = scene.said[-1].detail
+    assert f"play-1.part failed ({os.strerror(code)}): what was written stays in " in sentence
+    assert [state.state for state in scene.said].count("failed") == 1
+    scene.until(lambda: statuses.get("recorder: recording") is not None)
+    scene.until(lambda: statuses["recorder: recording"].message == sentence)
+    assert statuses["recorder: recording"].level == b"\2"
+    scene.until(scene.recorder.done.done)
+    assert (scene.recorder.done.result(), scene.recorder.exit_sentence) == (1, sentence)
+    monkeypatch.undo()
+    assert repair(tmp_path / "s" / "play-1.part").messages >= 2
+
+
+def test_a_folder_that_vanishes_is_noticed_while_it_is_recorded_to(stage, tmp_path):
+    scene = stage()
+    start_recording(scene)
+    shutil.rmtree(tmp_path / "s")
+    scene.until_state("failed")
+    assert "(No such file or directory): the folder is gone" in scene.said[-1].detail
+
+
+def test_a_session_that_cannot_be_looked_into_fails_the_episode(stage, monkeypatch):
+    scene = stage()
+    monkeypatch.setattr(Path, "exists", refusing(errno.EACCES))
+    scene.say("start")
+    scene.until_state("failed")
+    assert "cannot be asked for its free space (Permission denied)" in scene.said[-1].detail
+
+
+def test_a_publisher_that_does_not_fit_is_named_with_its_remedy(ros, tmp_path, stage):
+    scene = stage("-p", "start_timeout_s:=0.5")
+    scene.peer.destroy_publisher(scene.joints)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    scene.peer.create_publisher(JointState, "/wx250s/joint_states", best_effort)
+    scene.until(lambda: scene.recorder._report._mismatches)
+    scene.say("start")
+    scene.until_state("failed")
+    expected = "a publisher of /wx250s/joint_states offers a reliability that the recorder cannot"
+    assert expected in scene.said[-1].detail
+
+
+def test_a_save_that_fails_at_the_very_end_is_one_line_and_no_traceback(stage, monkeypatch):
+    scene = stage()
+    start_recording(scene)
+    monkeypatch.setattr(type(scene.recorder._bag._part), "finish", refusing(errno.ENOSPC))
+    scene.recorder.close()
+
+
 def custom_data(path):
     metadata = yaml.safe_load((path / "metadata.yaml").read_text())
     return metadata["rosbag2_bagfile_information"]["custom_data"]
@@ -283,13 +378,7 @@ def test_deactivation_saves_the_episode_and_refuses_the_next(stage, tmp_path):
 
 def test_diagnostics_name_the_silent_topic_and_the_time_left(stage):
     scene = stage("-p", "silent_s:=0.3")
-    statuses = {}
-    scene.peer.create_subscription(
-        DiagnosticArray,
-        qos.DIAGNOSTICS_TOPIC,
-        lambda message: statuses.update({status.name: status for status in message.status}),
-        qos.DIAGNOSTICS,
-    )
+    statuses = statuses_of(scene)
     joints = "recorder: /wx250s/joint_states"
     scene.until(lambda: joints in statuses)
     assert statuses[joints].message == "no message yet"
@@ -338,7 +427,7 @@ def test_a_middleware_that_does_not_tell_of_losses_is_subscribed_to_all_the_same
             self.subscribed += 1
 
     node = Node()
-    subscribe(node, Topic("/a", "std_msgs/msg/String"), print, print)
+    subscribe(node, Topic("/a", "std_msgs/msg/String"), print, print, print)
     assert node.subscribed == 1
 
 

@@ -41,12 +41,12 @@ class PartFolder:
             BagError: the episode exists already, finished or not, or the folder cannot be made.
         """
         part = cls(session / f"{episode_id}{SUFFIX}")
-        for path in (part.final, part.path):
-            if path.exists():
-                raise BagError(
-                    f"{path} exists already; choose another session name or move it away"
-                )
         try:
+            for path in (part.final, part.path):
+                if path.exists():
+                    raise BagError(
+                        f"{path} exists already; choose another session name or move it away"
+                    )
             part.path.mkdir(parents=True)
             locked = part.lock()
         except OSError as error:
@@ -66,11 +66,19 @@ class PartFolder:
         """Return the id, or the first of ID-2, ID-3, ... of which `session` has no bag yet.
 
         A node that moves the arm counts from 0 again when it is started anew.
+
+        Raises:
+            BagError: the session's folder cannot be looked into.
         """
         name, number = episode_id, 1
-        while any(path.exists() for path in (session / name, session / f"{name}{SUFFIX}")):
-            number += 1
-            name = f"{episode_id}-{number}"
+        try:
+            while any(path.exists() for path in (session / name, session / f"{name}{SUFFIX}")):
+                number += 1
+                name = f"{episode_id}-{number}"
+        except OSError as error:
+            raise BagError(
+                f"{session} cannot be looked into ({error.strerror}); choose another out"
+            ) from None
         return name
 
     def lock(self) -> bool:

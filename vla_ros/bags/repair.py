@@ -73,7 +73,13 @@ def repair_below(
         (how many were recovered, how many could not be).
     """
     recovered = failed = 0
-    for path in unfinished(folders):
+    try:
+        parts = [*unfinished(folders)]
+    except OSError as error:
+        why = f"cannot be looked into for a repair ({error.strerror})"
+        say(f"{error.filename} {why}; check the disk")
+        return 0, 1
+    for path in parts:
         try:
             repaired = repair(path, budget)
         except BagError as error:

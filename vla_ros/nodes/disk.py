@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vla_ros.core.disk_budget import DiskBudget, in_words, left_s
 from vla_ros.core.errors import BagError
-from vla_ros.nodes.diagnostics import OK, WARN, Diagnostics
+from vla_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics
 
 # Less recording time than this is worth a warning.
 _WARN_S = 3600.0
@@ -40,7 +40,10 @@ class SessionDisk:
 
     def fault(self) -> BagError | None:
         """Return why no more may be recorded, if so."""
-        free = self._free_bytes()
+        try:
+            free = self._free_bytes()
+        except BagError as error:
+            return error
         if self._budget.is_full(free):
             return BagError(
                 f"only {free // 1_000_000} MB are free on the disk of {self._session}, under "
@@ -62,19 +65,27 @@ class SessionDisk:
 
     def outlook(self) -> str:
         """Return in words how much may still be recorded."""
-        left_bytes, seconds = self._left()
+        try:
+            left_bytes, seconds = self._left()
+        except BagError as error:
+            return str(error)
         room = f"room for {left_bytes / 1e9:.1f} GB"
         return room if seconds is None else f"{room}, {in_words(seconds)} at the present rate"
 
     def publish(self, diagnostics: Diagnostics) -> None:
         """Set the status of the disk."""
-        left_bytes, seconds = self._left()
+        try:
+            left_bytes, seconds = self._left()
+            free_bytes = self._free_bytes()
+        except BagError as error:
+            diagnostics.set("disk", ERROR, str(error))
+            return
         level = WARN if seconds is not None and seconds < _WARN_S else OK
         values = {
             "left_gb": round(left_bytes / 1e9, 2),
             "left_h": "" if seconds is None else round(seconds / 3600, 2),
             "session_gb": round((self._saved_bytes + self._bag_bytes) / 1e9, 3),
-            "free_gb": round(self._free_bytes() / 1e9, 2),
+            "free_gb": round(free_bytes / 1e9, 2),
         }
         diagnostics.set("disk", level, self.outlook(), values)
 
@@ -83,16 +94,23 @@ class SessionDisk:
         return max(0, left), left_s(left, *self._rate)
 
     def _free_bytes(self) -> int:
-        folder = next(path for path in [self._session, *self._session.parents] if path.exists())
-        return shutil.disk_usage(folder.resolve()).free
+        paths = [self._session, *self._session.parents]
+        try:
+            folder = next(path for path in paths if path.exists())
+            return shutil.disk_usage(folder.resolve()).free
+        except OSError as error:
+            raise BagError(
+                f"the disk of {self._session} cannot be asked for its free space "
+                f"({error.strerror}): check that it is mounted and yours, or choose another out"
+            ) from None
 
 
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files in a folder, 0 where there is none."""
     total = 0
-    # Bags that are repaired or saved meanwhile go away under it.
+    # Bags that are repaired or saved meanwhile go away under it; what is not ours counts nothing.
     for parent, _, files in os.walk(folder):
         for name in files:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 total += os.stat(os.path.join(parent, name)).st_size
     return total

@@ -1,5 +1,6 @@
 """One MCAP bag for one episode, from serialised messages. No ROS graph."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,8 +87,12 @@ class EpisodeBag:
 
     @property
     def size_bytes(self) -> int:
-        """What is on the disk so far."""
-        return self._writer.size_bytes
+        """What is on the disk so far; raises BagError as `write` does."""
+        try:
+            return self._writer.size_bytes
+        except OSError as error:
+            self._abort()
+            raise self._failed(error) from None
 
     def write(self, topic: str, time_ns: int, data: bytes) -> None:
         """Append one serialised message, received at `time_ns`.
@@ -103,8 +108,12 @@ class EpisodeBag:
         self.messages += 1
 
     def flush(self) -> None:
-        """Put what was written out of reach of a kill; raises BagError as `write` does."""
+        """Put what was written out of reach of a kill; raises BagError as `write` does.
+
+        Also where the folder has gone: the system goes on writing to a file that nobody finds.
+        """
         try:
+            os.stat(self._part.bag)
             self._writer.flush()
         except OSError as error:
             self._abort()
@@ -124,9 +133,18 @@ class EpisodeBag:
             raise self._failed(error) from None
 
     def discard(self) -> None:
-        """Delete the bag."""
+        """Delete the bag.
+
+        Raises:
+            BagError: the disk refused it.
+        """
         self._abort()
         self._part.remove()
+        if os.path.lexists(self._part.path):
+            raise BagError(
+                f"the discarded {self._part.path} could not be deleted; delete it, or a repair "
+                "makes a bag of it"
+            )
 
     def _abort(self) -> None:
         # The file's own buffer is flushed here once more, and fails once more on a full disk.
@@ -135,9 +153,13 @@ class EpisodeBag:
         self._part.unlock()
 
     def _failed(self, error: OSError) -> BagError:
+        # The last step of a save may fail when the bag has its name already.
+        places = (self._part.final, self._part.path)
+        where = next((path for path in places if os.path.lexists(path)), None)
+        kept = "the folder is gone" if where is None else f"what was written stays in {where}"
         return BagError(
-            f"recording to {self._part.path} failed ({error.strerror or error}): what was written "
-            "stays there, saved episodes are untouched; free disk space or choose another out"
+            f"recording to {self._part.path} failed ({error.strerror or error}): {kept}, saved "
+            "episodes are untouched; free disk space or choose another out"
         )
 
 

@@ -9,6 +9,7 @@ the bag ends there, which the other node sees as a "saved" that it did not ask f
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rclpy.clock import Clock, ClockType
@@ -17,15 +18,15 @@ from std_msgs.msg import String
 
 from vla_ros.bags.part import PartFolder
 from vla_ros.bags.repair import repair_below
-from vla_ros.core.disk_budget import DiskBudget
-from vla_ros.core.episode import EpisodeEvent, RecordingState
+from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import BagError, EpisodeError
 from vla_ros.nodes import qos
-from vla_ros.nodes.diagnostics import OK, Diagnostics
+from vla_ros.nodes.diagnostics import Diagnostics
 from vla_ros.nodes.disk import SessionDisk
 from vla_ros.nodes.episode_bag import EpisodeBag, Topic, choose_writer
 from vla_ros.nodes.lifetime import ShellNode, run
 from vla_ros.nodes.params import declare
+from vla_ros.nodes.recorder_answers import Answers
 from vla_ros.nodes.recorder_facts import Provenance
 from vla_ros.nodes.recorder_parameters import RecorderParameters
 from vla_ros.nodes.recorder_report import TopicReport
@@ -55,7 +56,6 @@ class RecorderNode(ShellNode):
         self._end_deadline: float | None = None
         self._latched = Latched()
         self._next_flush_s = self._next_report_s = 0.0
-        self.saved = 0
 
     def configure(self) -> None:
         """Listen, and repair meanwhile what was cut off before."""
@@ -67,25 +67,21 @@ class RecorderNode(ShellNode):
         self._topics = required + optional
         self._required = {topic.name for topic in required}
         backend, self._make_writer = choose_writer(parameters.backend)
-        min_free_bytes = parameters.min_free_mb * 10**6
-        self._budget = DiskBudget(min_free_bytes, round(parameters.max_session_gb * 1e9))
-        self._disk = SessionDisk(self._session, self._budget)
+        self._disk = SessionDisk(self._session, parameters.budget)
         # A thread, because a long bag takes longer than a commander waits for its recorder.
-        threading.Thread(target=self._repair, name="bag_repair", daemon=True).start()
+        below = [Path(parameters.out).expanduser()], self.get_logger().warning, parameters.budget
+        threading.Thread(target=repair_below, args=below, name="bag_repair", daemon=True).start()
         simulated_time = self.get_parameter("use_sim_time").value
         self._report = TopicReport(
             required, optional, parameters.late_s, parameters.silent_s, simulated_time
         )
         self._provenance = Provenance(parameters, backend, simulated_time)
-        self._states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
         self._diagnostics = Diagnostics(self, parameters.robot_name)
+        self._answers = Answers(self, self._diagnostics)
         for topic in self._topics:
             self._subscribe(topic)
         # Wall time: these bounds hold while simulated time stands still, too.
         self.create_timer(_WATCH_S, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _repair(self) -> None:
-        repair_below([Path(self._given.out).expanduser()], self.get_logger().warning, self._budget)
 
     def activate(self) -> None:
         """Accept episodes."""
@@ -99,14 +95,16 @@ class RecorderNode(ShellNode):
             self._cut("the recorder was deactivated")
 
     def _subscribe(self, topic: Topic) -> None:
-        if topic.name == qos.EPISODE_TOPIC:
-            handler = self._on_episode
-        else:
-
-            def handler(data: bytes) -> None:
-                self._on_message(topic, data)
-
-        subscribe(self, topic, handler, lambda count: self._report.lose(topic.name, count))
+        report, warn = self._report, self.get_logger().warning
+        is_episode = topic.name == qos.EPISODE_TOPIC
+        handler = self._on_episode if is_episode else partial(self._on_message, topic)
+        subscribe(
+            self,
+            topic,
+            handler,
+            on_lost=partial(report.lose, topic.name),
+            on_mismatch=lambda policy: warn(report.mismatch(topic.name, policy)),
+        )
 
     def _on_message(self, topic: Topic, data: bytes) -> None:
         name = topic.name
@@ -131,12 +129,15 @@ class RecorderNode(ShellNode):
             self._on_start(event)
         elif self._start is not None and event.episode_id == self._start.episode_id:
             self._write(qos.EPISODE_TOPIC, self._node_clock.now().nanoseconds, data)
-            self._end(event)
+            if self._start is not None:  # else the disk refused it
+                self._end(event)
 
     def _on_start(self, event: EpisodeEvent) -> None:
         if self._start is not None:
             self._cut("another episode started before this one ended")
-        if not self._active:
+        if self.exit_sentence:
+            self._tell("failed", self.exit_sentence, episode_id=event.episode_id)
+        elif not self._active:
             detail = "the recorder is not active; activate it"
             self._tell("failed", detail, episode_id=event.episode_id)
         elif not self._is_out_of_space(event.episode_id):
@@ -182,7 +183,6 @@ class RecorderNode(ShellNode):
                 self._note_size(bag)
                 path = bag.save(self._facts(event))
                 self._disk.saved(path)
-                self.saved += 1
                 self._tell("saved", detail, path=str(path.resolve()))
         except BagError as error:
             self._fail_recording(error)
@@ -219,7 +219,7 @@ class RecorderNode(ShellNode):
 
     def _give_up_waiting(self) -> None:
         which = f"within {self._given.start_timeout_s:g} s on {', '.join(sorted(self._missing))}"
-        self._tell("failed", f"no message {which}: check that the arm driver and the cameras run")
+        self._tell("failed", f"no message {which}: {self._report.remedy(self._missing)}")
         self._start, self._missing = None, set()
 
     def _keep_safe(self, now_s: float) -> None:
@@ -227,10 +227,10 @@ class RecorderNode(ShellNode):
         if now_s > self._next_flush_s:
             self._next_flush_s = now_s + _FLUSH_S
             self._try(self._bag.flush)
-            if self._bag is None:
-                return
-        self._note_size(self._bag)
-        self._is_out_of_space(self._start.episode_id)
+        if self._bag is not None:
+            self._try(self._note_size, self._bag)
+        if self._bag is not None:
+            self._is_out_of_space(self._start.episode_id)
 
     def _note_size(self, bag: EpisodeBag) -> None:
         self._disk.written(bag.size_bytes, time.monotonic() - self._bag_start_s)
@@ -246,6 +246,7 @@ class RecorderNode(ShellNode):
             self._end(self._start.cut_short(reason), str(fault))
         else:
             self._tell("failed", str(fault), episode_id=episode_id)
+        self._answers.warn(episode_id, str(fault))
         if not spent:
             raise fault
         self.get_logger().warning(str(fault))
@@ -267,20 +268,14 @@ class RecorderNode(ShellNode):
         if self._start is not None:
             episode_id = self._start.episode_id
         missing = tuple(sorted(self._missing)) if state in ("waiting", "failed") else ()
-        said = RecordingState(episode_id, state, path, missing, detail)
-        self._states.publish(String(data=said.to_json()))
-        if state in ("saved", "discarded", "failed"):
-            # `fail` prints its own sentence at the end; the log has every episode's fate.
-            words = " ".join(filter(None, (state, path, detail)))
-            self.get_logger().info(f"{episode_id}: {words}")
+        self._answers.tell(episode_id, state, detail, path, missing)
 
     def _publish_report(self) -> None:
         self._report.publish(self._diagnostics, time.monotonic_ns())
         self._disk.publish(self._diagnostics)
-        state = "waiting" if self._missing else "idle" if self._bag is None else "recording"
-        episode_id = self._start.episode_id if self._start else ""
-        values = {"episode": episode_id, "saved": self.saved}
-        self._diagnostics.set("recording", OK, state, values)
+        if not self.exit_sentence:  # it stays said until the node has ended
+            state = "waiting" if self._missing else "idle" if self._bag is None else "recording"
+            self._answers.report(self._start.episode_id if self._start else "", state)
 
     def stop(self) -> None:
         """Give the commander a moment to end its episode, then save what there is."""
@@ -293,7 +288,10 @@ class RecorderNode(ShellNode):
         """Save the open bag, if the node was ended without being asked."""
         if self._bag is not None:
             bag, self._bag = self._bag, None
-            bag.save(self._facts(self._start.cut_short("the recorder was stopped")))
+            try:
+                bag.save(self._facts(self._start.cut_short("the recorder was stopped")))
+            except BagError as error:
+                self.get_logger().error(str(error))
 
 
 def main() -> int:

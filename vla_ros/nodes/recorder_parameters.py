@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vla_ros.core.disk_budget import DEFAULT_MIN_FREE_MB
+from vla_ros.core.disk_budget import DEFAULT_MIN_FREE_MB, DiskBudget
 from vla_ros.nodes.episode_bag import BACKENDS
 from vla_ros.nodes.params import parameter
 
@@ -46,3 +46,8 @@ class RecorderParameters:
         "64 kB of messages with rosbag2.",
         choices=BACKENDS,
     )
+
+    @property
+    def budget(self) -> DiskBudget:
+        """The bounds of the session and of every repair beside it."""
+        return DiskBudget(self.min_free_mb * 10**6, round(self.max_session_gb * 1e9))

@@ -41,6 +41,7 @@ class TopicReport:
         self._simulated_time = simulated_time
         self._silence = Silence(silent_s)
         self._silent: list[str] = []
+        self._mismatches: dict[str, str] = {}
         self._looked_ns: int | None = None
         self.begin()
 
@@ -60,6 +61,19 @@ class TopicReport:
     def lose(self, topic: str, count: int) -> None:
         """Note messages that the middleware lost."""
         self._watches[topic].lose(count)
+
+    def mismatch(self, topic: str, policy: str) -> str:
+        """Note a publisher whose `policy` lets nothing of it arrive; return that in a sentence."""
+        self._mismatches[topic] = (
+            f"a publisher of {topic} offers a {policy} that the recorder cannot take; have it "
+            "publish reliably, and what is latched with transient local durability"
+        )
+        return self._mismatches[topic]
+
+    def remedy(self, topics: set[str]) -> str:
+        """Return what to do when nothing arrives on the topics."""
+        known = [self._mismatches[name] for name in sorted(topics & {*self._mismatches})]
+        return "; ".join(known) or "check that the arm driver and the cameras run"
 
     def look(self, node_ns: int, wall_ns: int) -> list[str]:
         """Return the required topics that are silent; to be called several times a second."""
@@ -94,7 +108,7 @@ class TopicReport:
         if name in self._silent:
             return ERROR, f"silent for {age_s:.1f} s"
         if age_s is None:
-            return WARN, "no message yet"
+            return WARN, self._mismatches.get(name, "no message yet")
         faults = [
             f"{getattr(counts, field)} {field.replace('_', ' ')}"
             for field in ("lost", "missing", "out_of_order", "duplicates", "clock_jumps")

@@ -3,6 +3,8 @@
 import importlib
 from collections.abc import Callable, Iterator
 
+from rclpy.qos import qos_policy_name_from_kind
+
 from vla_ros.core.errors import BagError
 from vla_ros.nodes import qos
 from vla_ros.nodes.episode_bag import Topic
@@ -118,8 +120,18 @@ def subscribe(
     topic: Topic,
     on_message: Callable[[bytes], None],
     on_lost: Callable[[int], None],
+    on_mismatch: Callable[[str], None],
 ) -> None:
-    """Subscribe to serialised messages; `on_lost` hears how many the middleware lost."""
+    """Subscribe to serialised messages.
+
+    Args:
+        node: the node to subscribe.
+        topic: what to.
+        on_message: hears every message.
+        on_lost: hears how many the middleware lost.
+        on_mismatch: hears which quality of service of a publisher, such as RELIABILITY, lets
+            nothing of it arrive.
+    """
     arguments = (
         message_class(topic.type),
         topic.name,
@@ -131,9 +143,14 @@ def subscribe(
     except ImportError:  # Humble
         from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
     events = SubscriptionEventCallbacks(
-        message_lost=node.guarded(lambda event: on_lost(event.total_count_change))
+        message_lost=node.guarded(lambda event: on_lost(event.total_count_change)),
+        incompatible_qos=node.guarded(lambda event: on_mismatch(_policy(event.last_policy_kind))),
     )
     try:
         node.create_subscription(*arguments, raw=True, event_callbacks=events)
     except UnsupportedEventTypeError:  # a middleware that does not tell
         node.create_subscription(*arguments, raw=True)
+
+
+def _policy(kind: int) -> str:
+    return qos_policy_name_from_kind(kind).removesuffix("_QOS_POLICY").lower()
