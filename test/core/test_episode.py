@@ -17,6 +17,7 @@ from vla_ros.core.errors import EpisodeError
         task=st.text(),
         success=st.sampled_from([True, False, None]),
         reason=st.text(),
+        settings=st.dictionaries(st.text(), st.integers() | st.lists(st.floats(-9, 9))),
     )
 )
 def test_event_survives_json(event):
@@ -28,6 +29,22 @@ def test_tasks_that_look_like_yaml_stay_text(task):
     text = EpisodeEvent("start", "e1", "demo", task).to_json()
     assert "\n" not in text
     assert EpisodeEvent.from_json(text).task == task
+
+
+def test_an_end_says_what_its_start_said():
+    start = EpisodeEvent("start", "e1", "play", "a task", settings={"seed": 5})
+    end = EpisodeEvent("end", "e1", "play", "a task", None, "cut", {"seed": 5})
+    assert start.cut_short("cut") == end
+    assert start.ended(True, "done").success is True
+
+
+def test_an_event_of_before_there_were_settings_is_read_but_not_one_that_lacks_more():
+    said = json.loads(EpisodeEvent("start", "e1", "play").to_json())
+    del said["settings"]
+    assert EpisodeEvent.from_json(json.dumps(said)).settings == {}
+    del said["reason"]
+    with pytest.raises(EpisodeError, match="must hold exactly"):
+        EpisodeEvent.from_json(json.dumps(said))
 
 
 @given(st.sampled_from(RECORDING_STATES), st.text(), st.text(), st.lists(st.text()), st.text())
@@ -52,6 +69,7 @@ def test_missing_topics_become_a_tuple():
         ({"episode_id": "a/b"}, "got 'a/b'"),
         ({"episode_id": "ä"}, "episode_id of EpisodeEvent must be letters"),
         ({"reason": None}, "reason of EpisodeEvent must be str, got None"),
+        ({"settings": None}, "settings of EpisodeEvent must be dict, got None"),
     ],
 )
 def test_illegal_event_is_refused(changes, message):

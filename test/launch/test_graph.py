@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rclpy")
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -59,7 +60,10 @@ def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
     check_play_bag(bags[1])
 
     task = "put the carrot on the plate"
-    launch(graph, "demos", f"task:={task}", "episodes:=1", "speed:=8", f"out:={folder / 'demos'}")
+    launch(
+        *(graph, "demos", f"task:={task}", "episodes:=1", "speed:=8", "seed:=0"),
+        f"out:={folder / 'demos'}",
+    )
     demo = sorted((folder / "demos" / "s").iterdir())[-1]
     assert [message.data for message in read(demo, "/vla/task")[0]] == [task]
     assert json.loads(read(demo, "/vla/episode")[0][-1].data)["success"] is True
@@ -96,6 +100,9 @@ def check_play_bag(bag):
     commanded, _ = read(bag, "/vla/commanded")
     stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in commanded]
     assert set(np.diff(stamps)) == {20_000_000}, "commands are missing: time did not wait"
+    metadata = yaml.safe_load((bag / "metadata.yaml").read_text())
+    facts = metadata["rosbag2_bagfile_information"]["custom_data"]
+    assert json.loads(facts["episode"])["settings"] == {"seed": 1}
     info, _ = read(bag, "/front/camera_info")
     assert info[0].k[0] > 0
 

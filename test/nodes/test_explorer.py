@@ -1,6 +1,7 @@
 """Play against a fake driver and a fake recorder: what goes wrong at night."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,18 @@ from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from vla_ros.core import arm  # noqa: E402
+from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
+from vla_ros.core.limits import wx250s_limits  # noqa: E402
+from vla_ros.core.pose_library import PoseLibrary, generate  # noqa: E402
 from vla_ros.nodes import episodes, explorer, lifetime, qos  # noqa: E402
 from vla_ros.nodes.explorer import ExplorerNode  # noqa: E402
 from vla_ros.nodes.explorer_motion import load_poses, make_motion  # noqa: E402
+from vla_ros.nodes.explorer_parameters import ExplorerParameters  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.player import BlockedError, Player  # noqa: E402
+from vla_ros.nodes.seeds import given_or_drawn  # noqa: E402
 
 LIMIT_S = 40.0
 P = ExplorationParameters()
@@ -31,13 +36,14 @@ class Recorder(Node):
 
     def __init__(self):
         super().__init__("recorder")
-        self.events, self.refuses = [], ()
+        self.events, self.refuses, self.settings = [], (), []
         self.states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
         self.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
 
     def hear(self, message):
         event = EpisodeEvent.from_json(message.data)
         self.events.append((event.event, event.episode_id, event.reason))
+        self.settings.append(event.settings)
         if event.event == "end":
             self.say(event.episode_id, "saved")
         else:
@@ -74,7 +80,8 @@ def stage(ros, make_driver, monkeypatch):
     made = []
 
     def make(**parameters):
-        given = {"park": "false", "pause_s": "0.0", "exploration.interest_weight": "0.0"} | parameters
+        given = {"park": "false", "pause_s": "0.0", "exploration.interest_weight": "0.0"}
+        given |= parameters
         ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
         made.append(Stage(make_driver()))
         made[0].node.bring_up()
@@ -124,7 +131,7 @@ def test_a_recorder_that_is_gone_ends_play_with_the_arm_at_rest(stage):
 
 
 def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
-    scene = stage(segments=2, segment_s=3.0)
+    scene = stage(segments=2, segment_s=2.0)
     scene.until(scene.is_playing)
     asked = scene.driver.create_client(Trigger, qos.STOP_SERVICE)
     reset = scene.driver.create_client(Trigger, qos.RESET_STOP_SERVICE)
@@ -138,7 +145,14 @@ def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
     assert scene.node.done.result() == 0
     reasons = [reason for event, _, reason in scene.recorder.events if event == "end"]
     assert reasons[0].startswith("stopped: /vla/stop was called")
-    assert reasons[-1] == "segment over"
+    assert reasons[1:] == ["segment over"] * 2
+    assert (scene.node.log.segments, scene.node.log.stopped, scene.node.log.blocked) == (2, 1, 0)
+    # What moved the arm goes with every start and every end: the seed that was drawn, and what
+    # differs from the defaults.
+    first = scene.recorder.settings[0]
+    assert first.keys() == {"seed", "exploration.interest_weight"}
+    assert 0 <= first["seed"] < 2**31
+    assert all(settings == first for settings in scene.recorder.settings)
 
 
 def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
@@ -163,6 +177,23 @@ def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
     assert scene.recorder.events[-1] == ("end", "play-00001", "segment over")
 
 
+def test_warm_motors_end_the_segment_and_rest_lying_down_until_they_have_cooled(stage, monkeypatch):
+    monkeypatch.setattr(explorer, "_COOL_LOOK_S", 0.05)
+    scene = stage(segments=1, segment_s=5.0, rest_every_min=0.0, rest_min=0.0)
+    scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
+    scene.until(lambda: scene.node.phase.startswith("letting the motors cool: shoulder is at 71"))
+    assert not torques(scene.driver)[-1].enable
+    np.testing.assert_allclose(scene.driver.position[:6], arm.SLEEP_RAD, atol=1e-3)
+    assert scene.recorder.events[-1][2].startswith("the motors have to rest: shoulder is at 71")
+    assert scene.node.log.segments == 0
+    scene.driver.registers["all", "Present_Temperature"] = [40, 55, 40, 40, 40, 40, 40]
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    assert torques(scene.driver)[-1].enable
+    log = scene.node.log
+    assert (log.rests, log.stopped, log.segments) == (1, 1, 1)
+
+
 def test_an_arm_that_is_stopped_while_its_motors_rest_stays_limp_until_the_reset(stage):
     scene = stage(segments=2, segment_s=0.5, rest_every_min=0.001, rest_min=0.03)
     scene.until(lambda: any(not request.enable for request in torques(scene.driver)))
@@ -176,6 +207,15 @@ def test_an_arm_that_is_stopped_while_its_motors_rest_stays_limp_until_the_reset
     scene.until(lambda: torques(scene.driver)[-1].enable)
     scene.until(scene.node.done.done)
     assert scene.node.done.result() == 0
+
+
+def test_an_arm_that_is_blocked_at_the_start_of_every_segment_ends_play(stage):
+    scene = stage(segments=1, blocked_limit=2)
+    scene.node._player.start = lambda: False
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 1
+    assert "2 segments in a row ended because the arm was blocked" in scene.node.exit_sentence
+    assert (scene.node.log.segments, scene.node.log.blocked) == (0, 2)
 
 
 def diagnostics(node):
@@ -257,3 +297,49 @@ def test_a_library_that_is_none_is_refused_by_its_name(tmp_path):
     with pytest.raises(ParameterError, match="No such file"):
         load_poses("/no/such.json", P)
     assert load_poses("", P) is None
+
+
+def motion_of(seed, **changes):
+    """Return two seconds of play (100, 3) [m] from the ready pose."""
+    motion = make_motion(replace(P, **changes), wx250s_limits(), "", seed)
+    motion.start(kinematics.forward(arm.READY_RAD), 1.0)
+    return np.array([motion.step(0.02)[0][:3, 3] for _ in range(100)])
+
+
+def test_the_same_seed_plays_the_same_and_a_seed_that_is_not_given_is_drawn(ros):
+    np.testing.assert_array_equal(motion_of(5), motion_of(5))
+    assert not np.array_equal(motion_of(5), motion_of(6))
+    ros()
+    node = rclpy.create_node("explorer")
+    try:
+        assert given_or_drawn(node, 5) == 5
+        drawn = {given_or_drawn(node, -1) for _ in range(3)}
+        assert len(drawn) == 3
+        assert min(drawn) >= 0
+    finally:
+        node.destroy_node()
+    assert ExplorerParameters().seed == -1
+
+
+@pytest.mark.parametrize(
+    ("play", "safety", "sentence"),
+    [
+        ({"x_high_m": 0.42, "radius_limit_m": 0.45}, {"workspace_high_m": (0.4, 0.4, 0.5)},
+         "20 mm outside safety.workspace_low_m and workspace_high_m"),
+        ({"joint_speed_rad_s": 2.0}, {}, "exploration.joint_speed_rad_s is 2.0, above safety.velo"),
+        ({}, {"acceleration_rad_s2": 2.0}, "joint_acceleration_rad_s2 is 2.5, above safety.accele"),
+        ({}, {"table_clearance_m": 0.02}, "height_low_m is 0.01, below safety.table_clearance_m"),
+        ({"x_low_m": 0.33}, {}, r"begin at the ready pose \(tool at \[0.25, 0.0, 0.15\] m\)"),
+    ],
+)  # fmt: skip
+def test_play_that_contradicts_the_limits_is_refused_in_a_sentence(play, safety, sentence):
+    with pytest.raises(ParameterError, match=f"^node explorer cannot play with .*{sentence}"):
+        make_motion(replace(P, **play), wx250s_limits(**safety), "", 0)
+
+
+def test_a_library_for_wider_bounds_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "poses.json"
+    path.write_text(PoseLibrary(generate(P).poses, "generated", P.bounds).to_json())
+    assert len(load_poses(str(path), P)) == len(generate(P))
+    with pytest.raises(ParameterError, match=f"{path} was made for other bounds than play has"):
+        load_poses(str(path), replace(P, y_limit_m=0.2))

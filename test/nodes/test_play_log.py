@@ -43,3 +43,14 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path):
     log.bags = (str(tmp_path / "gone" / "play-00000"),)
     with pytest.raises(EpisodeError, match="cannot be written to .*; the bags are whole"):
         log.write(1, 1.0, "")
+
+
+def test_only_whole_segments_count_as_segments(tmp_path):
+    log = PlayLog(0, 0.0, 0.0)
+    log.bags = (str(tmp_path / "play-00000"),)
+    for outcome in ("whole", "stopped", "blocked", "blocked", "whole", "whole"):
+        log.count(outcome)
+    assert (log.segments, log.stopped, log.blocked) == (3, 1, 2)
+    assert "1 segments stopped, 2 blocked, 0 recordings cut" in log.line(HOUR_NS)
+    said = json.loads(log.write(1, 1.0, "").read_text())
+    assert (said["segments"], said["segments_stopped"], said["segments_blocked"]) == (3, 1, 2)
