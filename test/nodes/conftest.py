@@ -23,7 +23,7 @@ def make_driver():
 
         def __init__(self):
             super().__init__("driver")
-            self.commands, self.asked = [], []
+            self.commands, self.asked, self.registers = [], [], {}
             self.position = np.array([*arm.READY_RAD, 0.0, 0.037, -0.037])
             for kind, name in (
                 (srv.RobotInfo, "get_robot_info"),
@@ -43,6 +43,8 @@ def make_driver():
             if isinstance(response, srv.RobotInfo.Response):
                 response.joint_names, response.mode = list(arm.ARM_JOINTS), "position"
                 response.profile_type = "time"
+            elif isinstance(response, srv.RegisterValues.Response):
+                response.values = self.registers.get((request.name, request.reg), [])
             return response
 
         def publish(self):

@@ -83,8 +83,11 @@ class DemoNode(CommanderNode):
 
     def _person(self) -> Steps:
         for index in range(self.parameters.episodes):
+            # Hands may be at the arm for long: its servos are asked all the while.
             while not self._started:
+                self.arm.check_hardware()
                 yield
+            yield from self.until_free()
             yield from self.episodes.begin(f"demo-{index:05d}", self.parameters.task)
             while self._started:
                 self.episodes.check()

@@ -26,6 +26,9 @@ from vla_ros.nodes.rest_camera import RestCamera
 from vla_ros.nodes.seeds import given_or_drawn
 
 _LINE_PERIOD_S = 60.0
+# In a long segment the servos are asked in a rest of the motion after so long [s]; how often while
+# they cool [s, wall].
+_ASK_AFTER_S, _COOL_LOOK_S = 60.0, 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 
 
@@ -101,7 +104,7 @@ class ExplorerNode(CommanderNode):
         while not self._is_over():
             yield from self.until_free()
             yield from self._shuffle_objects()
-            if self._motor_rest.due(self.now_ns):
+            if self._motor_rest.due(self.now_ns) or self.arm.warm_reason:
                 yield from self._rest_motors()
             yield from self._segment_or_wait()
             self.phase = "between two segments"
@@ -150,11 +153,15 @@ class ExplorerNode(CommanderNode):
             )
 
     def _segment(self, episode_id: str) -> Steps:
-        """Record a segment; return "whole", or "stopped" or "blocked" where that cut it."""
+        """Record a segment; return "whole", or "stopped" or "blocked" where that cut it.
+
+        Warm servos stop it too.
+        """
         yield from self.episodes.begin(episode_id)
         self._has_recorded = True
         self.phase = f"playing {episode_id}"
         end_ns = self.now_ns + int(self.parameters.segment_s * 1e9)
+        ask_ns = self.now_ns + int(_ASK_AFTER_S * 1e9)
         outcome, reason = "whole", "segment over"
         goes_on = self._player.start()
         self.acting = True
@@ -163,6 +170,11 @@ class ExplorerNode(CommanderNode):
             if self.arm.stopped:
                 outcome, reason = "stopped", f"stopped: {self.arm.blocked_reason}"
                 break
+            if self.arm.warm_reason:
+                outcome, reason = "stopped", f"the motors have to rest: {self.arm.warm_reason}"
+                break
+            if self.now_ns > ask_ns and self.arm.check_hardware():
+                ask_ns = self.now_ns + int(_ASK_AFTER_S * 1e9)
             goes_on = self._player.go_on()
             yield
         if not goes_on:
@@ -180,7 +192,13 @@ class ExplorerNode(CommanderNode):
     # --- between segments ---
 
     def _rest_motors(self) -> Steps:
-        """Lie down and let the torque go for a while; play on from wherever the arm is then."""
+        """Lie down and let the torque go, for a while and until every servo has cooled.
+
+        Play goes on from wherever the arm is then.
+        """
+        warm = self.arm.warm_reason
+        if warm:
+            self.get_logger().warning(f"the motors rest until they have cooled: {warm}")
         self.phase = "lying down to rest the motors"
         yield from self.go_to(arm.READY_RAD, self.arm.commanded[1])
         yield from self.go_to(arm.SLEEP_RAD, self.arm.commanded[1])
@@ -188,6 +206,10 @@ class ExplorerNode(CommanderNode):
         released = yield from self.release_arm()
         self.phase = f"resting the motors for {self.parameters.rest_min:g} min"
         yield from self.wait(60.0 * self.parameters.rest_min)
+        while self.arm.warm_reason:
+            self.phase = f"letting the motors cool: {self.arm.warm_reason}"
+            self.arm.check_hardware()
+            yield from self._wait_steady(_COOL_LOOK_S)
         if released:
             self.log.rests += 1
             # A stopped arm stays limp: a hand may be under it.

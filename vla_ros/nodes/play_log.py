@@ -19,7 +19,7 @@ class PlayLog:
 
     Attributes:
         segments: segments played to their end.
-        stopped, blocked: segments that a stop ended early, or an arm that was blocked.
+        stopped, blocked: segments that a stop or warm motors ended early, or a blocked arm.
         cuts: segments that recording did not let begin or end.
         rests: times the motors rested.
         blocks: times the arm was blocked.
