@@ -65,8 +65,9 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     "vla_ros/nodes": {CORE, POLICY, SIM, BAGS, "vla_ros.nodes", "numpy", "torch", "cv2", "yaml"}
     | {"rosbags"} | ROS_PYTHON | MESSAGES | STANDARD,
     # cv2 and yaml: calibration finds a board in pictures and writes files that nodes read.
+    # av: a dataset's pictures may be video.
     "training": {CORE, POLICY, BAGS, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
-    | {"cv2", "yaml"} | STANDARD,
+    | {"cv2", "yaml", "av"} | STANDARD,
     "launch": {"vla_ros.nodes.launching", "launch", "launch_ros", "ament_index_python", "typing"},
 }  # fmt: skip
 # What the launch files share: alone in its ring it imports launch, and no node imports it.

@@ -24,8 +24,8 @@ from training.bags import (
     find_bags,
     image_topic,
 )
+from training.dataset_writer import DatasetWriter
 from training.frames import MIN_FRAMES, MaxAge, Segment, Streams, segments_from_streams
-from training.lerobot_layout import DatasetWriter
 from training.provenance import code_version
 from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.episode import EpisodeEvent

@@ -1,36 +1,35 @@
-"""A dataset folder in the LeRobot v3 layout, images as JPEG bytes in parquet.
+"""A dataset folder in the LeRobot v3.0 layout: paths, columns, tables and info.json, as values.
 
 meta/info.json, meta/stats.json, meta/tasks.parquet, meta/episodes/chunk-000/file-000.parquet,
-data/chunk-000/file-000.parquet. `info.json` has one more key, "vla_ros": contract and provenance.
+data/chunk-000/file-000.parquet, and videos/<camera column>/chunk-000/file-000.mp4 where pictures
+are video. `info.json` has one more key, "vla_ros": contract, provenance and the files' hashes; the
+episodes have further columns: where they come from, how they ended, what is known of the cameras.
 """
 
 import json
-import os
-import shutil
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from training.frames import Segment
-from training.provenance import file_sha256
-from vla_ros.core.arm import ARM_JOINTS
+from training.dataset_stats import vector_stats
+from training.shard import Episode, image_key
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import DatasetError
-from vla_ros.core.resample import NS_PER_S
 
 CODEBASE_VERSION = "v3.0"
-PART = "chunk-000/file-000.parquet"
-DATA_FILE = f"data/{PART}"
-EPISODES_FILE = f"meta/episodes/{PART}"
+INFO_FILE = "meta/info.json"
+STATS_FILE = "meta/stats.json"
 TASKS_FILE = "meta/tasks.parquet"
-VECTORS = {
-    "observation.state": [*ARM_JOINTS, "opening"],
-    "observation.ee_pose": ["x", "y", "z", "rx", "ry", "rz"],
-    "action": ["dx", "dy", "dz", "drx", "dry", "drz", "gripper"],
-    "action.commanded": ["dx", "dy", "dz", "drx", "dry", "drz", "gripper"],
-}
+PART = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+DATA_PATH = f"data/{PART}.parquet"
+VIDEO_PATH = f"videos/{{video_key}}/{PART}.mp4"
+EPISODES_PATH = f"meta/episodes/{PART}.parquet"
+DATA_FILE = DATA_PATH.format(chunk_index=0, file_index=0)
+EPISODES_FILE = EPISODES_PATH.format(chunk_index=0, file_index=0)
+FILES_PER_CHUNK = 1000
+DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
+EPISODES_PER_FILE = 10_000
 SCALARS = {
     "timestamp": pa.float32(),
     "frame_index": pa.int64(),
@@ -38,215 +37,189 @@ SCALARS = {
     "index": pa.int64(),
     "task_index": pa.int64(),
 }
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def image_key(camera: str) -> str:
-    """Return the column of a camera's pictures."""
-    return f"observation.images.{camera}"
+@dataclass(frozen=True)
+class VideoPart:
+    """Where an episode's pictures of one camera are: file number and seconds in that file."""
+
+    file_number: int
+    from_s: float
+    to_s: float
 
 
-class DatasetWriter:
-    """Writes episodes one after the other; the folder appears under its name at `finish`.
+@dataclass(frozen=True)
+class Placed:
+    """An episode in the dataset.
 
-    Raises:
-        DatasetError: `path` exists, or the disk refuses.
+    Attributes:
+        index, first: its number and that of its first frame.
+        label: of the recording.
+        data_file: number of its data file.
+        stats: by column, as LeRobot names them.
+        videos: by camera, where pictures are video.
     """
 
-    def __init__(self, path: Path, contract: Contract):
-        self.path = Path(path)
-        if self.path.exists():
-            raise DatasetError(
-                f"{self.path} exists already, and a dataset is never changed; "
-                "choose another folder or remove it"
-            )
-        self.contract = contract
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        for file in (DATA_FILE, EPISODES_FILE):
-            (self._temporary / file).parent.mkdir(parents=True)
-        self._writer = pq.ParquetWriter(self._temporary / DATA_FILE, self._schema())
-        self._episodes: list[dict] = []
-        self._tasks: dict[str, int] = {}
-        self._vectors: dict[str, list[np.ndarray]] = {name: [] for name in VECTORS}
-        self._channel_sums: list[np.ndarray] = []
-        self.num_frames = 0
+    episode: Episode
+    index: int
+    first: int
+    label: str
+    data_file: int
+    stats: dict[str, dict[str, np.ndarray]]
+    videos: dict[str, VideoPart] = field(default_factory=dict)
 
-    def _schema(self) -> pa.Schema:
-        image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        columns = [(image_key(self.contract.camera), image)]
-        columns += [(name, pa.list_(pa.float32(), len(axes))) for name, axes in VECTORS.items()]
-        return pa.schema([*columns, *SCALARS.items()])
 
-    def add_episode(
-        self, segment: Segment, pictures: list[np.ndarray], task: str, facts: dict
-    ) -> None:
-        """Append one episode.
+def chunk_and_file(number: int) -> dict[str, int]:
+    """Return the indices of the file with the running number."""
+    return {"chunk_index": number // FILES_PER_CHUNK, "file_index": number % FILES_PER_CHUNK}
 
-        Args:
-            segment: its frames; `images` are JPEG bytes.
-            pictures: the decoded frames (H, W, 3) uint8, for statistics.
-            task: instruction, empty for play.
-            facts: further columns of the episode's row: bag, kind, success, reason.
-        """
-        length, first = len(segment.ticks_ns), self.num_frames
-        task_index = self._tasks.setdefault(task, len(self._tasks))
-        vectors = dict(
-            zip(
-                VECTORS,
-                (segment.state, segment.ee_pose, segment.action, segment.action_commanded),
-                strict=True,
-            )
+
+def whole_fps(contract: Contract) -> int:
+    """Return the contract's rate; raises DatasetError if LeRobot's layout cannot hold it."""
+    if contract.rate_hz != int(contract.rate_hz) or contract.rate_hz < 1:
+        raise DatasetError(
+            f"the rate must be a whole number of Hz in LeRobot's layout, got {contract.rate_hz:g}; "
+            "choose another --rate"
         )
-        since_start = (segment.ticks_ns - segment.ticks_ns[0]) / NS_PER_S
-        columns: list = [[{"bytes": data, "path": None} for data in segment.images]]
-        columns += [list(values) for values in vectors.values()]
-        columns += [
-            since_start.astype(np.float32),
-            np.arange(length),
-            np.full(length, len(self._episodes)),
-            np.arange(first, first + length),
-            np.full(length, task_index),
-        ]
-        schema = self._schema()
-        arrays = [pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-        for name, values in vectors.items():
-            self._vectors[name].append(values)
-        pixels = np.stack(pictures).reshape(-1, 3) / 255.0
-        self._channel_sums.append(
-            np.stack([pixels.min(0), pixels.max(0), pixels.sum(0), (pixels**2).sum(0)])
-        )
-        self._episodes.append(
-            {
-                "episode_index": len(self._episodes),
-                "tasks": [task],
-                "length": length,
-                "dataset_from_index": first,
-                "dataset_to_index": first + length,
-                "data/chunk_index": 0,
-                "data/file_index": 0,
-                "meta/episodes/chunk_index": 0,
-                "meta/episodes/file_index": 0,
-                "start_ns": int(segment.ticks_ns[0]),
-                "image_age_ms": float(segment.image_age_ns.mean() / 1e6),
-                **facts,
-            }
-        )
-        self.num_frames += length
-
-    def finish(self, provenance: dict) -> dict:
-        """Write the metadata, give the folder its name, return info.json's content.
-
-        Raises:
-            DatasetError: there is no frame.
-        """
-        self._writer.close()
-        if not self._episodes:
-            shutil.rmtree(self._temporary)
-            raise DatasetError(
-                f"no frame to write to {self.path}: {provenance.get('dropped') or 'no usable bag'};"
-                " check the bags' topics and stamps"
-            )
-        pq.write_table(
-            pa.Table.from_pylist(self._episodes, _episodes_schema()),
-            self._temporary / EPISODES_FILE,
-        )
-        pq.write_table(_tasks_table(list(self._tasks)), self._temporary / TASKS_FILE)
-        provenance = {**provenance, "data_sha256": file_sha256(self._temporary / DATA_FILE)}
-        info = self._info(provenance)
-        for name, content in (("info", info), ("stats", self._stats())):
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (self._temporary / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
-        self._temporary.rename(self.path)
-        return info
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        self._writer.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _info(self, provenance: dict) -> dict:
-        height, width, channels = self.contract.image.shape
-        features: dict = {
-            image_key(self.contract.camera): {
-                "dtype": "image",
-                "shape": [height, width, channels],
-                "names": ["height", "width", "channels"],
-            }
-        }
-        for name, axes in VECTORS.items():
-            features[name] = {"dtype": "float32", "shape": [len(axes)], "names": axes}
-        for name, dtype in SCALARS.items():
-            dtype_name = "float32" if dtype == pa.float32() else "int64"
-            features[name] = {"dtype": dtype_name, "shape": [1], "names": None}
-        return {
-            "codebase_version": CODEBASE_VERSION,
-            "robot_type": self.contract.robot_model,
-            "total_episodes": len(self._episodes),
-            "total_frames": self.num_frames,
-            "total_tasks": len(self._tasks),
-            "chunks_size": 1000,
-            "data_files_size_in_mb": 100,
-            "video_files_size_in_mb": 200,
-            "fps": int(self.contract.rate_hz),
-            "splits": {"train": f"0:{len(self._episodes)}"},
-            "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-            "video_path": None,
-            "features": features,
-            "vla_ros": {"contract": self.contract.to_dict(), "provenance": provenance},
-        }
-
-    def _stats(self) -> dict:
-        stats: dict = {}
-        for name, parts in self._vectors.items():
-            values = np.concatenate(parts).astype(np.float64)
-            low, high = np.quantile(values, [0.01, 0.99], axis=0)
-            stats[name] = {
-                "mean": values.mean(0).tolist(),
-                "std": values.std(0).tolist(),
-                "min": values.min(0).tolist(),
-                "max": values.max(0).tolist(),
-                "q01": low.tolist(),
-                "q99": high.tolist(),
-                "count": [len(values)],
-            }
-        sums = np.stack(self._channel_sums)  # (episodes, 4, 3): min, max, sum, sum of squares
-        num_pixels = self.num_frames * self.contract.image.shape[0] * self.contract.image.shape[1]
-        mean = sums[:, 2].sum(0) / num_pixels
-        variance = np.maximum(sums[:, 3].sum(0) / num_pixels - mean**2, 0)
-        image = {
-            "mean": mean,
-            "std": np.sqrt(variance),
-            "min": sums[:, 0].min(0),
-            "max": sums[:, 1].max(0),
-        }
-        stats[image_key(self.contract.camera)] = {
-            key: value.reshape(3, 1, 1).tolist() for key, value in image.items()
-        } | {"count": [self.num_frames]}
-        return stats
+    return int(contract.rate_hz)
 
 
-def _episodes_schema() -> pa.Schema:
-    integers = [
-        "episode_index",
-        "length",
-        "dataset_from_index",
-        "dataset_to_index",
-        "data/chunk_index",
-        "data/file_index",
-        "meta/episodes/chunk_index",
-        "meta/episodes/file_index",
-        "start_ns",
+def data_schema(cameras: list[str], vectors: dict[str, list[str]]) -> pa.Schema:
+    """Return the columns of the data files; `cameras` are those whose pictures are in them."""
+    columns = [(image_key(camera), IMAGE) for camera in cameras]
+    columns += [(name, pa.list_(pa.float32(), len(axes))) for name, axes in vectors.items()]
+    return pa.schema([*columns, *SCALARS.items()])
+
+
+def scalar_columns(
+    frame_index: np.ndarray, fps: int, episode_index: int, first: int, task_index: int
+) -> list[np.ndarray]:
+    """Return the columns of SCALARS for frames of one episode that starts at frame `first`."""
+    length = len(frame_index)
+    return [
+        (frame_index / fps).astype(np.float32),
+        frame_index,
+        np.full(length, episode_index),
+        first + frame_index,
+        np.full(length, task_index),
     ]
-    return pa.schema(
-        [(name, pa.int64()) for name in integers]
-        + [("tasks", pa.list_(pa.string())), ("image_age_ms", pa.float64())]
-        + [(name, pa.string()) for name in ("bag", "kind", "reason")]
-        + [("success", pa.bool_())]
+
+
+def scalar_stats(columns: list[np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the statistics of `scalar_columns`' result."""
+    return {name: vector_stats(c) for name, c in zip(SCALARS, columns, strict=True)}
+
+
+def features(
+    contract: Contract, vectors: dict[str, list[str]], video: dict | None = None
+) -> dict[str, dict]:
+    """Return info.json's features; `video` describes the stream where pictures are video."""
+    height, width, channels = contract.image.shape
+    result: dict = {}
+    for camera in contract.cameras:
+        result[image_key(camera)] = {
+            "dtype": "image" if video is None else "video",
+            "shape": [height, width, channels],
+            "names": ["height", "width", "channels"],
+            **({} if video is None else {"info": video}),
+        }
+    for name, axes in vectors.items():
+        result[name] = {"dtype": "float32", "shape": [len(axes)], "names": list(axes)}
+    for name, dtype in SCALARS.items():
+        dtype_name = "float32" if dtype == pa.float32() else "int64"
+        result[name] = {"dtype": dtype_name, "shape": [1], "names": None}
+    return result
+
+
+def info(
+    contract: Contract,
+    feature_table: dict[str, dict],
+    episodes: list[Placed],
+    num_tasks: int,
+    vla_ros: dict,
+) -> dict:
+    """Return info.json's content."""
+    has_video = any(feature["dtype"] == "video" for feature in feature_table.values())
+    return {
+        "codebase_version": CODEBASE_VERSION,
+        "robot_type": contract.robot_model,
+        "total_episodes": len(episodes),
+        "total_frames": sum(len(placed.episode) for placed in episodes),
+        "total_tasks": num_tasks,
+        "chunks_size": FILES_PER_CHUNK,
+        "data_files_size_in_mb": DATA_FILE_MB,
+        "video_files_size_in_mb": VIDEO_FILE_MB,
+        "fps": whole_fps(contract),
+        "splits": {"train": f"0:{len(episodes)}"},
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH if has_video else None,
+        "features": feature_table,
+        "vla_ros": {"contract": contract.to_dict(), **vla_ros},
+    }
+
+
+def episode_row(placed: Placed) -> dict:
+    """Return the episode's row of meta/episodes."""
+    episode = placed.episode
+    row: dict = {
+        "episode_index": placed.index,
+        "tasks": [episode.task],
+        "length": len(episode),
+        "dataset_from_index": placed.first,
+        "dataset_to_index": placed.first + len(episode),
+    }
+    numbers = {"data": placed.data_file, "meta/episodes": placed.index // EPISODES_PER_FILE}
+    numbers |= {f"videos/{image_key(name)}": v.file_number for name, v in placed.videos.items()}
+    for prefix, number in numbers.items():
+        row |= {f"{prefix}/{key}": value for key, value in chunk_and_file(number).items()}
+    for name, video in placed.videos.items():
+        row[f"videos/{image_key(name)}/from_timestamp"] = video.from_s
+        row[f"videos/{image_key(name)}/to_timestamp"] = video.to_s
+    row |= {
+        "start_ns": episode.start_ns,
+        "image_age_ms": episode.image_age_ms,
+        "bag": placed.label,
+        "kind": episode.kind,
+        "success": episode.success,
+        "reason": episode.reason,
+    }
+    for name, camera in episode.cameras.items():
+        row[f"cameras/{name}/K"] = camera.K
+        row[f"cameras/{name}/T_base_camera"] = camera.T_base_camera
+    for column, stats in placed.stats.items():
+        row |= {f"stats/{column}/{key}": value.tolist() for key, value in stats.items()}
+    return row
+
+
+def episodes_table(rows: list[dict]) -> pa.Table:
+    """Return meta/episodes of `episode_row`s, with every type given: a column may be all null."""
+    matrix = pa.list_(pa.list_(pa.float64()))
+    types = {
+        "tasks": pa.list_(pa.string()),
+        "image_age_ms": pa.float64(),
+        **dict.fromkeys(("bag", "kind", "reason"), pa.string()),
+        "success": pa.bool_(),
+    }
+
+    def type_of(name: str, value: object) -> pa.DataType:
+        if name.startswith("stats/"):
+            if name.endswith("/count"):
+                return pa.list_(pa.int64())
+            is_image = isinstance(value, list) and isinstance(value[0], list)
+            return pa.list_(matrix) if is_image else pa.list_(pa.float64())
+        if name.startswith("cameras/"):
+            return matrix
+        if name.endswith("_timestamp"):
+            return pa.float64()
+        return types.get(name, pa.int64())
+
+    return pa.Table.from_pylist(
+        rows, pa.schema([(name, type_of(name, value)) for name, value in rows[0].items()])
     )
 
 
-def _tasks_table(tasks: list[str]) -> pa.Table:
+def tasks_table(tasks: list[str]) -> pa.Table:
     """Return the tasks as pandas stores a frame indexed by task, which LeRobot's reader expects."""
     pandas = {
         "index_columns": ["task"],

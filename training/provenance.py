@@ -29,3 +29,9 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def combined_sha256(hashes: dict[str, str]) -> str:
+    """Return one SHA-256 of files' names and hashes, in the order of the names."""
+    lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()

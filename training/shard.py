@@ -144,18 +144,28 @@ class Shard:
     path: Path
     facts: Facts
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the row groups in order, each of them within one episode.
+    def batches(self, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
+        """Yield the row groups from frame `first`, which begins one, on; each in one episode.
 
         Raises:
             DatasetError: the file is damaged.
         """
         try:
             with pq.ParquetFile(self.path / FRAMES_FILE) as file:
+                start = 0
                 for index in range(file.num_row_groups):
-                    yield file.read_row_group(index, columns)
+                    if start >= first:
+                        yield file.read_row_group(index, columns)
+                    start += file.metadata.row_group(index).num_rows
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"shard {self.path} cannot be read ({error}); {REMEDY}") from None
+
+    def jpegs(self, camera: str, first: int = 0) -> Iterator[bytes]:
+        """Yield the camera's pictures from frame `first`, which begins an episode, on."""
+        for table in self.batches([image_key(camera)], first):
+            for part in table.column(0).chunks:
+                for data in part.field("bytes"):
+                    yield data.as_py()
 
     def column(self, name: str) -> np.ndarray:
         """Return the vector column `name` (N, k) float32, or a time column (N,)."""
