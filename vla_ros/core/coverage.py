@@ -1,5 +1,7 @@
 """Where on the table undirected play has been, and where something moved lately."""
 
+import math
+
 import numpy as np
 
 from vla_ros.core.play_parameters import ExplorationParameters
@@ -21,6 +23,7 @@ class InterestMap:
     def __init__(self, parameters: ExplorationParameters):
         p = self.parameters = parameters
         self._low_m = np.array([p.x_low_m, -p.y_limit_m])
+        self._corner_m = tuple(self._low_m.tolist())
         extent_m = np.array([p.x_high_m, p.y_limit_m]) - self._low_m
         num_rows, num_columns = np.maximum(np.ceil(extent_m / p.cell_m - 1e-9), 1).astype(int)
         self._shape = (int(num_rows), int(num_columns))
@@ -43,13 +46,13 @@ class InterestMap:
         wanes as it stays: after `visit_s` 37 % is left, unless something is seen to move again.
         """
         p = self.parameters
-        xy_m = np.asarray(tool_m, dtype=np.float64)[:2]
-        cells, inside = self._cells(xy_m[None])
-        if not inside[0]:
+        x_m, y_m = (float(one) for one in tool_m[:2])
+        cell = self._cell(x_m, y_m)
+        if cell is None:
             return
-        self._visits_s[tuple(cells[0])] += dt_s
+        self._visits_s[cell] += dt_s
         if can_touch and self._any_moved:
-            near = np.linalg.norm(self._centres_m - xy_m, axis=1) <= p.interest_radius_m
+            near = np.linalg.norm(self._centres_m - (x_m, y_m), axis=1) <= p.interest_radius_m
             self._moved.reshape(-1)[near] *= np.exp(-dt_s / p.visit_s)
 
     def moved(self, points_xy_m: np.ndarray, strength: float = 1.0) -> None:
@@ -98,6 +101,19 @@ class InterestMap:
         value = strength[np.arange(len(xy_m)), best]
         where = np.where(value[:, None] > 0.0, self._centres_m[places[best]], xy_m)
         return value, where
+
+    def _cell(self, x_m: float, y_m: float) -> tuple[int, int] | None:
+        """Return the cell of a point, None outside the region: `_cells` for a single point."""
+        if not (math.isfinite(x_m) and math.isfinite(y_m)):
+            return None
+        cell_m, (rows, columns) = self.parameters.cell_m, self._shape
+        low_x_m, low_y_m = self._corner_m
+        row, column = math.floor((x_m - low_x_m) / cell_m), math.floor((y_m - low_y_m) / cell_m)
+        # The region's far edges belong to the last cells.
+        is_in = x_m <= low_x_m + rows * cell_m + 1e-9 and y_m <= low_y_m + columns * cell_m + 1e-9
+        if row < 0 or column < 0 or not is_in:
+            return None
+        return min(row, rows - 1), min(column, columns - 1)
 
     def _cells(self, xy_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each point's cell (N, 2), clipped, and whether it is inside the region (N,)."""

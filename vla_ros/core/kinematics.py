@@ -52,6 +52,8 @@ _CRANK_M, _UPPER_M = (float(arm.JOINT_OFFSETS_M[2, i]) for i in (0, 2))
 _FOREARM_M = float(arm.JOINT_OFFSETS_M[3:5, 0].sum())
 _WRIST_M = float(arm.JOINT_OFFSETS_M[5, 0])
 _HAND_M = _WRIST_M + float(arm.TOOL_OFFSET_M[0])
+# Up to so many poses, plain numbers one after the other are faster than arrays.
+_FEW = 10
 _LOWER_RAD, _UPPER_RAD = arm.LOWER_RAD.tolist(), arm.UPPER_RAD.tolist()
 
 
@@ -120,6 +122,18 @@ class _Chain:
         c, s, along_y, along_z = self.c[5], self.s[5], self.y[2], self.z[2]
         return self.x[2], c * along_y + s * along_z, c * along_z - s * along_y
 
+    def tool_and_lowest(self, least):
+        """Return the tool point in base_link and the least height of the link points [m].
+
+        Args:
+            least: takes the lesser of two: `min`, or `np.minimum` for arrays.
+        """
+        x, y, z = self.turned(*self.tool)
+        hand = z + least(*_bar_and_tips_m(*self.axes_z()))
+        wrist_z = self.wrist[1]
+        arm_z = least(least(self.elbow[1], wrist_z), wrist_z + _WRIST_M * self.x[2])
+        return x, y, z, least(hand, arm_z)
+
     def jacobian_columns(self) -> tuple:
         """Return the tool's Jacobian in base_link, a column a joint: axis x lever, then axis."""
         c, s = self.c[0], self.s[0]
@@ -178,9 +192,8 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
             f"tool pose at {T_base_tool[:3, 3]} m and start joints {q_start} rad must be finite; "
             "check the measurement or the policy that gave them"
         )
-    target_position = T_base_tool[:3, 3]
+    x_m, y_m, z_m = target_m = _numbers(T_base_tool[:3, 3])
     target_rotation = np.array(T_base_tool[:3, :3], dtype=np.float64)
-    x_m, y_m, z_m = _numbers(target_position)
     q = list(map(min, map(max, q, _LOWER_RAD), _UPPER_RAD))
     position_error = rotation_error = math.inf
     for _ in range(_MAX_ITERATIONS):
@@ -198,7 +211,7 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
             for angle, change, low, high in zip(q, step, _LOWER_RAD, _UPPER_RAD, strict=True)
         ]
     raise KinematicsError(
-        f"tool pose at {np.round(target_position, 3).tolist()} m has no joint solution "
+        f"tool pose at {np.round(target_m, 3).tolist()} m has no joint solution "
         f"({position_error * 1000:.1f} mm and {rotation_error:.3f} rad short); "
         "choose a pose nearer to the arm's workspace"
     )
@@ -238,8 +251,8 @@ def gripper_points(T_base_tool: np.ndarray) -> np.ndarray:
 
 def lowest_gripper_point_m(T_base_tool: np.ndarray) -> float:
     """Return the least height [m] of `gripper_points` for a tool pose (4, 4)."""
-    x, y, z, height = _numbers(T_base_tool[2])
-    return height + min(_bar_and_tips_m(x, y, z))
+    *up, height = _numbers(T_base_tool[2])
+    return height + min(_bar_and_tips_m(*up))
 
 
 def _bar_and_tips_m(x_up, y_up, z_up):
@@ -259,9 +272,8 @@ def tool_and_link_points(q_n6: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tool = np.stack(chain.turned(*chain.tool), axis=1)
     rotation = np.stack([np.stack(axis, axis=1) for axis in chain.axes()], axis=2)
     (elbow_r, elbow_z), (wrist_r, wrist_z) = chain.elbow, chain.wrist
-    elbow, wrist = np.empty_like(tool), np.empty_like(tool)
-    elbow.T[:] = chain.turned(elbow_r, 0.0, elbow_z)
-    wrist.T[:] = chain.turned(wrist_r, 0.0, wrist_z)
+    elbow = np.stack(chain.turned(elbow_r, 0.0, elbow_z), axis=1)
+    wrist = np.stack(chain.turned(wrist_r, 0.0, wrist_z), axis=1)
     links = np.stack([elbow, wrist, wrist + _WRIST_M * rotation[:, :, 0]], axis=1)
     gripper = tool[:, None] + GRIPPER_POINTS_M @ rotation.transpose(0, 2, 1)
     return tool, np.concatenate([links, gripper], axis=1)
@@ -272,12 +284,12 @@ def tool_and_lowest_m(q_n6: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The same as from `tool_and_link_points`, several times faster: for every command's checks.
     """
-    chain = _Chain.of_many(q_n6)
-    wrist_z = chain.wrist[1]
-    bar, tips = _bar_and_tips_m(*chain.axes_z())
-    tool = np.array(chain.turned(*chain.tool))
-    hand = np.minimum(np.minimum(bar, tips) + tool[2], wrist_z + _WRIST_M * chain.x[2])
-    return tool, np.minimum(np.minimum(chain.elbow[1], wrist_z), hand)
+    if len(q_n6) <= _FEW:
+        rows = [chain.tool_and_lowest(min) for chain in map(_Chain.of, q_n6.tolist())]
+        columns = np.array(rows).reshape(-1, 4).T
+    else:
+        columns = np.array(_Chain.of_many(q_n6).tool_and_lowest(np.minimum))
+    return columns[:3], columns[3]
 
 
 def held_up_m(q_measured: np.ndarray, q_commanded: np.ndarray) -> float:

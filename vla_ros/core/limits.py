@@ -1,5 +1,6 @@
 """What the arm may do: joint ranges, speeds and the space it may be in."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +158,7 @@ def finite_joints(q: np.ndarray, opening: float, what: str) -> np.ndarray:
         opening = float(opening)
     except (TypeError, ValueError):
         raise SafetyError(f"{what} must be 6 joints [rad] and an opening, got {q!r}") from None
-    if q.shape != (6,) or not np.all(np.isfinite(q)) or not np.isfinite(opening):
+    if q.shape != (6,) or not all(map(math.isfinite, (*q.tolist(), opening))):
         raise SafetyError(
             f"{what} must be 6 finite joints [rad] and a finite opening, got {q.tolist()} and "
             f"{opening}; nothing is sent for it"
@@ -168,7 +169,7 @@ def finite_joints(q: np.ndarray, opening: float, what: str) -> np.ndarray:
 def require_range(q: np.ndarray, limits: SafetyLimits, tolerance_rad: float, what: str) -> None:
     """Raise SafetyError where q (6,) is further than the tolerance outside the joint range."""
     outside = np.maximum(limits.low_rad - q, q - limits.high_rad)
-    joint = int(np.argmax(outside))
+    joint = int(outside.argmax())
     if outside[joint] > tolerance_rad:
         raise SafetyError(
             f"{what} has {arm.ARM_JOINTS[joint]} at {q[joint]:.3f} rad, outside "

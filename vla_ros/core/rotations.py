@@ -10,6 +10,7 @@ import numpy as np
 
 # Below this angle [rad] the series of sin and cos is exact to double precision.
 _SMALL_ANGLE_RAD = 1e-6
+_EYE_44 = np.eye(4)
 
 
 def skew(v: np.ndarray) -> np.ndarray:
@@ -98,7 +99,7 @@ def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> np.ndarray:
 
 def transform(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     """Return T (4, 4) with the rotation (3, 3) and the translation (3,) [m]."""
-    result = np.eye(4)
+    result = _EYE_44.copy()
     result[:3, :3] = rotation
     result[:3, 3] = translation
     return result

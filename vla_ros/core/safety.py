@@ -79,13 +79,13 @@ class CommandGuard:
     @property
     def at_rest(self) -> bool:
         """Whether the last command moved no joint."""
-        return bool(np.all(self._u == 0.0))
+        return not self._u.any()
 
     @property
     def arrived(self) -> bool:
         """Whether the last command is the target, at rest and with the gripper there."""
-        reached = self._opening == self._target_opening and np.all(self._q == self._target)
-        return bool(reached and self.at_rest)
+        reached = self._q is not None and np.array_equal(self._q, self._target)
+        return reached and self._opening == self._target_opening and self.at_rest
 
     def reset(self, q_measured: np.ndarray, opening: float) -> None:
         """Start from the measured pose (6,) [rad] at rest; the first target is the pose itself.
@@ -165,16 +165,16 @@ class CommandGuard:
         q = self._require_seed()
         target = finite_joints(target_q, target_opening, "target")
         require_range(target, self.limits, _TARGET_TOLERANCE_RAD, "target")
-        target = np.clip(target, self.limits.low_rad, self.limits.high_rad)
+        target = self._clipped(target)
         if not np.array_equal(target, self._target):
             excess_now, excess_target = self.limits.excess(np.stack([q, target]))
-            if np.any(excess_target > excess_now + _ROUNDING_M):
+            if (excess_target > excess_now + _ROUNDING_M).any():
                 raise SafetyError(
                     f"target {np.round(target, 3).tolist()} rad puts the arm "
                     f"{excess_target.max() * 1000:.0f} mm outside the workspace or under the "
                     "table clearance; command a pose inside, or widen the limits"
                 )
-        self._target, self._target_opening = target, float(np.clip(target_opening, 0.0, 1.0))
+        self._target, self._target_opening = target, min(max(float(target_opening), 0.0), 1.0)
         return self.advance()
 
     def advance(self) -> tuple[np.ndarray, float]:
@@ -186,7 +186,7 @@ class CommandGuard:
             u = self._braked(self._u)
         self._move(u)
         change = self.limits.opening_rate_s * self.period_s
-        self._opening += float(np.clip(self._target_opening - self._opening, -change, change))
+        self._opening += min(max(self._target_opening - self._opening, -change), change)
         return self.commanded
 
     def hold(self) -> tuple[np.ndarray, float]:
@@ -208,8 +208,12 @@ class CommandGuard:
 
     def _move(self, u: np.ndarray) -> None:
         # Clipping only removes rounding: no step is taken that cannot stop inside.
-        self._q = np.clip(self._require_seed() + u, self.limits.low_rad, self.limits.high_rad)
+        self._q = self._clipped(self._require_seed() + u)
         self._u = u
+
+    def _clipped(self, q: np.ndarray) -> np.ndarray:
+        # Several times faster than np.clip for so few numbers.
+        return np.minimum(np.maximum(q, self.limits.low_rad), self.limits.high_rad)
 
     def _towards(self, error: np.ndarray) -> np.ndarray:
         """Return the next step (6,) [rad] for the distance left (6,) [rad].
@@ -224,8 +228,8 @@ class CommandGuard:
         # One time to go for all joints: near a straight line, all arrive together.
         moving = distance > 0.0
         if moving.any():
-            u = distance * np.min(u[moving] / distance[moving])
-        return np.clip(np.copysign(u, error), self._u - d, self._u + d)
+            u = distance * (u[moving] / distance[moving]).min()
+        return np.minimum(np.maximum(np.copysign(u, error), self._u - d), self._u + d)
 
     def _braked(self, u: np.ndarray) -> np.ndarray:
         return np.copysign(np.maximum(np.abs(u) - self._step_change, 0.0), u)
@@ -246,7 +250,7 @@ class CommandGuard:
         If so, what it did not need of the room outside is given up.
         """
         worst = self.limits.excess(q + u + self._braking(u)).max(axis=0)
-        if np.any(worst > self._allowed + _ROUNDING_M):
+        if (worst > self._allowed + _ROUNDING_M).any():
             return False
         self._allowed = np.where(worst > 0.0, np.minimum(self._allowed, worst + _DETOUR_M), 0.0)
         return True
