@@ -1,6 +1,7 @@
 import errno
 import json
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ pytestmark = pytest.mark.ros
 
 from rosbags.highlevel import AnyReader  # noqa: E402
 
+from vla_ros.bags import part as part_module  # noqa: E402
+from vla_ros.bags.part import PartFolder  # noqa: E402
 from vla_ros.bags.repair import repair  # noqa: E402
 from vla_ros.core.errors import BagError  # noqa: E402
 from vla_ros.nodes.episode_bag import EpisodeBag, Topic  # noqa: E402
@@ -98,6 +101,40 @@ def test_a_disk_that_fills_up_in_mid_write_costs_the_torn_chunk_only(tmp_path):
     assert repair(tmp_path / "a.part").messages == 10
     with AnyReader([tmp_path / "a"]) as reader:
         assert [bytes(raw) for _, _, raw in reader.messages()] == written[:10]
+
+
+def test_a_bag_that_has_its_name_already_is_named_when_the_last_step_fails(tmp_path, monkeypatch):
+    bag = EpisodeBag(tmp_path, "a", [STRING])
+    bag.write("/vla/task", 1, string_cdr("x"))
+    real = part_module.sync
+
+    def refuse_the_session(path):
+        if path == tmp_path:
+            raise OSError(errno.EIO, "Input/output error")
+        real(path)
+
+    monkeypatch.setattr(part_module, "sync", refuse_the_session)
+    with pytest.raises(BagError, match=f"what was written stays in {tmp_path / 'a'},"):
+        bag.save({})
+    with AnyReader([tmp_path / "a"]) as reader:
+        assert len([*reader.messages()]) == 1
+
+
+def test_a_discarded_bag_that_cannot_be_deleted_is_said(tmp_path, monkeypatch):
+    bag = EpisodeBag(tmp_path, "a", [STRING])
+    monkeypatch.setattr(part_module.shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(BagError, match=r"discarded .*a\.part could not be deleted"):
+        bag.discard()
+
+
+@pytest.mark.parametrize("make", [PartFolder.create, PartFolder.free_id])
+def test_a_session_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch, make):
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(BagError, match=r"\(Permission denied\); choose another out"):
+        make(tmp_path, "a")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -31,6 +31,7 @@ from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.errors import VlaError  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 from vla_ros.nodes.conversions import camera_info_to_msg, joint_state_to_msg  # noqa: E402
+from vla_ros.nodes.diagnostics import WARN  # noqa: E402
 from vla_ros.nodes.episode_bag import Topic  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.recorder import RecorderNode  # noqa: E402
@@ -454,6 +455,25 @@ def test_a_listener_that_was_held_up_blames_nobody():
     for at in range(6, 8):
         assert report.look(at * SECOND, at * SECOND) == []
     assert report.look(15 * SECOND // 2, 15 * SECOND // 2) == ["/a"]
+
+
+@pytest.mark.parametrize(("simulated", "jumps", "missing"), [(False, 1, 0), (True, 0, 100)])
+def test_a_clock_that_was_set_is_told_and_simulated_time_has_its_own_speed(
+    simulated, jumps, missing
+):
+    joints = Topic("/j", "sensor_msgs/msg/JointState")
+    report = TopicReport([joints], [], 0.5, 2.0, simulated)
+    for i in range(100):
+        at_ns = i * 10_000_000 + (SECOND if i >= 60 else 0)
+        data = serialize_message(joint_state_to_msg(at_ns, ("waist",), [0.5]))
+        report.hear("/j", data, at_ns, i * 10_000_000)
+    counts = report.counts()["/j"]
+    assert (counts.clock_jumps, counts.missing) == (jumps, missing)
+    level, message = report._judge("/j", counts, 0.0)
+    assert (level, message.split(" of ")[0]) == (
+        WARN,
+        "100 missing" if simulated else "1 clock jumps",
+    )
 
 
 def test_nothing_is_recorded_on_a_disk_that_is_nearly_full(stage):
