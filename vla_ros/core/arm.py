@@ -5,6 +5,8 @@ origin on the table the arm stands on. Numbers are those of the public wx250s UR
 Interbotix X-Series driver's configuration; nothing here is measured on one particular arm.
 """
 
+import math
+
 import numpy as np
 
 ROBOT_MODELS = ("wx250s",)
@@ -86,8 +88,8 @@ def finger_from_horn(horn_rad: float) -> float:
 
     A slider crank: r sin(a) + sqrt(l^2 - (r cos a)^2), as the Interbotix driver computes it.
     """
-    across = HORN_RADIUS_M * np.cos(horn_rad)
-    return float(HORN_RADIUS_M * np.sin(horn_rad) + np.sqrt(ROD_LENGTH_M**2 - across**2))
+    across = HORN_RADIUS_M * math.cos(horn_rad)
+    return HORN_RADIUS_M * math.sin(horn_rad) + math.sqrt(ROD_LENGTH_M**2 - across**2)
 
 
 def horn_from_finger(finger_m: float) -> float:
@@ -104,7 +106,7 @@ def horn_from_finger(finger_m: float) -> float:
             f"finger distance {finger_m} m is out of the gripper's reach: use "
             f"{FINGER_CLOSED_M} to {FINGER_OPEN_M} m"
         )
-    return float(np.arcsin(sine))
+    return math.asin(sine)
 
 
 def horn_from_opening(opening: float) -> float:

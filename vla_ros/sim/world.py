@@ -176,7 +176,7 @@ class SimWorld:
         effort[:6] = force[:6] * CURRENT_MA_PER_NM / _SERVOS_PER_JOINT
         finger_force = force[self._gripper_position] + force[self._gripper_force]
         effort[6] = finger_force * lever * CURRENT_MA_PER_NM
-        np.clip(effort, -STALL_CURRENT_MA, STALL_CURRENT_MA, out=effort)
+        effort = np.minimum(np.maximum(effort, -STALL_CURRENT_MA), STALL_CURRENT_MA)
         return arm.JOINT_STATE_NAMES, position, velocity, effort
 
     def qpos_names(self) -> list[str]:
