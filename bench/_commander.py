@@ -24,14 +24,9 @@ _EPOCH_NS = 1_000_000_000 * 10**9
 _CAMERA, _PICTURE_AGE_S = "front", 0.5
 _GRIPPER_REPEAT = 25
 # What the driver can say: 4096 counts a turn, currents in steps of 2.69 mA.
-_COUNT_RAD, _CURRENT_MA = 2.0 * np.pi / 4096.0, 2.69
+COUNT_RAD, _CURRENT_MA = 2.0 * np.pi / 4096.0, 2.69
 # How often a node looks whether somebody else commands the arm [s].
 _LOOK_AROUND_S = 1.0
-
-
-def in_counts(q_rad: np.ndarray) -> np.ndarray:
-    """Return angles [rad] as an encoder measures them."""
-    return np.round(q_rad / _COUNT_RAD) * _COUNT_RAD
 
 
 class Commander:
@@ -97,7 +92,8 @@ class Commander:
         """Take what the driver publishes now."""
         for sample in self._injector.joint_states(_EPOCH_NS + self._world.time_ns):
             try:
-                position = np.concatenate([in_counts(sample.position[:6]), sample.position[6:]])
+                position = sample.position.copy()
+                position[:6] = np.round(position[:6] / COUNT_RAD) * COUNT_RAD
                 self._pose = self._filter.accept(sample.stamp_ns, arm.JOINT_STATE_NAMES, position)
             except SafetyError:
                 continue

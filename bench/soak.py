@@ -25,11 +25,12 @@ from collections.abc import Generator
 import numpy as np
 from tqdm import tqdm
 
-from bench._commander import PERIOD_S, Commander, in_counts
+from bench._commander import COUNT_RAD, PERIOD_S, Commander
 from bench._holds import HoldBook
 from bench._mischief import mischief
 from bench._process import memory_mb as memory_of
-from bench._report import Row, publish
+from bench._report import publish
+from bench._soak_rows import rows_of
 from bench.play import Contacts
 from vla_ros.core.command_loop import CommandLoop
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion
@@ -64,7 +65,7 @@ class Soak:
         text = f"random@30:{simulated_s}:{_FAULTS_PER_HOUR},{_SEED}"
         self.injector = Injector(self.world, FaultSchedule(parse_faults(text)), _SEED)
         self.limits = wx250s_limits()
-        self.judge = ServoJudge(self.limits, PERIOD_S)
+        self.judge = ServoJudge(self.limits, PERIOD_S, COUNT_RAD)
         self.contacts = Contacts(self.world)
         self._mischief = FaultSchedule(mischief(simulated_s, _MISCHIEF_PER_HOUR, _SEED))
         self._rival_rad: np.ndarray | None = None
@@ -173,7 +174,7 @@ class Soak:
                 self.book.change(self.now_s, self._faults(), moves)
             self._node.hear()
             reference, q_rad = world.reference, world.data.qpos[:6]
-            judge.measured(self.now_s, in_counts(q_rad))
+            judge.measured(self.now_s, q_rad)
             judge.tick(self.now_s, reference.arm_rad, q_rad, self._is_powered(reference.torque))
             if tick % _TICKS_PER_PICTURE == 0:
                 self._node.look()
@@ -185,8 +186,8 @@ class Soak:
     def _command(self) -> None:
         if "held_up" not in self._node.mischief:
             self._node.command()
-            if self._node.is_active and self._loop.at_rest:
-                self.book.rest()
+        if "held_up" in self._node.mischief or (self._node.is_active and self._loop.at_rest):
+            self.book.rest()
         if self._rival_rad is not None:
             self.judge.rival(self.now_s)
             self.world.driver.command_group("arm", self._rival_rad)
@@ -215,10 +216,6 @@ class Soak:
         self._end_node()
 
 
-def _said(counts: Counter) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
-
-
 def main() -> None:
     """Measure, print and write bench/results/soak.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -234,67 +231,9 @@ def main() -> None:
         memory_mb.append(memory_of(os.getpid())["rss"])
     soak.finish()
     pace = simulated_s / (time.process_time() - cpu_s)
-    rows = _rows(soak, simulated_s, pace, memory_mb)
-    versions = {"mujoco": mujoco.__version__, "numpy": np.__version__}
-    print(f"\nwritten: {publish('soak', rows, versions).name}")
-
-
-def _rows(soak: Soak, simulated_s: float, pace: float, memory_mb: list[float]) -> list[Row]:
-    judge, hours = soak.judge, simulated_s / 3600.0
-    broken = judge.violations.total()
-    times = sorted(soak.book.hold_s.items())
-    hold_s = max((max(times_s) for _, times_s in times), default=0.0)
-    peaks = ", ".join(f"{name} {share:.0%}" for name, share in sorted(judge.peaks.items()))
-    after_warm_up = memory_mb[len(memory_mb) // 10]
-    rows = [
-        Row(
-            f"limit violations at the servos in {hours:.3g} h of play, {judge.goals} goals and "
-            f"{judge.ticks} ticks: {_said(judge.violations)}",
-            "",
-            broken,
-            goal="0",
-            met=broken == 0,
-        ),
-        Row(
-            f"of these goals by what made the arm hold: {_said(soak.broken)}",
-            "",
-            soak.broken.total(),
-        ),
-        Row(f"the same where no commander can help: {_said(judge.apart)}", "", judge.apart.total()),
-        Row(f"largest share of a limit: {peaks}", "", max(judge.peaks.values(), default=0.0)),
-        Row(f"faults: {_said(soak.book.faults)}", "", soak.book.faults.total()),
-        Row(f"holds by cause and fault: {_said(soak.book.holds)}", "", soak.book.holds.total()),
-        Row(
-            f"holds that no fault explains: {_said(soak.book.unattributed)}",
-            "",
-            soak.book.unattributed.total(),
-        ),
-        Row(
-            "from fault to hold of an arm in motion, median and slowest of so many: "
-            + ", ".join(
-                f"{name} {np.median(s) * 1e3:.0f} and {max(s) * 1e3:.0f} ms of {len(s)}"
-                for name, s in times
-            ),
-            "ms",
-            1e3 * hold_s,
-        ),
-        Row(f"joint states refused: {_said(soak.rejected)}", "", soak.rejected.total()),
-        Row("targets refused by the guard", "", soak.refusals),
-        Row("targets out of reach", "", soak.unreachable),
-        Row(f"emergency stops, of {soak.stops} stops that a person reset", "", soak.presses),
-        Row(f"nodes that ended and were started anew: {_said(soak.ends)}", "", soak.ends.total()),
-        Row(
-            "streams that began anew where the arm stood, at most at "
-            f"{judge.restart_rad_s:.3f} rad/s",
-            "",
-            judge.restarts,
-        ),
-        Row("segments", "1/h", soak.segments / hours),
-        Row("contacts", "1/h", soak.contacts.touched / hours),
-        Row("growth of memory after the first tenth", "MB", memory_mb[-1] - after_warm_up),
-        Row("pace on one core", "x real time", pace, goal="≥ 30", met=pace >= 30.0),
-    ]
-    return rows
+    rows = rows_of(soak, simulated_s, pace, memory_mb)
+    written = publish("soak", rows, {"mujoco": mujoco.__version__, "numpy": np.__version__})
+    print(f"\nwritten: {written.name}")
 
 
 if __name__ == "__main__":

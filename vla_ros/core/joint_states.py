@@ -37,6 +37,9 @@ class JointStateFilter:
         self.jump_margin = jump_margin
         self.jump_slack_rad = jump_slack_rad
         self._last: tuple[int, np.ndarray] | None = None
+        # The names of the last message, which are the same in every one, and where they stand.
+        self._names: tuple[str, ...] | None = None
+        self._places: list[int] = []
         self.rejected: Counter[str] = Counter()
 
     def reset(self) -> None:
@@ -61,11 +64,15 @@ class JointStateFilter:
         reason = "incomplete"
         try:
             position = np.asarray(position, dtype=np.float64)
-            index = _places(names, position)
-            q = position[[index[name] for name in arm.ARM_JOINTS]]
-            opening = arm.opening_from_finger(position[index["left_finger"]])
+            if self._names is None or self._names != tuple(names):
+                self._places = _places(names)
+                self._names = tuple(names)
+            if position.shape != (len(names),):
+                raise _incomplete(names, "positions")
+            q = position[self._places[:-1]]
+            opening = arm.opening_from_finger(position[self._places[-1]])
             reason = "failed read"
-            if np.all(np.abs(q + np.pi) < _FAILED_READ_TOLERANCE_RAD):
+            if np.abs(q + np.pi).max() < _FAILED_READ_TOLERANCE_RAD:
                 raise SafetyError(
                     "every joint reads -pi: the driver's bus read failed; check cabling"
                 )
@@ -185,13 +192,18 @@ class RepeatWatch:
         return float(np.abs(ways).max(axis=1).min())
 
 
-def _places(names: Sequence[str], position: np.ndarray) -> dict[str, int]:
-    """Return where each name stands; SafetyError where one is missing or has no position."""
+def _places(names: Sequence[str]) -> list[int]:
+    """Return where the six joints and the left finger stand; SafetyError where one is missing."""
     index = {name: i for i, name in enumerate(names)}
-    missing = [name for name in (*arm.ARM_JOINTS, "left_finger") if name not in index]
-    if missing or position.shape != (len(names),):
-        raise SafetyError(
-            f"joint state must have a position for each of {len(names)} names and lacks "
-            f"{', '.join(missing) or 'positions'}; check the driver's motor configuration"
-        )
-    return index
+    wanted = (*arm.ARM_JOINTS, "left_finger")
+    missing = [name for name in wanted if name not in index]
+    if missing:
+        raise _incomplete(names, ", ".join(missing))
+    return [index[name] for name in wanted]
+
+
+def _incomplete(names: Sequence[str], lacking: str) -> SafetyError:
+    return SafetyError(
+        f"joint state must have a position for each of {len(names)} names and lacks {lacking}; "
+        "check the driver's motor configuration"
+    )

@@ -261,6 +261,9 @@ class _Since:
 
     def held_s(self, now_s: float, holds: np.ndarray) -> np.ndarray:
         """Return the time (N,) [s]; -1 where a condition does not hold now."""
+        if not holds.any():
+            self._since_s[:] = np.nan
+            return np.full(len(holds), -1.0)
         began = np.where(np.isnan(self._since_s), now_s, self._since_s)
         self._since_s = np.where(holds, began, np.nan)
         return np.where(holds, now_s - began, -1.0)

@@ -16,12 +16,12 @@ class JointStateAge:
     """Holds the arm while its joint states are old, gives it up when they stay away.
 
     Args:
-        max_age_s: eight periods of the driver's 100 Hz, two of xs_sdk_sim's 30 Hz [s]; with the
+        max_age_s: seven periods of the driver's 100 Hz, two of xs_sdk_sim's 30 Hz [s]; with the
             20 ms to the next command, an arm is held within 0.1 s.
         lost_s: silent for longer than this, the driver or its cable is gone [s].
     """
 
-    def __init__(self, max_age_s: float = 0.08, lost_s: float = 10.0):
+    def __init__(self, max_age_s: float = 0.075, lost_s: float = 10.0):
         if not 0 < max_age_s < lost_s:
             raise SafetyError(f"max_age_s must be above 0 and below lost_s, got {max_age_s}")
         self.max_age_s = max_age_s

@@ -14,11 +14,10 @@ It shares nothing with the guard but limits and kinematics, and sees only what a
   long as no joint with torque is sped up these are counted apart ("limp joint"), and allowed on the
   way back once the torque is back.
 - reference: what a servo's profile makes of the goals, as means over one command period. Moments
-  that no commander makes are counted apart, by name: a servo stops when goals are lost, then
-  catches up within one profile, faster than anybody asked ("lost goals"); and a servo that gets its
-  torque back goes to the goal that it hears next ("torque back"); between two commanders it goes
-  to and fro ("second commander"). The step of a new stream to where the arm stands moves nothing
-  and is left out.
+  that no commander makes are counted apart: a servo stops when goals are lost, then catches up
+  faster than anybody asked ("lost goals"); one that gets its torque back goes to the goal that it
+  hears next ("torque back"); between two commanders it goes to and fro ("second commander"). The
+  step of a new stream to where the arm stands moves nothing and is left out.
 - arm: what moved, while every servo has torque; a limp arm sinks by itself.
 
 Goals are float32 on the wire: half a unit in the last place is no violation.
@@ -61,6 +60,7 @@ class ServoJudge:
     Args:
         limits: what the arm may do.
         period_s: time between two commands [s].
+        count_rad: what the driver rounds angles to [rad]; 0 where it does not.
 
     Attributes:
         violations: how often each kind was seen, like "goal velocity"; empty is good.
@@ -71,9 +71,8 @@ class ServoJudge:
         peaks: the largest share of its limit that each kind of speed and acceleration came to.
     """
 
-    def __init__(self, limits: SafetyLimits, period_s: float = 0.02):
-        self._limits = limits
-        self._period_s = period_s
+    def __init__(self, limits: SafetyLimits, period_s: float = 0.02, count_rad: float = 0.0):
+        self._limits, self._period_s, self._count_rad = limits, period_s, count_rad
         self.violations: Counter[str] = Counter()
         self.apart: Counter[str] = Counter()
         self.peaks: dict[str, float] = {}
@@ -89,15 +88,13 @@ class ServoJudge:
         self._tick_rows: list[tuple[np.ndarray, np.ndarray, bool, bool, int]] = []
 
     def measured(self, now_s: float, arm_rad: np.ndarray) -> None:
-        """Note the joints (6,) [rad] that an honest driver publishes now."""
-        # Where a joint is beyond its limits, the pose within them is where it is.
-        clipped = np.clip(arm_rad, self._limits.low_rad, self._limits.high_rad)
-        self._known.append((now_s, clipped))
+        """Note the joints (6,) [rad] that an honest driver publishes now, to `count_rad`."""
+        self._known.append((now_s, np.array(arm_rad)))
         while now_s - self._known[0][0] > KNOWN_S:
             self._known.popleft()
 
     def rival(self, now_s: float) -> None:
-        """Note a goal of somebody else: what the servos make of two streams is counted apart."""
+        """Note a goal of somebody else."""
         self._rival_s = now_s
 
     def goal(
@@ -145,11 +142,16 @@ class ServoJudge:
                 self._judge_places()
 
     def _first_step(self, goal_rad: np.ndarray, torque: np.ndarray) -> np.ndarray | None:
-        """Return the step (6,) [rad] to this goal from a pose that was measured of late, or None.
+        """Return the step (6,) [rad] to this goal from the nearest pose measured of late.
 
         None where a joint with torque cannot make it from rest in one period.
         """
-        steps = np.where(torque, goal_rad - np.array([pose for _, pose in self._known]), 0.0)
+        known = np.array([pose for _, pose in self._known])
+        if self._count_rad:
+            known = np.round(known / self._count_rad) * self._count_rad
+        # Where a joint is beyond its limits, the pose within them is where it is.
+        known = np.clip(known, self._limits.low_rad, self._limits.high_rad)
+        steps = np.where(torque, goal_rad - known, 0.0)
         step = steps[np.argmin(np.abs(steps).max(axis=1))]
         most = self._limits.acceleration_rad_s2 * self._period_s**2
         return step if np.all(np.abs(step) <= most + WIRE_RAD) else None
