@@ -239,9 +239,8 @@ def test_a_refusal_at_any_point_is_one_sentence_in_answer_and_diagnostics(
     owner = operator.attrgetter(POINTS[point])(scene.recorder)
     scene.recorder._bag.flush()
     monkeypatch.setattr(type(owner), point, refusing(code))
-    scene.move()
     if point != "flush":  # comes by itself, once a second
-        scene.say("end")
+        scene.say("end")  # which for "write" is the message that is refused
     scene.until_state("failed")
     sentence = scene.said[-1].detail
     assert f"play-1.part failed ({os.strerror(code)}): what was written stays in " in sentence
