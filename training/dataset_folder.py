@@ -46,12 +46,12 @@ def refuse_other_dataset(out: Path, contract: Contract, options: object) -> None
     for name, value in here.items():
         if value != there[name]:
             raise DatasetError(
-                f"{out} is a dataset of other {name} ({_difference(value, there[name])}); "
+                f"{out} is a dataset of other {name} ({difference(value, there[name])}); "
                 f"choose another folder, or the same {name}"
             )
 
 
-def _difference(here: object, there: object) -> str:
+def difference(here: object, there: object) -> str:
     if not (isinstance(here, dict) and isinstance(there, dict)):
         return f"{there} there, {here} here"
     keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
