@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from vla_ros.core import arm, kinematics
 from vla_ros.core.command_loop import CommandLoop, Seen
 from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.monitor import MonitorLimits
 from vla_ros.core.rotations import transform
 
 PERIOD_S = 0.02
@@ -519,3 +520,24 @@ def test_whatever_happened_a_stop_brings_the_arm_to_rest_and_keeps_it_there(stor
     plant.loop.set_target(target, 0.5)
     plant.tick(60)
     assert plant.loop.at_rest
+
+
+def test_the_limits_that_are_set_are_those_of_the_watches():
+    limits = MonitorLimits(stale_s=0.2, lost_s=5.0, camera_frozen_rad=0.1, blocked_limit=1)
+    loop = CommandLoop(LIMITS, PERIOD_S, simulated=False, monitor_limits=limits)
+
+    def seen(age_s, silent_s=0.0):
+        return Seen(10**18, 50.0, 10**18 - round(age_s * 1e9), silent_s, READY, 0.5)
+
+    assert loop.freshness(seen(0.19)).level == "go"
+    assert loop.freshness(seen(0.21)).level == "hold"
+    assert loop.freshness(seen(0.0, 4.9)).cause == "stale"
+    assert loop.freshness(seen(0.0, 5.1)).cause == "lost"
+    for _ in range(2):
+        # The same picture while the waist turns by 0.11 rad.
+        loop.begin(READY, 0.5)
+        loop.cameras.need("front", 1.0)
+        loop.cameras.saw("front", 10**18, 7, READY)
+        loop.cameras.saw("front", 10**18 + 1, 7, READY + 0.11 * WAIST)
+        assert loop.cameras.judge(10**18 + 2).level == "hold"
+    assert loop._row.failed(0.0)

@@ -18,8 +18,6 @@ from vla_ros.core.watch import CameraWatch, CommandClock, JointStateAge
 
 # No target is followed for this long after the arm was blocked or began anew [s].
 _PAUSE_S = 0.5
-# Blocked so often, each less than this after the one before [s], the arm is given up.
-_BLOCKED_LIMIT, _BLOCKED_APART_S = 10, 5.0
 # A stopped arm that has rested for this long follows who moves it [s]: longer than its servos
 # take to come to rest, and its joint states to arrive.
 _REST_S = 0.5
@@ -60,8 +58,9 @@ class CommandLoop:
     ):
         self._guard = CommandGuard(limits, period_s)
         self._monitor = ArmMonitor(monitor_limits)
-        self._row = Row(_BLOCKED_LIMIT, _BLOCKED_APART_S)
-        self._age = JointStateAge()
+        self._limits = self._monitor.limits
+        self._row = Row(self._limits.blocked_limit, self._limits.blocked_apart_s)
+        self._age = JointStateAge(self._limits.stale_s, self._limits.lost_s)
         self._warn = warn
         self._simulated = simulated
         self._pause_periods = round(_PAUSE_S / period_s)
@@ -72,7 +71,7 @@ class CommandLoop:
         self._seen: Seen | None = None
         self._now_s = 0.0
         self.clock = CommandClock(period_s, simulated)
-        self.cameras = CameraWatch()
+        self.cameras = CameraWatch(self._limits.camera_frozen_rad)
         self.verdict = GO
         self.stop_reason = self.end_reason = ""
         self.is_limp = False
@@ -183,7 +182,7 @@ class CommandLoop:
         self._paused = self._rested = 0
         self.end_reason = self._anew_reason = self._wait_reason = ""
         self.is_limp = False
-        self.cameras = CameraWatch()
+        self.cameras = CameraWatch(self._limits.camera_frozen_rad)
 
     def judge(self, seen: Seen) -> Verdict:
         """Take in what is known now and return what it means; call before `command`."""

@@ -63,7 +63,12 @@ class MonitorLimits:
             with about 1 A at 0.1 rad. No more than `CommandGuard.resync` leaves alone, so that a
             servo that went limp while it was blocked is found at the error at which it was.
         frozen_rad, frozen_s: `moved_rad` and `repeat_s` of `joint_states.RepeatWatch`.
-        lost_s: a driver that repeats itself for so long [s] is given up.
+        lost_s: a driver that repeats itself, or is silent, for so long [s] is given up.
+        stale_s: joint states older than this [s] hold the arm. Seven periods of the driver's
+            100 Hz, two of xs_sdk_sim's 30 Hz; with the 20 ms to the next command, within 0.1 s.
+        camera_frozen_rad: `frozen_rad` of `watch.CameraWatch`.
+        blocked_limit, blocked_apart_s: blocked so often, no further apart than this [s], the arm
+            is given up.
     """
 
     effort_ma: np.ndarray = threshold(
@@ -83,6 +88,10 @@ class MonitorLimits:
     frozen_rad: float = threshold(0.006, 0.002, 1.0, "rad", "commands moved this far unanswered")
     frozen_s: float = threshold(0.05, 0.02, 5.0, "s", "and for so long: the driver repeats itself")
     lost_s: float = threshold(10.0, 0.5, 3600.0, "s", "a driver that does so is given up")
+    stale_s: float = threshold(0.075, 0.03, 0.3, "s", "older joint states hold the arm")
+    camera_frozen_rad: float = threshold(0.3, 0.05, 3.0, "rad", "moved this far unseen")
+    blocked_limit: int = threshold(10, 1, 1000, "1", "blocked so often the arm is given up")
+    blocked_apart_s: float = threshold(5.0, 0.5, 3600.0, "s", "no further apart than this")
 
     def __post_init__(self):
         effort_ma = np.array(self.effort_ma, dtype=np.float64)
