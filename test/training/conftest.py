@@ -1,15 +1,16 @@
 """Small recordings written with `rosbags`, tiny datasets made of them, and a board in pictures."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from training import extrinsics
-from training.bags import make_typestore
 from training.convert import convert
 from training.frames import MaxAge
 from vla_ros.core import arm, kinematics
@@ -20,6 +21,20 @@ from vla_ros.policy.pictures import encode_jpeg
 
 SECOND_NS = 1_000_000_000
 IMAGE_SIZE = 32
+# Field names and types of the Interbotix driver's command messages.
+INTERBOTIX_MESSAGES = {
+    "interbotix_xs_msgs/msg/JointGroupCommand": "string name\nfloat32[] cmd\n",
+    "interbotix_xs_msgs/msg/JointSingleCommand": "string name\nfloat32 cmd\n",
+}
+
+
+@cache
+def make_typestore():
+    """Return the Jazzy message types and the Interbotix command messages."""
+    typestore = get_typestore(Stores.ROS2_JAZZY)
+    for name, definition in INTERBOTIX_MESSAGES.items():
+        typestore.register(get_types_from_msg(definition, name))
+    return typestore
 
 
 class BagWriter:

@@ -7,14 +7,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from rosbags.rosbag2.storage_mcap import decompress
 
 MAGIC = b"\x89MCAP0\r\n"
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 1, 2, 3, 4, 5, 6, 15
+_STATISTICS = 11
 # Opcode and length of the content.
 _RECORD = struct.Struct("<BQ")
+_FOOTER_BYTES = _RECORD.size + 20 + len(MAGIC)
+# Channel's id, sequence number, times of arrival and of sending, before a message's bytes.
+_MESSAGE_HEAD = struct.Struct("<HIQQ")
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,20 @@ class Channel:
     metadata: dict[str, str]
 
 
+class Placed(NamedTuple):
+    """A message: its channel's id, time of arrival [ns], place in its group, and its bytes."""
+
+    channel: int
+    time_ns: int
+    at: int
+    data: memoryview
+
+
 class TornMcap:
     """The whole part of a file.
 
     Attributes:
+        channels: by id, as far as they have been read.
         sound_bytes: length of the part that is whole records, after `messages` was read out.
         size_bytes: length of the file.
         damaged_chunks: chunks in that part whose content is not what was written; left out.
@@ -41,8 +55,8 @@ class TornMcap:
 
     def __init__(self, path: Path):
         self._path = path
-        self._schemas: dict[int, tuple[str, str, str]] = {}
-        self._channels: dict[int, Channel] = {}
+        self._schemas: dict[int, tuple[str, str, str]] = {0: ("", "", "")}
+        self.channels: dict[int, Channel] = {}
         self.size_bytes = path.stat().st_size
         self.sound_bytes = 0
         self.damaged_chunks = 0
@@ -54,20 +68,74 @@ class TornMcap:
         Raises:
             OSError: the file cannot be read.
         """
+        for _, found in self.groups():
+            for message in found:
+                channel = self.channels[message.channel]
+                yield message.channel, channel, message.time_ns, bytes(message.data)
+
+    def groups(self) -> Iterator[tuple[int, list[Placed]]]:
+        """Yield (place in the file, messages) of each chunk, or of a message outside of chunks.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        self.damaged_chunks, self.complete = 0, False
         with self._path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 return
             self.sound_bytes = len(MAGIC)
             for opcode, content in self._records(file):
+                place = self.sound_bytes
+                self.sound_bytes = file.tell()
                 if opcode in (_DATA_END, _FOOTER):
                     self.complete = True
                     return
                 try:
-                    whole = self._unpacked(opcode, content)
+                    found = self._unpacked(opcode, content)
                 except Exception:  # struct, decompressor and decoder each raise their own
                     self.damaged_chunks += 1
                     continue
-                yield from whole
+                if found:
+                    yield place, found
+
+    def group_at(self, file: BinaryIO, place: int) -> memoryview:
+        """Return the bytes that `Placed.at` of the group at `place` counts in.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or is not what was written.
+        """
+        file.seek(place)
+        head = file.read(_RECORD.size)
+        opcode, length = _RECORD.unpack(head)
+        content = file.read(length)
+        return _chunk_data(content) if opcode == _CHUNK else memoryview(head + content)
+
+    def read_summary(self) -> dict[int, int] | None:
+        """Return how many messages each channel has by the index at the file's end; None without.
+
+        The index tells the channels too, also those whose first chunk is damaged.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.size_bytes < len(MAGIC) + _FOOTER_BYTES:
+            return None
+        with self._path.open("rb") as file:
+            file.seek(-_FOOTER_BYTES, 2)
+            footer = file.read()
+            start = int.from_bytes(footer[9:17], "little")
+            if footer[0] != _FOOTER or not footer.endswith(MAGIC) or not start:
+                return None
+            file.seek(start)
+            try:
+                for opcode, content in self._records(file):
+                    if opcode == _STATISTICS:
+                        return dict(struct.iter_unpack("<HQ", content[46:]))
+                    if opcode in (_SCHEMA, _CHANNEL):
+                        self._take(opcode, memoryview(content), 0)
+            except (struct.error, ValueError, KeyError):
+                pass
+        return None
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         while True:
@@ -77,37 +145,33 @@ class TornMcap:
             opcode, length = _RECORD.unpack(start)
             if opcode == 0 or length > self.size_bytes - file.tell():
                 return
-            content = file.read(length)
-            self.sound_bytes = file.tell()
-            yield opcode, content
+            yield opcode, file.read(length)
 
-    def _unpacked(self, opcode: int, content: bytes) -> list[tuple[int, Channel, int, bytes]]:
+    def _unpacked(self, opcode: int, content: bytes) -> list[Placed]:
         """Return the messages of a record, all or none of them."""
         if opcode != _CHUNK:
-            message = self._take(opcode, memoryview(content))
+            message = self._take(opcode, memoryview(content), _RECORD.size)
             return [] if message is None else [message]
-        size, crc, name = struct.unpack_from("<QII", content, 16)
-        start = 32 + name
-        (length,) = struct.unpack_from("<Q", content, start)
-        packed = content[start + 8 : start + 8 + length]
-        data = memoryview(decompress(packed, content[32:start].decode(), size, crc))
+        data = _chunk_data(content)
         found, at = [], 0
         while at < len(data):
             opcode, length = _RECORD.unpack_from(data, at)
             at += _RECORD.size
             if length > len(data) - at:
                 raise ValueError("a record reaches beyond its chunk")
-            message = self._take(opcode, data[at : at + length])
+            message = self._take(opcode, data[at : at + length], at)
             if message is not None:
                 found.append(message)
             at += length
         return found
 
-    def _take(self, opcode: int, data: memoryview) -> tuple[int, Channel, int, bytes] | None:
+    def _take(self, opcode: int, data: memoryview, at: int) -> Placed | None:
         """Return the message of a record, or keep the schema or channel that it is."""
         if opcode == _MESSAGE:
-            number, _, time_ns, _ = struct.unpack_from("<HIQQ", data)
-            return number, self._channels[number], time_ns, bytes(data[22:])
+            number, _, time_ns, _ = _MESSAGE_HEAD.unpack_from(data)
+            if number not in self.channels:
+                raise ValueError(f"a message of channel {number}, which nothing describes")
+            return Placed(number, time_ns, at, data[_MESSAGE_HEAD.size :])
         if opcode == _SCHEMA:
             (number,) = struct.unpack_from("<H", data)
             (name, encoding, text), _ = _strings(data, 2, 3)
@@ -121,8 +185,22 @@ class TornMcap:
                 (key, value), at = _strings(data, at, 2)
                 metadata[key] = value
             channel = Channel(topic, *self._schemas[schema], serialization, metadata)
-            self._channels[number] = channel
+            self.channels[number] = channel
         return None
+
+
+def message_at(group: memoryview, at: int) -> memoryview:
+    """Return the serialised message at `Placed.at` of a group's bytes; see `TornMcap.group_at`."""
+    (length,) = struct.unpack_from("<Q", group, at - 8)
+    return group[at + _MESSAGE_HEAD.size : at + length]
+
+
+def _chunk_data(content: bytes) -> memoryview:
+    size, crc, name = struct.unpack_from("<QII", content, 16)
+    start = 32 + name
+    (length,) = struct.unpack_from("<Q", content, start)
+    packed = content[start + 8 : start + 8 + length]
+    return memoryview(decompress(packed, content[32:start].decode(), size, crc))
 
 
 def _strings(data: memoryview, at: int, count: int) -> tuple[list[str], int]:

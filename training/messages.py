@@ -1,0 +1,126 @@
+"""The ROS messages that datasets are made of, from their serialised form."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from training.cdr import Cdr, Header
+from vla_ros.core.rotations import matrix_from_quat, transform
+
+COMPRESSED_IMAGE, IMAGE = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
+PICTURES = (COMPRESSED_IMAGE, IMAGE)
+JOINT_STATE = "sensor_msgs/msg/JointState"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+POSE = "geometry_msgs/msg/PoseStamped"
+TRANSFORMS = "tf2_msgs/msg/TFMessage"
+STRING = "std_msgs/msg/String"
+# Bytes of a JPEG or PNG, or an array (H, W, 3) uint8 RGB.
+Picture = bytes | np.ndarray
+# Order of red, green and blue in each encoding.
+_CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}
+
+
+class CameraInfo(NamedTuple):
+    """A camera's calibration; `k` is all zero where it has none."""
+
+    size: tuple[int, int]
+    model: str
+    d: tuple[float, ...]
+    k: tuple[float, ...]
+
+
+class Transform(NamedTuple):
+    """The pose of the frame `child` in the frame `parent`."""
+
+    stamp_ns: int
+    parent: str
+    child: str
+    T_parent_child: np.ndarray
+
+
+def header(raw: bytes | memoryview) -> Header:
+    """Return the header that a message begins with."""
+    return Cdr(raw).header()
+
+
+def text(raw: bytes | memoryview) -> str:
+    """Return the text of a std_msgs/String."""
+    return Cdr(raw).text()
+
+
+def joint_state(raw: bytes | memoryview) -> tuple[int, list[str], np.ndarray]:
+    """Return (stamp [ns], names, positions float64) of a JointState, which may lack the rest."""
+    cdr = Cdr(raw)
+    return cdr.header().stamp_ns, cdr.texts(), cdr.array_sequence()
+
+
+def picture(raw: bytes | memoryview, msgtype: str) -> Picture:
+    """Return the picture of a CompressedImage or Image; empty bytes for one that is too short.
+
+    Raises:
+        ValueError: the encoding is none that can be shown in red, green and blue.
+    """
+    cdr = Cdr(raw)
+    cdr.header()
+    if msgtype == COMPRESSED_IMAGE:
+        kind = cdr.text()
+        if "compressedDepth" in kind:
+            raise ValueError(f"its pictures are {kind!r}, depth is no colour picture")
+        return bytes(cdr.byte_sequence())
+    height, width = cdr.numbers("I", 2)
+    encoding = cdr.text()
+    if encoding not in _CHANNELS:
+        raise ValueError(f"its encoding is {encoding!r}, known are {', '.join(_CHANNELS)}")
+    cdr.number("B")
+    step, data = cdr.number("I"), cdr.byte_sequence()
+    channels = 1 if encoding == "mono8" else 3
+    if not height * width or step < width * channels or len(data) < height * step:
+        return b""
+    rows = np.frombuffer(data, np.uint8)[: height * step].reshape(height, step)
+    pixels = rows[:, : width * channels].reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[:, :, _CHANNELS[encoding]])
+
+
+def camera_info(raw: bytes | memoryview) -> CameraInfo:
+    """Return the calibration of a CameraInfo."""
+    cdr = Cdr(raw)
+    cdr.header()
+    height, width = cdr.numbers("I", 2)
+    model = cdr.text()
+    d = cdr.numbers("d", cdr.number("I"))
+    return CameraInfo((width, height), model, d, cdr.numbers("d", 9))
+
+
+def pose(raw: bytes | memoryview) -> tuple[Header, np.ndarray]:
+    """Return (header, pose (4, 4) [m] in its frame) of a PoseStamped."""
+    cdr = Cdr(raw)
+    return cdr.header(), _matrix(cdr.array(7))
+
+
+def transforms(raw: bytes | memoryview) -> list[Transform]:
+    """Return the transforms of a TFMessage."""
+    cdr = Cdr(raw)
+    found = []
+    for _ in range(cdr.number("I")):
+        stamp_ns, parent = cdr.header()
+        child = cdr.text()
+        found.append(Transform(stamp_ns, _frame(parent), _frame(child), _matrix(cdr.array(7))))
+    return found
+
+
+def _frame(name: str) -> str:
+    # Some publishers still write ROS 1's leading slash.
+    return name.removeprefix("/")
+
+
+def _matrix(values: np.ndarray) -> np.ndarray:
+    """Return (4, 4) of x, y, z [m] and a quaternion x, y, z, w.
+
+    Raises:
+        ValueError: it is not finite, or the quaternion has no direction.
+    """
+    x, y, z, w = values[3:]
+    norm = float(np.linalg.norm(values[3:]))
+    if not np.all(np.isfinite(values)) or norm < 0.5:
+        raise ValueError(f"a pose is not finite or has no rotation: {values.tolist()}")
+    return transform(matrix_from_quat(np.array([w, x, y, z])), values[:3])
