@@ -96,7 +96,7 @@ def jumps(present, speed=STILL, at_s=T_S, **more):
         (0.0017, STILL, 1, JUMPED),
         (0.04, STILL, 1, JUMPED),
         (-0.3, STILL, 1, JUMPED),
-        (0.0, np.full(6, 0.31), 1, JUMPED),
+        (0.0, np.full(6, 0.11), 1, JUMPED),
     ],
 )
 def test_a_stream_may_start_anew_only_where_the_arm_stands(away_rad, speed, restarts, violations):
@@ -113,6 +113,17 @@ def test_a_pose_that_was_measured_long_ago_is_no_reason_to_start_there():
         for period in range(2, periods + 1):
             told(judge, period * T_S, HERE, HERE)
         assert told(judge, (periods + 1) * T_S, THERE, HERE).violations == violations
+
+
+def test_which_of_two_poses_a_stream_began_at_is_shown_by_its_next_goal():
+    # From a pose at 0.3 or at 0.3016 rad: the goal is the first, or one first step short of it.
+    for step, violations in ((-0.0016, {}), (-0.0032, {}), (-0.0033, {"goal acceleration": 1})):
+        judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+        away = np.array([0.0016, 0, 0, 0, 0, 0])
+        judge.measured(T_S, THERE + away)
+        told(judge, T_S, THERE, THERE)
+        goal = (THERE + away * step / 0.0016).astype(np.float32)
+        assert told(judge, 2 * T_S, goal, THERE, np.ones(6)).violations == violations
 
 
 def test_a_pose_beyond_a_joint_limit_is_started_from_at_the_limit():
@@ -231,6 +242,20 @@ def test_what_a_servo_makes_of_lost_goals_is_counted_apart():
     judge = ticked(RAMP, goals_at=[*range(1, 9), *range(11, 20)])
     assert judge.violations == {}
     assert judge.apart == {"reference velocity, lost goals": 4}
+
+
+@pytest.mark.parametrize("start_s", [0.0, 333.34, 1000.0, 4321.98])
+def test_the_stop_after_the_last_goal_is_of_lost_goals_at_any_time(start_s):
+    judge = ServoJudge(LIMITS, T_S)
+    told(judge, start_s, arm.READY_RAD, arm.READY_RAD)
+    for tick in range(20, 61):
+        # 1 rad/s until the profile of the goal of tick 40 ends, 25 ms later.
+        pose = arm.READY_RAD + np.array([0.01 * min(tick, 42.5), 0, 0, 0, 0, 0])
+        judge.tick(start_s + tick * T_S / 2, pose, arm.READY_RAD, True)
+        if tick % 2 == 0 and tick <= 40:
+            judge.goal(start_s + tick * T_S / 2, arm.READY_RAD, STILL)
+    judge.finish()
+    assert (judge.violations, set(judge.apart)) == ({}, {"reference acceleration, lost goals"})
 
 
 def test_a_servo_that_gets_its_torque_back_is_counted_apart():

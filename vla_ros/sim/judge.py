@@ -1,6 +1,6 @@
 """An independent check at the servos: what they were told, what their reference did, what moved.
 
-It shares nothing with the guard but limits and kinematics, and sees only what arrived. Counted are:
+It shares only limits and kinematics with the guard, and sees only what arrived. Counted are:
 
 - goal: every goal that arrived. Its velocity and acceleration are difference quotients over the
   time since the last goals, in whole command periods: where n goals in a row were lost, the step
@@ -38,9 +38,8 @@ _WIRE_M = 6.0 * 0.7 * WIRE_RAD
 # A commander acts on joint states of the last 0.08 s, two command periods later at the latest [s].
 KNOWN_S = 0.12
 # An arm that settles under load still creeps by so much [rad/s].
-STANDS_RAD_S = 0.3
-# After so many command periods without a goal the servos rest.
-_PAUSE_PERIODS = 2.5
+STANDS_RAD_S = 0.1
+_PAUSE_PERIODS = 2.5  # after so many command periods without a goal the servos rest
 # Way back into the workspace: this much further out of the box [m], no deeper under the table
 # clearance, since a straight way in joint space bends.
 _DETOUR_M = np.array([0.05] * 6 + [0.0])
@@ -81,6 +80,7 @@ class ServoJudge:
         self._known: deque[tuple[float, np.ndarray]] = deque()
         self._last: tuple[float, np.ndarray] | None = None
         self._velocity, self._gap_s = np.zeros(6), period_s
+        self._starts: np.ndarray | None = None
         self._allowed_m = np.zeros(7)
         self._gap_ends_s = self._restart_s = self._torque_s = self._rival_s = -np.inf
         self._was_powered = True
@@ -124,10 +124,10 @@ class ServoJudge:
         broken = self._broken_speeds(now_s, goal_rad, torque)
         if broken:
             fastest = float(np.abs(arm_rad_s).max(where=torque, initial=0.0))
-            step = self._first_step(goal_rad, torque) if fastest <= STANDS_RAD_S else None
-            if step is not None:
+            steps = self._first_steps(goal_rad, torque)
+            if len(steps) and fastest <= STANDS_RAD_S:
                 self.restart_rad_s = max(self.restart_rad_s, fastest)
-                self._restart(now_s, goal_rad, step)
+                self._restart(now_s, goal_rad, steps)
             else:
                 self.violations.update(broken)
         self._last = now_s, goal_rad
@@ -141,23 +141,21 @@ class ServoJudge:
             if len(self._goal_rows) == _BATCH:
                 self._judge_places()
 
-    def _first_step(self, goal_rad: np.ndarray, torque: np.ndarray) -> np.ndarray | None:
-        """Return the step (6,) [rad] to this goal from the nearest pose measured of late.
-
-        None where a joint with torque cannot make it from rest in one period.
-        """
+    def _first_steps(self, goal_rad: np.ndarray, torque: np.ndarray) -> np.ndarray:
+        """Return the steps (K, 6) [rad] to here, legal from rest, from poses measured of late."""
         known = np.array([pose for _, pose in self._known])
         if self._count_rad:
             known = np.round(known / self._count_rad) * self._count_rad
         # Where a joint is beyond its limits, the pose within them is where it is.
         known = np.clip(known, self._limits.low_rad, self._limits.high_rad)
         steps = np.where(torque, goal_rad - known, 0.0)
-        step = steps[np.argmin(np.abs(steps).max(axis=1))]
         most = self._limits.acceleration_rad_s2 * self._period_s**2
-        return step if np.all(np.abs(step) <= most + WIRE_RAD) else None
+        return steps[np.all(np.abs(steps) <= most + WIRE_RAD, axis=1)]
 
-    def _restart(self, now_s: float, goal_rad: np.ndarray, step_rad: np.ndarray) -> None:
-        self._velocity, self._gap_s = step_rad / self._period_s, self._period_s
+    def _restart(self, now_s: float, goal_rad: np.ndarray, steps_k6: np.ndarray) -> None:
+        # The next goal shows from which of the poses.
+        self._starts, self._gap_s = steps_k6 / self._period_s, self._period_s
+        self._velocity = self._starts[0]
         self._restart_s = now_s
         self.restarts += 1
         outside = self._limits.excess(goal_rad[None])[0]
@@ -187,6 +185,9 @@ class ServoJudge:
         if gap_s > 1.5 * self._period_s:
             self._gap_ends_s = now_s
         velocity = np.where(torque, goal_rad - last_rad, 0.0) / gap_s
+        if self._starts is not None:
+            nearest = np.argmin(np.abs(velocity - self._starts).max(axis=1))
+            self._velocity, self._starts = self._starts[nearest], None
         between_s = (gap_s + self._gap_s) / 2.0
         acceleration = (velocity - self._velocity) / between_s
         slack = 2.0 * WIRE_RAD / gap_s
@@ -236,10 +237,9 @@ class ServoJudge:
         recent_s = now_s - _MOMENT_PERIODS * self._period_s
         last_s = self._last[0] if self._last else np.inf
         moment = 2 if self._torque_s >= recent_s else 0
-        if self._gap_ends_s >= recent_s or now_s - last_s > 1.5 * self._period_s:
+        if self._gap_ends_s >= recent_s or now_s - last_s > 1.25 * self._period_s:
             moment = 1
-        if self._rival_s >= recent_s:
-            moment = 3
+        moment = 3 if self._rival_s >= recent_s else moment
         # The way of an arm that started outside is the goals' business; between two commanders
         # it is nobody's.
         place_counts = powered and moment != 3 and not self._allowed_m.any()
