@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035  (launch_ros of Humble compares with typi
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import IncludeLaunchDescription, OpaqueFunction
+from launch.actions import GroupAction, IncludeLaunchDescription, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EqualsSubstitution, LaunchConfiguration
@@ -29,7 +29,17 @@ def interbotix_driver(context):
     given = {name: arguments[name] for name in ("robot_model", "robot_name", "load_configs")}
     given["use_rviz"] = "false"
     source = PythonLaunchDescriptionSource(f"{share}/launch/xsarm_control.launch.py")
-    return [IncludeLaunchDescription(source, launch_arguments=given.items())]
+    # On Ctrl-C the terminal ends every process of its session at once, the driver too, and the node
+    # that moves the arm would brake into nothing. In a session of its own the driver gets launch's
+    # SIGTERM instead, 5 s later, when our nodes have ended. The prefix ends with the group.
+    in_own_session = OpaqueFunction(function=use_own_sessions)
+    include = IncludeLaunchDescription(source, launch_arguments=given.items())
+    return [GroupAction([in_own_session, include])]
+
+
+def use_own_sessions(context):
+    """Have what is started from here on in this scope run in sessions of its own."""
+    context.launch_configurations["launch-prefix"] = "setsid"
 
 
 def generate_launch_description():
