@@ -132,8 +132,9 @@ class SafetyParameters:
         )
         if np.any(limits.excess(arm.SLEEP_RAD[None]) > 0):
             raise SafetyError(
-                f"workspace from {self.workspace_low_m} to {self.workspace_high_m} m with "
-                f"{self.table_clearance_m} m over the table leaves out the sleep pose (tool at "
+                f"the box from workspace_low_m {self.workspace_low_m} to workspace_high_m "
+                f"{self.workspace_high_m} m, at least table_clearance_m {self.table_clearance_m} m "
+                "over the table, leaves out the sleep pose (tool at "
                 f"{np.round(kinematics.forward(arm.SLEEP_RAD)[:3, 3], 3).tolist()} m); widen it"
             )
         return limits
