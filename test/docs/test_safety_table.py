@@ -19,6 +19,7 @@ FAULTS = [
     "overload, stall",
     "servo error",
     "torque lost on one joint",
+    "servo warm, servo hot",
     "e-stop in motion",
     "explorer killed",
     "recorder killed",

@@ -231,3 +231,23 @@ def test_a_servo_that_does_not_take_its_profile_keeps_the_arm_stopped(stage):
     stage.reset()
     stage.until(lambda: "reads [10, 10, 10, 0, 10, 10] where 10" in stage.client.blocked_reason)
     assert stage.client.stopped
+
+
+def test_an_arm_holds_under_a_picture_that_does_not_change_and_goes_on_when_it_does(stage):
+    client, pictures = stage.begin().client, [b"one"]
+
+    def look():
+        stamp_ns = stage.driver.get_clock().now().nanoseconds
+        client.saw_image("front", stamp_ns, pictures[-1])
+        if len(pictures) > 1:
+            pictures.append(pictures[-1] + b".")
+
+    stage.driver.create_timer(0.05, look)
+    client.need_camera("front", 5.0)
+    client.set_target(arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)
+    stage.until(lambda: client.commanded[0][0] > 0.3)
+    stage.until(lambda: client.at_rest)
+    assert not client.arrived
+    assert "camera front shows the same picture" in client.status[1]
+    pictures.append(b"two")
+    stage.until(lambda: client.arrived and client.commanded[0][0] > 0.79)
