@@ -312,7 +312,7 @@ class Bag:
         """Yield (stamp [ns], commanded (7,) float64: 6 arm joints [rad], opening [0, 1])."""
         self.message_type(COMMANDED_TOPIC, JOINT_STATE)
         for _, raw in self.read([COMMANDED_TOPIC]):
-            stamp, names, position = self._checked(raw.topic, messages.joint_state, raw.data)
+            stamp, names, position = self._checked(raw.topic, messages.JointStates().read, raw.data)
             by_name = dict(zip(names, position, strict=False))
             values = np.array([by_name.get(name, np.nan) for name in (*arm.ARM_JOINTS, "gripper")])
             if not np.all(np.isfinite(values)):
@@ -323,11 +323,12 @@ class Bag:
             values[6] = arm.opening_from_horn(values[6])
             yield stamp, values
 
-    def joint_states(self) -> Iterator[tuple[int, list[str], np.ndarray]]:
+    def joint_states(self) -> Iterator[tuple[int, tuple[str, ...], np.ndarray]]:
         """Yield (stamp [ns], joint names, positions float64) as the driver published them."""
         self.message_type(self.joint_topic, JOINT_STATE)
+        reader = messages.JointStates()
         for _, raw in self.read([self.joint_topic]):
-            yield self._checked(raw.topic, messages.joint_state, raw.data)
+            yield self._checked(raw.topic, reader.read, raw.data)
 
     def believed_joints(self, refused: Counter) -> Iterator[tuple[int, tuple[np.ndarray, float]]]:
         """Yield (stamp [ns], (joints (6,) [rad], opening [0, 1])) of the joint states to believe.

@@ -49,9 +49,9 @@ class Cdr:
         """Return `count` float64."""
         return np.array(self.numbers("d", count), np.float64)
 
-    def array_sequence(self) -> np.ndarray:
-        """Return a sequence of float64."""
-        return self.array(self.number("I"))
+    def place(self, code: str) -> int:
+        """Return where in the message a number of the struct code would come next."""
+        return 4 + self._at + -self._at % struct.calcsize(f"={code}")
 
     def text(self) -> str:
         """Return a string."""

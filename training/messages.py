@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.cdr import Cdr, Header
+from training.cdr import HEAD_BYTES, Cdr, Header, stamp_ns
 from vla_ros.core.rotations import matrix_from_quat, transform
 
 COMPRESSED_IMAGE, IMAGE = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
@@ -48,10 +48,33 @@ def text(raw: bytes | memoryview) -> str:
     return Cdr(raw).text()
 
 
-def joint_state(raw: bytes | memoryview) -> tuple[int, list[str], np.ndarray]:
-    """Return (stamp [ns], names, positions float64) of a JointState, which may lack the rest."""
-    cdr = Cdr(raw)
-    return cdr.header().stamp_ns, cdr.texts(), cdr.array_sequence()
+class JointStates:
+    """Reads the JointStates of one topic, which may lack velocity and effort.
+
+    Names are parsed anew only where they change.
+    """
+
+    def __init__(self):
+        self._order, self._middle, self._end = b"", b"", 0
+        self._names: tuple[str, ...] = ()
+
+    def read(self, raw: bytes | memoryview) -> tuple[int, tuple[str, ...], np.ndarray]:
+        """Return (stamp [ns], names, positions float64); names are the same object while equal.
+
+        Raises:
+            ValueError: the message is damaged.
+        """
+        if not self._end or raw[:4] != self._order or raw[HEAD_BYTES : self._end] != self._middle:
+            cdr = Cdr(raw)
+            cdr.header()
+            self._names = tuple(cdr.texts())
+            count, start = cdr.number("I"), cdr.place("d")
+            self._end, self._type = start, np.dtype(f"{cdr.order}f8")
+            self._count = count
+            self._order, self._middle = bytes(raw[:4]), bytes(raw[HEAD_BYTES:start])
+        if len(raw) < self._end + 8 * self._count:
+            raise ValueError("the message is shorter than its type")
+        return stamp_ns(raw), self._names, np.frombuffer(raw, self._type, self._count, self._end)
 
 
 def picture(raw: bytes | memoryview, msgtype: str) -> Picture:

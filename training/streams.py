@@ -1,5 +1,7 @@
 """Streams of one recording, filled message by message; what cannot be used is counted."""
 
+import math
+
 import numpy as np
 
 from training import messages
@@ -69,20 +71,22 @@ class JointStream:
         self.names_seen: set[str] = set()
         self._clock, self._drops = clock, drops
         self._filter = JointStateFilter(wx250s_limits()) if is_believed else None
+        self._messages = messages.JointStates()
+        self._names: tuple[str, ...] | None = None
+        self._places: list[int] = []
         self.stamps: list[int] = []
         self._q: list[np.ndarray] = []
         self._openings: list[float] = []
 
     def take(self, raw: bytes | memoryview) -> None:
         """Add a JointState; raises ValueError where it is damaged."""
-        stamp_ns, names, position = messages.joint_state(raw)
-        by_name = dict(zip(names, position.tolist(), strict=False))
-        wanted = (*self.wanted.names, self.wanted.gripper.name)
-        if not all(name in by_name for name in wanted):
-            self.names_seen.update(names)
+        stamp_ns, names, position = self._messages.read(raw)
+        if names is not self._names or len(position) != len(names):
+            self._names, self._places = names, self._find(names[: len(position)])
+        if not self._places:
             self._drops.add(f"{self.what} without the arm's joints", stamp_ns)
         elif self._clock.trusts(self.wanted.topic, stamp_ns):
-            reason = self._keep(stamp_ns, [by_name[name] for name in wanted])
+            reason = self._keep(stamp_ns, position[self._places].tolist())
             if reason:
                 self._drops.add(reason, stamp_ns)
 
@@ -90,6 +94,15 @@ class JointStream:
         """Return stamps (N,) int64 [ns], joints (N, J) float64, openings (N,) float64."""
         q = np.array(self._q, np.float64).reshape(-1, len(self.wanted.names))
         return np.array(self.stamps, np.int64), q, np.array(self._openings, np.float64)
+
+    def _find(self, names: tuple[str, ...]) -> list[int]:
+        """Return where the arm's joints and the gripper stand; empty where one is missing."""
+        places = {name: place for place, name in enumerate(names)}
+        wanted = (*self.wanted.names, self.wanted.gripper.name)
+        if all(name in places for name in wanted):
+            return [places[name] for name in wanted]
+        self.names_seen.update(names)
+        return []
 
     def _keep(self, stamp_ns: int, values: list[float]) -> str | None:
         """Add a sample, or return why not."""
@@ -104,7 +117,7 @@ class JointStream:
                 q, opening = self._filter.accept(stamp_ns, names, np.array([*q, finger_m]))
             except SafetyError:
                 return f"refused {self.what}"
-        elif not np.all(np.isfinite(q)) or not np.isfinite(opening):
+        elif not all(map(math.isfinite, values)) or not math.isfinite(opening):
             return f"{self.what} not finite"
         elif self.stamps and stamp_ns <= self.stamps[-1]:
             return f"{self.what} not later than the last"

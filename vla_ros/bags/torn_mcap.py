@@ -199,7 +199,7 @@ def _chunk_data(content: bytes) -> memoryview:
     size, crc, name = struct.unpack_from("<QII", content, 16)
     start = 32 + name
     (length,) = struct.unpack_from("<Q", content, start)
-    packed = content[start + 8 : start + 8 + length]
+    packed = memoryview(content)[start + 8 : start + 8 + length]
     return memoryview(decompress(packed, content[32:start].decode(), size, crc))
 
 
