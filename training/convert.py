@@ -1,38 +1,39 @@
 """Bags to a dataset: `python -m training.convert BAGS... --out DATASET`.
 
 BAGS are bag folders or folders of them. Every bag becomes one or more episodes of frames at the
-contract's rate, resampled by header stamp. Labels are reached displacements (TAP); the commanded
-ones stand beside them. A bag that cannot be used is named and left out, a frame that no stream can
-vouch for is dropped and counted, and a recording is cut in two there.
+contract's rate, resampled by header stamp. `action` is the motion that --label names; the others
+stand beside it. A bag that cannot be used is named and left out, a frame that no stream can vouch
+for is dropped and listed, and a recording is cut in two there.
+
+Each bag's frames are kept in OUT/.shards. The same command again goes on where it was cut off, or
+adds the bags that are new: the result has the same bytes as if all were converted at once. Remove
+OUT/.shards when no more bags will come.
+
+Who learns from what, by rule: play, and policy roll-outs with whatever outcome, go to Stage 1, and
+so do demonstrations that failed; demonstrations that succeeded go to Stage 2. A dataset may hold
+all of them: each episode carries its kind and its outcome, and the training scripts choose.
 """
 
 import argparse
+import os
 import sys
 from collections import Counter
-from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from training.bags import (
-    COMMANDED_TOPIC,
-    EPISODE_TOPIC,
-    Bag,
-    bag_label,
-    find_bags,
-    image_topic,
-)
-from training.dataset_writer import DatasetWriter
-from training.frames import MIN_FRAMES, MaxAge, Segment, Streams, segments_from_streams
+from training.assembly import IMAGES, assemble
+from training.bag_shard import Settings
+from training.bags import find_bags
+from training.frames import MaxAge
+from training.labels import LABELS, label_contract
+from training.progress import Progress
 from training.provenance import code_version
-from vla_ros.core.contract import Contract, tap_contract
-from vla_ros.core.episode import EpisodeEvent
-from vla_ros.core.errors import BagError, ContractError, VlaError
-from vla_ros.policy.pictures import decode_jpeg, encode_jpeg, resize_rgb
-
-JPEG_QUALITY = 95
+from training.shard import Shard
+from training.shard_folder import Refusal, discard, forget_changed, opened, read_shards
+from training.source import load_source, vla_source
+from training.video import CODECS, DEFAULT_CODEC
+from training.workers import Done, convert_side_by_side
+from vla_ros.core.contract import Contract
+from vla_ros.core.errors import BagError, DatasetError, VlaError
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,16 +44,42 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     age = MaxAge()
-    parser.add_argument("bags", type=Path, nargs="+", help="bag folders, or folders of bags")
-    parser.add_argument("--out", type=Path, required=True, help="dataset folder to make")
-    parser.add_argument("--camera", default="front", help="camera whose pictures to take")
-    parser.add_argument("--image-size", type=int, default=128, help="side of the pictures [px]")
-    parser.add_argument("--rate", type=float, default=5.0, help="frames a second [Hz]")
-    parser.add_argument("--robot-name", default="wx250s", help="namespace of the arm's topics")
-    parser.add_argument("--max-image-age", type=float, default=age.image_s, help="[s]")
-    parser.add_argument("--max-joint-age", type=float, default=age.joints_s, help="[s]")
-    parser.add_argument("--max-command-age", type=float, default=age.commanded_s, help="[s]")
+    add = parser.add_argument
+    add("bags", type=Path, nargs="+", help="bag folders, or folders of bags")
+    add("--out", type=Path, required=True, help="dataset folder to make or to add to")
+    add("--camera", nargs="+", default=["front"], help="cameras to take, the main one first")
+    add("--image-size", type=int, default=128, help="side of the pictures [px]")
+    add("--rate", type=float, default=5.0, help="frames a second [Hz]")
+    add("--label", choices=LABELS, default="reached", help="motion that `action` is")
+    add("--source", type=Path, help="YAML file that says what a foreign recording calls its topics")
+    add("--robot-name", default="wx250s", help="namespace of the arm's topics, without --source")
+    add("--images", choices=IMAGES, default="jpeg", help="how pictures are kept")
+    add("--codec", choices=CODECS, default=DEFAULT_CODEC, help="of --images video")
+    add("--max-image-age", type=float, default=age.image_s, help="[s]")
+    add("--max-joint-age", type=float, default=age.joints_s, help="[s]")
+    add("--max-command-age", type=float, default=age.commanded_s, help="[s]")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="bags at the same time")
+    add("--ray", metavar="ADDRESS", help="convert on this Ray cluster; needs the extra `ray`")
     return parser.parse_args(argv)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return what the command line says of frames.
+
+    Raises:
+        ContractError: the source file is wrong, or what it names cannot give the label.
+    """
+    source = load_source(args.source) if args.source else vla_source(args.robot_name)
+    contract = label_contract(
+        args.label,
+        tuple(args.camera),
+        args.image_size,
+        args.rate,
+        source.robot_model,
+        len(source.joints.names),
+    )
+    age = MaxAge(args.max_image_age, args.max_joint_age, args.max_command_age)
+    return Settings(contract, age, args.label, source)
 
 
 def convert(
@@ -60,154 +87,173 @@ def convert(
     out: Path,
     contract: Contract,
     max_age: MaxAge,
-    robot_name: str = "wx250s",
+    workers: int = 1,
+    **more,
 ) -> dict:
-    """Write the dataset `out` of the bags and return its info.json.
+    """Write the dataset `out` of the bags with this package's layout; see `convert_bags`."""
+    return convert_bags(bag_paths, out, Settings(contract, max_age), workers, **more)
+
+
+def convert_bags(
+    bag_paths: list[Path],
+    out: Path,
+    settings: Settings,
+    workers: int = 1,
+    images: str = "jpeg",
+    codec: str = DEFAULT_CODEC,
+    ray_address: str | None = None,
+) -> dict:
+    """Write the dataset `out` of these bags and of those converted to it before.
+
+    Returns:
+        info.json, with "failed" added: bags that may do another time, as (path, reason).
 
     Raises:
-        VlaError: `out` exists, or no bag yields a frame.
+        VlaError: `out` cannot be written to or is of another contract or other options, or no bag
+            yields a frame. What was converted is kept.
     """
-    writer = DatasetWriter(out, contract)
-    rows: list[dict] = []
-    skipped: list[dict] = []
+    out = Path(out)
+    # One order, so that reports do not depend on how the paths were given.
+    bag_paths = sorted(dict.fromkeys(path.resolve() for path in bag_paths))
+    pictures = {"images": images, **({"codec": codec} if images == "video" else {})}
+    options = {**settings.options, **pictures}
+    count = 0
     try:
-        for path in tqdm(bag_paths, desc="convert", unit="bag"):
-            try:
-                rows.append(_convert_bag(path, writer, max_age, robot_name))
-            except BagError as error:
-                skipped.append({"bag": bag_label(path), "reason": str(error)})
-                tqdm.write(f"left out: {error}", file=sys.stderr)
-        dropped = sum((Counter(row["dropped"]) for row in rows), Counter())
-        if skipped and not rows:
-            raise BagError(f"none of {len(bag_paths)} bags can be used; {skipped[0]['reason']}")
-        return writer.finish(
+        with opened(out, settings.contract, options) as folder:
+            done: list[Done] = []
+            for one in _converted(bag_paths, folder, settings, workers, ray_address):
+                done.append(one)
+                count += one.key is not None
+            for where in forget_changed(folder, {str(d.path): d.key for d in done if d.key}):
+                print(f"{where} has changed since: its frames are replaced", file=sys.stderr)
+            shards, refusals = read_shards(folder)
+            failed = [(d.path, d.failure) for d in done if d.key is None]
+            if not any(shard.facts.num_frames for shard in shards):
+                # Nothing is lost by it, and the next try is free to have other options.
+                discard(out)
+                raise _no_frames(out, shards, refusals, failed)
+            provenance = _provenance(shards, refusals, options)
+            info = assemble(out, settings.contract, shards, provenance, images, codec)
+            return {**info, "failed": failed}
+    except OSError as error:
+        raise DatasetError(
+            f"{out} cannot be written ({error.strerror or error}) after {count} of "
+            f"{len(bag_paths)} bags; what was converted is kept: free space or give access, then "
+            "run the same command again"
+        ) from None
+
+
+def _converted(bag_paths, folder, settings, workers, ray_address):
+    """Yield what became of each bag, with a progress bar; raises OSError if the disk refuses."""
+    with Progress(bag_paths) as progress:
+        if ray_address is None:
+            found = convert_side_by_side(bag_paths, folder, settings, workers, progress.say)
+        else:
+            from training.ray_workers import convert_on_ray
+
+            found = convert_on_ray(bag_paths, folder, settings, ray_address, progress.say)
+        for done in found:
+            progress.bag_done(done.path)
+            if done.is_disk:
+                raise OSError(done.failure)
+            if done.key is None:
+                progress.write(f"left out for now: {done.path}: {done.failure}")
+            yield done
+
+
+def _no_frames(
+    out: Path, shards: list[Shard], refusals: list[Refusal], failed: list[tuple[Path, str]]
+) -> VlaError:
+    reasons = [refusal.reason for refusal in refusals]
+    reasons += [f"{path}: {reason}" for path, reason in failed]
+    if reasons and not shards:
+        return BagError(f"none of {len(reasons)} bags can be used; {reasons[0]}")
+    return DatasetError(
+        f"no frame to write to {out}: {dict(_dropped(shards)) or 'no usable bag'}; check the bags' "
+        "topics and stamps"
+    )
+
+
+def _dropped(shards: list[Shard]) -> Counter:
+    dropped: Counter = Counter()
+    for shard in shards:
+        for run in shard.facts.dropped:
+            dropped[run.reason] += run.count
+    return Counter(dict(sorted(dropped.items())))
+
+
+def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> dict:
+    rows = []
+    for shard in shards:
+        facts = shard.facts
+        first = facts.episodes[0] if facts.episodes else None
+        rows.append(
             {
-                "bags": rows,
-                "skipped_bags": skipped,
-                "dropped": dict(dropped),
-                "options": {"max_age": asdict(max_age), "robot_name": robot_name},
-                "code_version": code_version(),
+                "bag": facts.label,
+                "sha256": facts.source_sha256,
+                "kind": first.kind if first else None,
+                "task": first.task if first else None,
+                "frames": facts.num_frames,
+                "dropped": dict(_dropped([shard])),
+                "dropped_runs": [
+                    f"{run.count} {run.reason}, {run.first_ns} to {run.last_ns} ns"
+                    for run in facts.dropped
+                ],
             }
         )
-    except BaseException:
-        writer.abort()
-        raise
-
-
-def _convert_bag(path: Path, writer: DatasetWriter, max_age: MaxAge, robot_name: str) -> dict:
-    """Add the bag's episodes to `writer` and return its row of the provenance."""
-    contract = writer.contract
-    with Bag(path, robot_name) as bag:
-        bag.require_topics(
-            EPISODE_TOPIC, image_topic(contract.camera), bag.joint_topic, COMMANDED_TOPIC
-        )
-        start, end = _events(bag)
-        streams, refused = read_streams(bag, contract.camera, max_age)
-    segments, dropped = segments_from_streams(streams, contract)
-    dropped.update(refused)
-    num_frames = 0
-    for segment in segments:
-        for piece, pictures in _readable_pieces(segment, contract, path, dropped):
-            facts = {
-                "bag": bag_label(path),
-                "kind": start.kind,
-                "success": None if end is None else end.success,
-                "reason": "no end event" if end is None else end.reason,
-            }
-            writer.add_episode(piece, pictures, start.task, facts)
-            num_frames += len(pictures)
     return {
-        "bag": bag_label(path),
-        "kind": start.kind,
-        "task": start.task,
-        "frames": num_frames,
-        "dropped": dict(dropped),
+        "bags": rows,
+        "skipped_bags": [
+            {"bag": refusal.label, "sha256": refusal.sha256, "reason": refusal.reason}
+            for refusal in refusals
+        ],
+        "dropped": dict(_dropped(shards)),
+        "options": options,
+        "code_version": code_version(),
     }
-
-
-def _events(bag: Bag) -> tuple[EpisodeEvent, EpisodeEvent | None]:
-    events = bag.episode_events()
-    starts = [event for event in events if event.event == "start"]
-    ends = [event for event in events if event.event == "end"]
-    if len(starts) != 1 or len(ends) > 1:
-        raise BagError(
-            f"bag {bag.path} must hold one episode, got {len(starts)} start and {len(ends)} end "
-            f"events on {EPISODE_TOPIC}; leave it out"
-        )
-    return starts[0], ends[0] if ends else None
-
-
-def read_streams(bag: Bag, camera: str, max_age: MaxAge) -> tuple[Streams, Counter]:
-    """Return the bag's streams (images as JPEG bytes) and the count of refused joint states."""
-    streams = Streams.empty(max_age)
-    refused: Counter = Counter()
-    streams.joints.extend(bag.believed_joints(refused))
-    streams.commanded.extend(bag.commanded())
-    streams.images.extend(bag.jpegs(camera))
-    return streams, refused
-
-
-def _readable_pieces(
-    segment: Segment, contract: Contract, bag: Path, dropped: Counter
-) -> list[tuple[Segment, list[np.ndarray]]]:
-    """Return the segment, cut where a picture cannot be decoded, with pictures at dataset size.
-
-    A JPEG that has the dataset's size is kept byte for byte; another is resized and encoded again.
-    """
-    size = contract.image.shape[0]
-    pictures: list[np.ndarray | None] = []
-    jpegs: list[bytes] = []
-    for tick_ns, data in zip(segment.ticks_ns, segment.images, strict=True):
-        try:
-            picture = decode_jpeg(data, f"{contract.camera} at {tick_ns} ns in bag {bag}")
-        except ContractError:
-            dropped["unreadable image"] += 1
-            pictures.append(None)
-            jpegs.append(b"")
-            continue
-        small = resize_rgb(picture, size)
-        is_kept = small is picture and data[:2] == b"\xff\xd8"
-        pictures.append(small)
-        jpegs.append(data if is_kept else encode_jpeg(small, JPEG_QUALITY))
-    breaks = [-1, *(i for i, p in enumerate(pictures) if p is None), len(pictures)]
-    pieces = []
-    for before, after in pairwise(breaks):
-        part = slice(before + 1, after)
-        kept = [p for p in pictures[part] if p is not None]
-        if len(kept) >= MIN_FRAMES:
-            pieces.append((segment.cut(part, jpegs[part]), kept))
-        elif kept:
-            dropped["too short a piece"] += len(kept)
-    return pieces
 
 
 def summary(info: dict) -> str:
     """Return one line on what was written and what was not."""
     provenance = info["vla_ros"]["provenance"]
     dropped = ", ".join(f"{count} {reason}" for reason, count in provenance["dropped"].items())
+    left_out = len(provenance["skipped_bags"]) + len(info["failed"])
     return (
         f"{info['total_episodes']} episodes, {info['total_frames']} frames at {info['fps']} Hz, "
         f"{info['total_tasks']} tasks from {len(provenance['bags'])} bags; "
-        f"{len(provenance['skipped_bags'])} bags left out; dropped: {dropped or 'nothing'}"
+        f"{left_out} bags left out; dropped: {dropped or 'nothing'}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Convert as the command line says; an error is one sentence on stderr and exit code 1."""
+    """Convert as the command line says.
+
+    An error is one sentence on stderr and exit code 1; so are bags that may do another time.
+    """
     args = parse_arguments(argv)
     try:
-        info = convert(
+        info = convert_bags(
             find_bags(args.bags),
             args.out,
-            tap_contract(args.camera, args.image_size, args.rate),
-            MaxAge(args.max_image_age, args.max_joint_age, args.max_command_age),
-            args.robot_name,
+            settings_of(args),
+            args.workers,
+            args.images,
+            args.codec,
+            args.ray,
         )
     except VlaError as error:
         print(f"training.convert: {error}", file=sys.stderr)
         return 1
+    for row in info["vla_ros"]["provenance"]["skipped_bags"]:
+        print(f"left out: {row['bag']}: {row['reason']}", file=sys.stderr)
     print(f"{args.out}: {summary(info)}")
-    return 0
+    if info["failed"]:
+        print(
+            f"training.convert: {len(info['failed'])} bags failed for reasons that are not in "
+            "them; run the same command again",
+            file=sys.stderr,
+        )
+    return 1 if info["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from training.lerobot_layout import CODEBASE_VERSION, DATA_FILE, EPISODES_FILE, image_key
-from training.provenance import file_sha256
+from training.lerobot_layout import CODEBASE_VERSION, EPISODES_FILE, image_key
+from training.provenance import combined_sha256, file_sha256
 from vla_ros.core.actions import GRIPPER_INDEX, ee_delta
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
@@ -66,8 +66,11 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
         info = json.loads((path / "meta/info.json").read_text(encoding="utf-8"))
         contract = Contract.from_dict(info["vla_ros"]["contract"])
         sha256 = info["vla_ros"]["provenance"]["data_sha256"]
+        files = sorted(path.glob("data/*/*.parquet"))
         rows = pq.read_table(path / EPISODES_FILE).to_pylist()
-        table = pq.read_table(path / DATA_FILE, columns=["action", "observation.ee_pose"])
+        columns = ["action", "observation.ee_pose"]
+        table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
+        found = combined_sha256({f.relative_to(path).as_posix(): file_sha256(f) for f in files})
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is not a complete dataset: {error.filename} is missing; "
@@ -87,10 +90,8 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
             f"{path} says {info['total_frames']} frames of layout {info['codebase_version']}, got "
             f"{len(table)} frames, and layout {CODEBASE_VERSION} is read; convert the bags again"
         )
-    if file_sha256(path / DATA_FILE) != sha256:
-        raise DatasetError(
-            f"{path / DATA_FILE} was changed after conversion; convert the bags again"
-        )
+    if found != sha256:
+        raise DatasetError(f"{path}/data was changed after conversion; convert the bags again")
     actions, ee_poses = (
         np.array(table[name].to_pylist(), dtype=np.float32)
         for name in ("action", "observation.ee_pose")
@@ -130,13 +131,13 @@ def _decode_into(array: np.ndarray, path: Path, contract: Contract, model_size: 
     column = image_key(contract.camera)
     index = 0
     with tqdm(total=len(array), desc="decode", unit="frame") as bar:
-        file = pq.ParquetFile(path / DATA_FILE)
-        for batch in file.iter_batches(DECODE_BATCH, columns=[column]):
-            for data in batch.column(0).field("bytes"):
-                picture = decode_jpeg(data.as_py(), f"frame {index} of {path}")
-                array[index] = resize_for_model(picture, contract.image.shape[0], model_size)
-                index += 1
-            bar.update(len(batch))
+        for file in sorted(path.glob("data/*/*.parquet")):
+            for batch in pq.ParquetFile(file).iter_batches(DECODE_BATCH, columns=[column]):
+                for data in batch.column(0).field("bytes"):
+                    picture = decode_jpeg(data.as_py(), f"frame {index} of {path}")
+                    array[index] = resize_for_model(picture, contract.image.shape[0], model_size)
+                    index += 1
+                bar.update(len(batch))
 
 
 def select_episodes(dataset: Dataset, kinds: list[str], only_solved: bool) -> list[Episode]:

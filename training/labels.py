@@ -5,25 +5,55 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vla_ros.core.actions import ee_delta
-from vla_ros.core.arm import ARM_JOINTS
-from vla_ros.core.contract import Contract, Field, tap_contract
+from vla_ros.core.arm import ARM_JOINTS, NUM_ARM_JOINTS
+from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.errors import ContractError
 from vla_ros.core.rotations import rotvec_from_matrix
 
 STATE, POSE, ACTION = "observation.state", "observation.ee_pose", "action"
-STATE_AXES = [*ARM_JOINTS, "opening"]
 POSE_AXES = ["x", "y", "z", "rx", "ry", "rz"]
 DELTA_AXES = ["dx", "dy", "dz", "drx", "dry", "drz", "gripper"]
-# Label -> the column that holds its motion beside `action`, and its axes.
+# Label -> the column that holds its motion beside `action`.
 LABELS = {
-    "reached": ("action.reached", DELTA_AXES),
-    "commanded": ("action.commanded", DELTA_AXES),
-    "joint": ("action.joint", STATE_AXES),
-    "ee": ("action.ee_pose", [*POSE_AXES, "opening"]),
+    "reached": "action.reached",
+    "commanded": "action.commanded",
+    "joint": "action.joint",
+    "ee": "action.ee_pose",
 }
-# Above the arm's reach of 0.65 m, and what a rotation vector can be.
+# Above the arm's reach of 0.65 m, and above pi, which is what a rotation vector can be.
 MAX_POSE_M = 1.0
+MAX_ROTVEC_RAD = 3.15
+# Radians of any joint, metres of any slide.
+MAX_FOREIGN_JOINT = 100.0
 OPEN_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What kind of motion a recording tells of.
+
+    Attributes:
+        joints: names of the arm's joints, J of them.
+        has_kinematics: whether joints tell the tool's pose.
+        has_pose: whether the measured tool pose is known, by kinematics or from a topic.
+        has_commanded: whether commands were recorded.
+    """
+
+    joints: tuple[str, ...] = ARM_JOINTS
+    has_kinematics: bool = True
+    has_pose: bool = True
+    has_commanded: bool = True
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that can be had."""
+        needs = {
+            "reached": self.has_pose,
+            "commanded": self.has_commanded and self.has_kinematics,
+            "joint": self.has_commanded,
+            "ee": self.has_commanded and self.has_kinematics,
+        }
+        return [label for label in LABELS if needs[label]]
 
 
 @dataclass(frozen=True)
@@ -31,18 +61,18 @@ class Tick:
     """The arm at one tick.
 
     Attributes:
-        joints: (7,) 6 joints [rad] and opening [0, 1], measured.
-        T: (4, 4) the tool in base_link, measured.
-        commanded, T_commanded: the same as commanded; None where no command was recorded.
+        joints: (J + 1,) joints [rad] and opening [0, 1], measured.
+        T: (4, 4) the tool in base_link, measured; None where that is not known.
+        commanded, T_commanded: the same as commanded; None where that is not known.
     """
 
     joints: np.ndarray
-    T: np.ndarray
+    T: np.ndarray | None
     commanded: np.ndarray | None
     T_commanded: np.ndarray | None
 
 
-def vector_axes(label: str, has_commanded: bool) -> dict[str, list[str]]:
+def vector_axes(label: str, recorded: Recorded) -> dict[str, list[str]]:
     """Return the columns of a frame and the names of their axes; `action` is the label's motion.
 
     `observation.state`: joints [rad] and opening. `observation.ee_pose`: tool position [m] and
@@ -53,36 +83,43 @@ def vector_axes(label: str, has_commanded: bool) -> dict[str, list[str]]:
     tick. `action.ee_pose`: tool pose of these joints, and the opening.
 
     Raises:
-        ContractError: the label needs commands, and there are none.
+        ContractError: the recording does not tell the label's motion.
     """
-    there = [name for name in LABELS if has_commanded or name == "reached"]
-    if label not in there:
+    if label not in recorded.labels:
         raise ContractError(
-            f"label {label!r} needs commanded motion, which is not recorded; choose "
-            f"{' or '.join(there)}, or name the topic of the commands in the source file"
+            f"label {label!r} cannot be had from what the source names: that would do for "
+            f"{' or '.join(recorded.labels) or 'none'}; choose another label, or name the topics "
+            "of the commands and of the tool pose in the source file"
         )
-    beside = [name for name in there if name != "reached" or label != "reached"]
+    state = [*recorded.joints, "opening"]
+    axes = {
+        "reached": DELTA_AXES,
+        "commanded": DELTA_AXES,
+        "joint": state,
+        "ee": [*POSE_AXES, "opening"],
+    }
+    beside = [name for name in recorded.labels if name != "reached" or label != "reached"]
     return {
-        STATE: STATE_AXES,
-        POSE: POSE_AXES,
-        ACTION: LABELS[label][1],
-        **dict(LABELS[name] for name in beside),
+        STATE: state,
+        **({POSE: POSE_AXES} if recorded.has_pose else {}),
+        ACTION: axes[label],
+        **{LABELS[name]: axes[name] for name in beside},
     }
 
 
 def actions_between(now: Tick, following: Tick, label: str) -> dict[str, np.ndarray]:
     """Return the action columns (k,) float32 of the frame at `now`, as `vector_axes` has them."""
-    pressed = following.joints if following.commanded is None else following.commanded
-    gripper = float(pressed[-1] >= OPEN_FROM)
-    found = {"reached": ee_delta(now.T, following.T, gripper)}
+    opening = (following.joints if following.commanded is None else following.commanded)[-1]
+    gripper = float(opening >= OPEN_FROM)
+    found = {}
+    if now.T is not None and following.T is not None:
+        found["reached"] = ee_delta(now.T, following.T, gripper)
     if following.commanded is not None:
-        assert now.T_commanded is not None
-        assert following.T_commanded is not None
-        found["commanded"] = ee_delta(now.T_commanded, following.T_commanded, gripper)
         found["joint"] = following.commanded.astype(np.float32)
-        found["ee"] = np.append(pose_vector(following.T_commanded), np.float32(pressed[-1]))
-    columns = {LABELS[name][0]: action for name, action in found.items()}
-    return {**columns, ACTION: found[label]}
+    if now.T_commanded is not None and following.T_commanded is not None:
+        found["commanded"] = ee_delta(now.T_commanded, following.T_commanded, gripper)
+        found["ee"] = np.append(pose_vector(following.T_commanded), np.float32(opening))
+    return {LABELS[name]: action for name, action in found.items()} | {ACTION: found[label]}
 
 
 def pose_vector(T: np.ndarray) -> np.ndarray:
@@ -91,27 +128,35 @@ def pose_vector(T: np.ndarray) -> np.ndarray:
 
 
 def label_contract(
-    label: str, cameras: str | tuple[str, ...] = "front", image_size: int = 128, rate_hz: float = 5
+    label: str,
+    cameras: str | tuple[str, ...] = "front",
+    image_size: int = 128,
+    rate_hz: float = 5.0,
+    robot_model: str = "wx250s",
+    num_joints: int = NUM_ARM_JOINTS,
 ) -> Contract:
     """Return the contract of a dataset whose `action` is the label's motion.
 
-    Reached and commanded displacements are TAP's contract.
+    Reached and commanded displacements of a wx250s are TAP's contract. Of another arm's joints
+    nothing is known but that they are numbers.
     """
     contract = tap_contract(cameras, image_size, rate_hz)
+    state = contract.state
+    assert isinstance(state.low, tuple)
+    assert isinstance(state.high, tuple)
+    opening = state.low[-1], state.high[-1]
+    if robot_model != contract.robot_model:
+        low = (*(-MAX_FOREIGN_JOINT,) * num_joints, opening[0])
+        high = (*(MAX_FOREIGN_JOINT,) * num_joints, opening[1])
+        shape, unit = (num_joints + 1,), f"as recorded x {num_joints}, opening"
+        state = replace(state, shape=shape, unit=unit, low=low, high=high)
+        contract = replace(contract, name="foreign", robot_model=robot_model, state=state)
     if label == "joint":
-        action = replace(contract.state, name="action")
+        action = replace(state, name="action")
         return replace(contract, name="joint", action_space="joint", action=action)
     if label == "ee":
-        high = (*(MAX_POSE_M,) * 3, *contract.action.high[3:6])
-        low = tuple(-bound for bound in high)
-        opening = contract.state.low[-1], contract.state.high[-1]
-        action = Field(
-            "action",
-            (7,),
-            "float32",
-            "m x 3, rad x 3, opening",
-            (*low, opening[0]),
-            (*high, opening[1]),
-        )
+        span = (*(MAX_POSE_M,) * 3, *(MAX_ROTVEC_RAD,) * 3)
+        low, high = (*(-bound for bound in span), opening[0]), (*span, opening[1])
+        action = replace(contract.action, unit="m x 3, rad x 3, opening", low=low, high=high)
         return replace(contract, name="ee", action_space="ee_pose", action=action)
     return contract

@@ -192,7 +192,7 @@ def converted(tmp_path_factory):
     for i in range(3):
         task = "Put the carrot on the plate"
         paths.append(
-            writer.moving_episode(f"demo-{i}", 8, "demo", task, success=i > 0, seed=10 + i)
+            writer.moving_episode(f"show-{i}", 8, "demo", task, success=i > 0, seed=10 + i)
         )
     convert(paths, folder / "data", tap_contract(image_size=IMAGE_SIZE), MaxAge())
     return folder / "data"

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -108,7 +109,7 @@ def test_joint_states_that_no_arm_can_have_are_refused_and_counted(recording, tm
     failed = np.full(6, -np.pi)
     joints = [(s * 50 * MS, (failed if s == 3 else arm.READY_RAD, 1.0)) for s in range(21)]
     info = convert([recording(joints=joints)], tmp_path / "d", CONTRACT, MaxAge())
-    assert info["vla_ros"]["provenance"]["dropped"]["refused joint state messages"] == 1
+    assert info["vla_ros"]["provenance"]["dropped"]["refused joint states"] == 1
     assert info["total_frames"] == 5
 
 
@@ -135,10 +136,19 @@ def test_refuses_a_bag_that_is_not_one_episode(recording, bag_writer, tmp_path, 
     assert not list(tmp_path.glob("*d*.tmp"))
 
 
-def test_refuses_to_overwrite(recording, tmp_path):
+def test_refuses_a_folder_that_is_no_dataset(recording, tmp_path):
     (tmp_path / "d").mkdir()
-    with pytest.raises(DatasetError, match="d exists already"):
+    (tmp_path / "d/thesis.txt").write_text("years of work")
+    with pytest.raises(DatasetError, match=r"d exists and is no dataset .it holds thesis.txt"):
         convert([recording()], tmp_path / "d", CONTRACT, MaxAge())
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["thesis.txt"]
+
+
+def test_refuses_a_dataset_whose_shards_were_removed(recording, tmp_path):
+    convert([recording("a")], tmp_path / "d", CONTRACT, MaxAge())
+    shutil.rmtree(tmp_path / "d/.shards")
+    with pytest.raises(DatasetError, match="d exists already without the shards"):
+        convert([recording("b")], tmp_path / "d", CONTRACT, MaxAge())
 
 
 def test_refuses_bags_that_yield_no_frame(recording, tmp_path):

@@ -1,9 +1,11 @@
 """Expected frames are worked out by hand from stamps in milliseconds."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from training.frames import MaxAge, Streams, segments_from_streams
+from training.frames import DropList, MaxAge, Streams, segments_from_streams
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.kinematics import forward
@@ -19,15 +21,31 @@ def waist(angle):
     return joints
 
 
-def streams(images_ms, joints, commanded, max_age=None):
-    """Return streams of {ms: value}; images are their own stamps."""
-    result = Streams.empty(max_age or MaxAge())
-    result.images.extend((ms * MS, f"image {ms}") for ms in images_ms)
-    result.joints.extend((ms * MS, value) for ms, value in joints.items())
-    result.commanded.extend(
-        (ms * MS, np.array([*q, opening])) for ms, (q, opening) in commanded.items()
-    )
+def streams(images_ms, joints, commanded, max_age=None, **more_ms):
+    """Return streams of {ms: value}; images are their own stamps, `more_ms` are further cameras."""
+    cameras = {"front": images_ms, **more_ms}
+    result = Streams.empty(max_age or MaxAge(), tuple(cameras), commanded is not None)
+    for camera, stamps_ms in cameras.items():
+        result.images[camera].extend((ms * MS, f"image {ms}") for ms in stamps_ms)
+    result.joints.extend((ms * MS, np.array([*q, o])) for ms, (q, o) in joints.items())
+    if commanded is not None:
+        result.commanded.extend((ms * MS, np.array([*q, o])) for ms, (q, o) in commanded.items())
     return result
+
+
+def segments_and_drops(recording, contract=CONTRACT, label="reached"):
+    """Return the segments, and {reason: count} of what was dropped."""
+    segments, drops = segments_and_runs(recording, contract, label)
+    counts = Counter()
+    for run in drops:
+        counts[run.reason] += run.count
+    return segments, counts
+
+
+def segments_and_runs(recording, contract=CONTRACT, label="reached"):
+    """Return the segments, and the runs of what was dropped."""
+    drops = DropList(contract.rate_hz)
+    return segments_from_streams(recording, contract, drops, label), drops.runs()
 
 
 def steady(until_ms, step_ms=10):
@@ -40,80 +58,82 @@ def steady(until_ms, step_ms=10):
 
 def test_a_message_exactly_on_a_tick_is_the_one_that_is_seen():
     moving = steady(800)
-    segments, dropped = segments_from_streams(streams(range(0, 801, 100), moving, moving), CONTRACT)
+    segments, dropped = segments_and_drops(streams(range(0, 801, 100), moving, moving))
     (segment,) = segments
     assert (segment.ticks_ns // MS).tolist() == [0, 200, 400, 600]
-    assert segment.images == ["image 0", "image 200", "image 400", "image 600"]
+    assert segment.images["front"] == ["image 0", "image 200", "image 400", "image 600"]
     assert segment.image_age_ns.tolist() == [0, 0, 0, 0]
-    np.testing.assert_allclose(segment.state[:, 0], [0, 0.1, 0.2, 0.3], atol=1e-6)
+    np.testing.assert_allclose(
+        segment.vectors["observation.state"][:, 0], [0, 0.1, 0.2, 0.3], atol=1e-6
+    )
     assert dropped == {"no next frame": 1}
 
 
 def test_between_messages_the_older_one_holds():
     # Pictures at 0, 130, 260 ms...: at the tick of 200 ms the one of 130 ms is the newest.
     moving = steady(800)
-    segments, _ = segments_from_streams(streams(range(0, 801, 130), moving, moving), CONTRACT)
+    segments, _ = segments_and_drops(streams(range(0, 801, 130), moving, moving))
     (segment,) = segments
-    assert segment.images[:3] == ["image 0", "image 130", "image 390"]
+    assert segment.images["front"][:3] == ["image 0", "image 130", "image 390"]
     assert (segment.image_age_ns // MS).tolist()[:3] == [0, 70, 10]
 
 
 def test_the_action_is_the_reached_displacement_to_the_next_tick():
     moving = steady(800)
-    segments, _ = segments_from_streams(streams(range(0, 801, 100), moving, moving), CONTRACT)
-    first = segments[0].action[0]
+    segments, _ = segments_and_drops(streams(range(0, 801, 100), moving, moving))
+    first = segments[0].vectors["action"][0]
     # The tool is at radius r on the x axis; a waist turn of 0.1 rad moves it along the circle.
     radius = forward(waist(0.0))[0, 3]
     expected = [radius * (np.cos(0.1) - 1), radius * np.sin(0.1), 0, 0, 0, 0.1, 1]
     np.testing.assert_allclose(first, expected, atol=1e-6)
-    np.testing.assert_allclose(segments[0].ee_pose[0, :3], forward(waist(0.0))[:3, 3], atol=1e-6)
+    np.testing.assert_allclose(
+        segments[0].vectors["observation.ee_pose"][0, :3], forward(waist(0.0))[:3, 3], atol=1e-6
+    )
 
 
 def test_the_gripper_is_the_command_at_the_next_tick_made_binary():
     joints = steady(800)
     commanded = {ms: (q, 0.5 if ms < 600 else 0.49) for ms, (q, _) in joints.items()}
-    segments, _ = segments_from_streams(streams(range(0, 801, 100), joints, commanded), CONTRACT)
+    segments, _ = segments_and_drops(streams(range(0, 801, 100), joints, commanded))
     # Ticks 0, 200, 400, 600; each looks at the command one tick later.
-    assert segments[0].action[:, 6].tolist() == [1, 1, 0, 0]
-    assert segments[0].action_commanded[:, 6].tolist() == [1, 1, 0, 0]
+    assert segments[0].vectors["action"][:, 6].tolist() == [1, 1, 0, 0]
+    assert segments[0].vectors["action.commanded"][:, 6].tolist() == [1, 1, 0, 0]
 
 
 def test_commanded_motion_is_kept_beside_the_reached_one():
     joints = steady(800)
     commanded = {ms: (waist(0.2 * ms / 200), o) for ms, (_, o) in joints.items()}
-    segments, _ = segments_from_streams(streams(range(0, 801, 100), joints, commanded), CONTRACT)
-    assert segments[0].action[0, 5] == pytest.approx(0.1, abs=1e-6)
-    assert segments[0].action_commanded[0, 5] == pytest.approx(0.2, abs=1e-6)
+    segments, _ = segments_and_drops(streams(range(0, 801, 100), joints, commanded))
+    assert segments[0].vectors["action"][0, 5] == pytest.approx(0.1, abs=1e-6)
+    assert segments[0].vectors["action.commanded"][0, 5] == pytest.approx(0.2, abs=1e-6)
 
 
 def test_a_gap_cuts_the_recording_in_two_and_is_counted():
     # No picture from 600 to 1000 ms: the ticks of 800 and 1000 see one older than 120 ms.
     moving = steady(2000)
     images = [ms for ms in range(0, 2001, 100) if not 600 < ms < 1200]
-    segments, dropped = segments_from_streams(streams(images, moving, moving), CONTRACT)
+    segments, dropped = segments_and_drops(streams(images, moving, moving))
     assert [(s.ticks_ns // MS).tolist() for s in segments] == [
         [0, 200, 400],
         [1200, 1400, 1600, 1800],
     ]
     # 600 has a picture, but no next frame; 2000 is the end.
-    assert dropped == {"stale images": 2, "no next frame": 2}
+    assert dropped == {"stale images of front": 2, "no next frame": 2}
 
 
 def test_no_action_leads_over_a_gap():
     moving = steady(2000)
     joints = {ms: value for ms, value in moving.items() if not 600 < ms < 1200}
-    segments, dropped = segments_from_streams(
-        streams(range(0, 2001, 100), joints, moving), CONTRACT
-    )
+    segments, dropped = segments_and_drops(streams(range(0, 2001, 100), joints, moving))
     for segment in segments:
-        np.testing.assert_allclose(segment.action[:, 5], 0.1, atol=1e-6)
+        np.testing.assert_allclose(segment.vectors["action"][:, 5], 0.1, atol=1e-6)
     assert dropped["stale joints"] == 2
 
 
 def test_a_piece_of_one_frame_is_dropped_and_counted():
     moving = steady(1200)
     images = [0, 200, 800, 1000, 1200]
-    segments, dropped = segments_from_streams(streams(images, moving, moving), CONTRACT)
+    segments, dropped = segments_and_drops(streams(images, moving, moving))
     assert [(s.ticks_ns // MS).tolist() for s in segments] == [[800, 1000]]
     assert dropped["too short a piece"] == 1
 
@@ -121,9 +141,7 @@ def test_a_piece_of_one_frame_is_dropped_and_counted():
 def test_ticks_begin_when_every_stream_has_begun():
     moving = steady(1000)
     joints = {ms: value for ms, value in moving.items() if ms >= 350}
-    segments, dropped = segments_from_streams(
-        streams(range(0, 1001, 100), joints, moving), CONTRACT
-    )
+    segments, dropped = segments_and_drops(streams(range(0, 1001, 100), joints, moving))
     assert (segments[0].ticks_ns // MS).tolist() == [400, 600, 800]
     assert dropped == {"no next frame": 1}
 
@@ -131,13 +149,11 @@ def test_ticks_begin_when_every_stream_has_begun():
 def test_motion_that_no_arm_makes_is_dropped():
     moving = steady(1000)
     joints = {ms: (q if ms < 400 else q + [1.5, 0, 0, 0, 0, 0], o) for ms, (q, o) in moving.items()}
-    segments, dropped = segments_from_streams(
-        streams(range(0, 1001, 100), joints, moving), CONTRACT
-    )
+    segments, dropped = segments_and_drops(streams(range(0, 1001, 100), joints, moving))
     # The jump lies between the ticks of 200 and 400 ms.
     assert dropped["outside the contract"] == 1
     assert [(s.ticks_ns // MS).tolist() for s in segments] == [[400, 600, 800]]
 
 
 def test_an_empty_stream_gives_nothing():
-    assert segments_from_streams(streams([], steady(500), steady(500)), CONTRACT)[0] == []
+    assert segments_and_drops(streams([], steady(500), steady(500)))[0] == []

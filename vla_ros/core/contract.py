@@ -78,7 +78,7 @@ class Contract:
 
     Attributes:
         name: the method that the contract serves.
-        robot_model: Interbotix model name.
+        robot_model: Interbotix model name, or that of the arm that foreign recordings are of.
         rate_hz: rate of observations and actions.
         cameras: names of the cameras whose images are seen, the third-person one first.
         image: uint8 RGB field (H, W, 3) of each camera.
@@ -101,9 +101,10 @@ class Contract:
         object.__setattr__(self, "cameras", tuple(self.cameras))
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise ContractError(f"cameras must be one or more different names, got {self.cameras}")
-        if self.robot_model not in arm.ROBOT_MODELS:
+        if not self.robot_model:
             raise ContractError(
-                f"robot_model {self.robot_model!r} is unknown; known: {', '.join(arm.ROBOT_MODELS)}"
+                "robot_model must be a name: that of an Interbotix arm "
+                f"({', '.join(arm.ROBOT_MODELS)}), or of the arm that a recording comes from"
             )
         if self.action_space not in ACTION_SPACES:
             raise ContractError(
