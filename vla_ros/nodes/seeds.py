@@ -15,5 +15,7 @@ def given_or_drawn(node: Node, seed: int) -> int:
     if seed >= 0:
         return seed
     drawn = secrets.randbelow(SEED_MAX + 1)
-    node.get_logger().info(f"the seed {drawn} was drawn; given as the parameter seed, the same comes again")
+    node.get_logger().info(
+        f"the seed {drawn} was drawn; given as the parameter seed, the same comes again"
+    )
     return drawn
