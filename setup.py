@@ -19,6 +19,13 @@ def files(*patterns: str) -> list[str]:
     return sorted(path for pattern in patterns for path in glob(pattern) if Path(path).is_file())
 
 
+def extras() -> dict[str, list[str]]:
+    """Return one extra a line of extras.txt, named like its package."""
+    lines = Path("pip_ros/requirements/extras.txt").read_text().splitlines()
+    pins = [line.split("#")[0].strip() for line in lines]
+    return {pin.split("==")[0]: [pin] for pin in pins if pin}
+
+
 setup(
     name=NAME,
     version="0.1.0",
@@ -28,6 +35,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    extras_require=extras(),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

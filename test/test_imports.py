@@ -67,7 +67,8 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     # cv2 and yaml: calibration finds a board in pictures and writes files that nodes read.
     # av: a dataset's pictures may be video.
     "training": {CORE, POLICY, BAGS, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
-    | {"cv2", "yaml", "av"} | STANDARD,
+    # ray: an extra, imported by the one function that needs it.
+    | {"cv2", "yaml", "av", "ray"} | STANDARD,
     "launch": {"vla_ros.nodes.launching", "launch", "launch_ros", "ament_index_python", "typing"},
 }  # fmt: skip
 # What the launch files share: alone in its ring it imports launch, and no node imports it.
@@ -107,6 +108,9 @@ def faults(ring: str, source: str, name: str = "") -> list[str]:
     if ring == "vla_ros/nodes" and name == "rosbag2_writer.py":
         # Only of a ROS install, and imported there only: see `choose_writer`.
         allowed = allowed | {"rosbag2_py"}
+    if ring == "vla_ros/nodes" and name == "bridge.py":
+        # Only of a ROS install, and imported only where it is: see `choose_bridge`.
+        allowed = allowed | {"cv_bridge"}
     return [
         f"imports {module}"
         for module in sorted(imports(source))

@@ -33,7 +33,7 @@ TYPE_HASHES = {f"interbotix_xs_msgs/{name}": value for name, value in INTERBOTIX
     # What rosbags computes from the definitions of Jazzy.
     "tf2_msgs/msg/TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
 }
-ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs", "tf2_msgs", "rosbag2_py"}
+ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs", "tf2_msgs", "rosbag2_py", "cv_bridge"}
 NO_ROSDEP_KEY = {"interbotix_xs_msgs", "safetensors", "torch", "mujoco", "rosbags"}
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
@@ -49,7 +49,15 @@ def distribution(requirement: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["ros-jazzy.txt", "ros-install.txt", "learning.txt", "dev.txt", "constraints.txt"]
+    "name",
+    [
+        "ros-jazzy.txt",
+        "ros-install.txt",
+        "learning.txt",
+        "dev.txt",
+        "constraints.txt",
+        "extras.txt",
+    ],
 )
 def test_every_requirement_names_one_exact_version(name):
     loose = [line for line in requirement_lines(name) if not re.match(r"[\w.\[\]-]+==[\w.]+", line)]
@@ -76,9 +84,13 @@ def test_every_imported_package_is_a_requirement():
         for line in requirement_lines(name)
     }
     owners = packages_distributions()
+    # Not installed here, and imported by the name of their package.
+    extras = {distribution(line).replace("-", "_") for line in requirement_lines("extras.txt")}
     missing = {
         module
-        for module in third_party_imports("vla_ros", "training", "bench", "demo") - ONLY_IN_ROS
+        for module in third_party_imports("vla_ros", "training", "bench", "demo")
+        - ONLY_IN_ROS
+        - extras
         if not {name.lower().replace("_", "-") for name in owners.get(module, ())} & pinned
         and f"ros-{module.replace('_', '-')}" not in pinned
     }

@@ -24,11 +24,11 @@ def convert_on_ray(
         DatasetError: Ray is not installed, or there is no cluster.
     """
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise DatasetError(
-            "--ray needs Ray, which is not installed; pip install 'vla_ros[ray]', or leave --ray "
-            "away and use --workers"
+            "--ray needs Ray, which is not installed; pip install '.[ray]' in the checkout, or "
+            "leave --ray away and use --workers"
         ) from None
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False)
