@@ -1,4 +1,8 @@
-"""One camera: the sim's, a USB camera or a video file."""
+"""One camera: the sim's, a USB camera, a camera driver's topic or a video file.
+
+ros2 launch vla_ros camera.launch.py camera:=/dev/video0
+ros2 launch vla_ros camera.launch.py camera:=topic:/camera/color/image_raw
+"""
 
 from launch import LaunchDescription
 

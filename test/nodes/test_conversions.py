@@ -51,6 +51,54 @@ def test_colours_are_rgb_whatever_the_encoding():
     assert conversions.rgb_from_image(grey).tolist() == [[[7, 7, 7]]]
 
 
+def raw(encoding, width, height, data):
+    message = Image(encoding=encoding, width=width, height=height, data=data)
+    message.step = len(data) // height
+    return message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"), [("rgba8", [1, 2, 3, 9]), ("bgra8", [3, 2, 1, 9]), ("bgr8", [3, 2, 1])]
+)
+def test_drivers_colour_orders_become_rgb(encoding, data):
+    assert conversions.rgb_from_image(raw(encoding, 1, 1, data)).tolist() == [[[1, 2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        # BT.601 calls pure red Y 81, U 90, V 240.
+        ("yuv422", [90, 81, 240, 81]),
+        ("uyvy", [90, 81, 240, 81]),
+        ("yuv422_yuy2", [81, 90, 81, 240]),
+        ("yuyv", [81, 90, 81, 240]),
+    ],
+)
+def test_cameras_yuv_becomes_rgb(encoding, data):
+    rgb = conversions.rgb_from_image(raw(encoding, 2, 1, data))
+    assert np.abs(rgb.astype(int) - [255, 0, 0]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "row", "column"),
+    [("bayer_rggb8", 0, 0), ("bayer_bggr8", 1, 1), ("bayer_gbrg8", 1, 0), ("bayer_grbg8", 0, 1)],
+)
+def test_red_seen_through_a_bayer_pattern_is_red(encoding, row, column):
+    mosaic = np.zeros((6, 6), np.uint8)
+    mosaic[row::2, column::2] = 200
+    rgb = conversions.rgb_from_image(conversions.image_to_msg(mosaic, encoding, 0, ""))
+    assert rgb[2:4, 2:4].tolist() == [[[200, 0, 0]] * 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "width", "height"), [("yuv422", 3, 1), ("bayer_rggb8", 4, 1), ("rgb8", 0, 0)]
+)
+def test_sizes_that_an_encoding_cannot_have_are_refused(encoding, width, height):
+    message = Image(encoding=encoding, width=width, height=height, step=16, data=[0] * 16)
+    with pytest.raises(CameraError, match=f"{width}x{height} pixels cannot be {encoding}"):
+        conversions.rgb_from_image(message)
+
+
 def test_depth_has_no_colours():
     depth = conversions.image_to_msg(np.zeros((1, 1), np.uint16), "16UC1", 0, "")
     with pytest.raises(CameraError, match="16UC1 has no colours"):
@@ -58,8 +106,8 @@ def test_depth_has_no_colours():
 
 
 def test_unknown_encodings_are_refused_by_name():
-    with pytest.raises(CameraError, match="unknown image encoding 'yuv422'"):
-        conversions.image_from_msg(Image(encoding="yuv422"))
+    with pytest.raises(CameraError, match="unknown image encoding 'nv12': use one of .*'rgb8'"):
+        conversions.rgb_from_image(Image(encoding="nv12"))
 
 
 def test_an_array_of_another_shape_than_its_encoding_is_refused():

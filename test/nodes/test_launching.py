@@ -24,7 +24,7 @@ AWKWARD = [
     "put the carrot on the plate", "1e3", "y", "n", "yes", "inf", ".inf", "nan", "1", "0x1", "~",
     "null", "", " spaces ", "a: b", "a #b", "'", '"', 'it\'s "so"', "\\n", "two\nlines", "\ttab",
     "🥕 → 🍽", "{a: b}", "[1, 2]", "- a", "---", "!tag", "%x", "2026-01-01", "\x85", "\u2028",
-    "\x07", "\x7f",
+    "\x07", "\x7f", "topic:/camera/color/image_raw",
 ]  # fmt: skip
 
 

@@ -14,7 +14,30 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from vla_ros.core.errors import CameraError
 
 # encoding -> (dtype without byte order, channels)
-_ENCODINGS = {"rgb8": ("u1", 3), "bgr8": ("u1", 3), "mono8": ("u1", 1), "16UC1": ("u2", 1)}
+_ENCODINGS = {
+    **dict.fromkeys(("rgb8", "bgr8"), ("u1", 3)),
+    **dict.fromkeys(("rgba8", "bgra8"), ("u1", 4)),
+    **dict.fromkeys(("yuv422", "uyvy", "yuv422_yuy2", "yuyv"), ("u1", 2)),
+    **dict.fromkeys(("bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"), ("u1", 1)),
+    "mono8": ("u1", 1),
+    "16UC1": ("u2", 1),
+}
+# The same codes as cv_bridge's. OpenCV's old names of Bayer patterns begin at the second row and
+# column, and the new ones are not in every release that a ROS install brings.
+_TO_RGB = {
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
 # What compressed_image_transport writes for a colour image.
 _JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
 
@@ -62,14 +85,8 @@ def image_from_msg(message: Image) -> np.ndarray:
     """
     dtype, channels = _encoding(message.encoding)
     kind = np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<")
-    row_bytes = message.width * channels * kind.itemsize
+    row_bytes = _row_bytes(message)
     data = np.frombuffer(message.data, dtype=np.uint8)
-    if message.step < row_bytes or data.size < message.height * message.step:
-        raise CameraError(
-            f"an image of {message.width}x{message.height} {message.encoding} needs rows of "
-            f"{row_bytes} bytes, got step {message.step} and {data.size} bytes in all; check the "
-            "camera driver"
-        )
     rows = data[: message.height * message.step].reshape(message.height, message.step)
     rows = np.ascontiguousarray(rows[:, :row_bytes])
     pixels = rows.view(kind).reshape(message.height, message.width, channels)
@@ -78,20 +95,57 @@ def image_from_msg(message: Image) -> np.ndarray:
     return view
 
 
+def _row_bytes(message: Image) -> int:
+    dtype, channels = _encoding(message.encoding)
+    row_bytes = message.width * channels * np.dtype(dtype).itemsize
+    size = len(message.data)
+    if message.step < row_bytes or size < message.height * message.step:
+        raise CameraError(
+            f"an image of {message.width}x{message.height} {message.encoding} needs rows of "
+            f"{row_bytes} bytes, got step {message.step} and {size} bytes in all; check the "
+            "camera driver"
+        )
+    return row_bytes
+
+
 def rgb_from_image(message: Image) -> np.ndarray:
     """Return an Image message as (H, W, 3) uint8 RGB; depth is refused.
 
     Raises:
-        CameraError: the encoding is not a colour or grey one.
+        CameraError: as `check_colours`.
     """
+    check_colours(message)
     image = image_from_msg(message)
-    if message.encoding == "bgr8":
-        return np.ascontiguousarray(image[:, :, ::-1])
-    if message.encoding == "mono8":
-        return np.repeat(image[:, :, None], 3, axis=2)
-    if message.encoding != "rgb8":
+    return image if message.encoding == "rgb8" else cv2.cvtColor(image, _TO_RGB[message.encoding])
+
+
+def check_colours(message: Image) -> None:
+    """Refuse an Image that cannot be turned into RGB.
+
+    Raises:
+        CameraError: the encoding is not a colour or grey one, or the data do not fit it.
+    """
+    _, channels = _encoding(message.encoding)
+    if message.encoding != "rgb8" and message.encoding not in _TO_RGB:
         raise CameraError(f"an image of encoding {message.encoding} has no colours: use rgb8")
-    return image
+    _row_bytes(message)
+    # Two columns share their colours in YUV 4:2:2, and so do two rows of a Bayer pattern.
+    odd = channels == 2 and message.width % 2
+    least = 2 if message.encoding.startswith("bayer") else 1
+    if odd or min(message.width, message.height) < least:
+        raise CameraError(
+            f"an image of {message.width}x{message.height} pixels cannot be {message.encoding}; "
+            "check the camera driver"
+        )
+
+
+def is_padded(message: Image) -> bool:
+    """Return whether the rows of an Image are longer than their pixels.
+
+    Raises:
+        CameraError: the encoding is unknown, or the data are shorter than the header says.
+    """
+    return message.step != _row_bytes(message)
 
 
 def jpeg_from_rgb(image: np.ndarray, quality: int) -> bytes:

@@ -65,7 +65,11 @@ def arm_arguments() -> list[DeclareLaunchArgument]:
 def camera_arguments() -> list[DeclareLaunchArgument]:
     """Return the arguments of camera.launch.py."""
     return [
-        argument("camera", "sim", "Camera: sim, a V4L2 index or path, or a video file."),
+        argument(
+            "camera",
+            "sim",
+            "sim, a V4L2 index or path, topic:/a/drivers/image_raw, or a video file.",
+        ),
         argument("camera_width", "640", "Image width [px]."),
         argument("camera_height", "480", "Image height [px]."),
         *_camera_name_and_rate(),

@@ -52,3 +52,37 @@ class StreamHealth:
         then_s, images = self._window
         self._window = now_s, self.images
         return (self.images - images) / (now_s - then_s) if now_s > then_s else 0.0
+
+
+class StampAge:
+    """How far the stamps of a stream lie behind the clock of whoever hears it.
+
+    The least of a while counts: what the way and a busy machine add passes, a wrong clock stays.
+
+    Args:
+        most_s: farther off than this, on either side, is too far [s].
+
+    Attributes:
+        is_off: whether they were too far off when last looked at.
+    """
+
+    def __init__(self, most_s: float):
+        self._most_s = most_s
+        self._least_s: float | None = None
+        self._last_s = 0.0
+        self._was_said = False
+        self.is_off = False
+
+    def note(self, age_s: float) -> None:
+        """Note the age of a message when it arrived [s]; negative is from the future."""
+        if self._least_s is None or age_s < self._least_s:
+            self._least_s = age_s
+
+    def look(self) -> tuple[float, bool]:
+        """Return the least age since this was last called [s], and whether it is off at first."""
+        if self._least_s is not None:
+            self._last_s, self._least_s = self._least_s, None
+            self.is_off = abs(self._last_s) > self._most_s
+        begins = self.is_off and not self._was_said
+        self._was_said |= begins
+        return self._last_s, begins
