@@ -1,7 +1,11 @@
-"""An arm's driver of plain services and topics, for tests of the nodes that move it."""
+"""Surroundings for nodes in this process: an arm's driver, and listeners around a camera."""
+
+import time
 
 import numpy as np
 import pytest
+
+LIMIT_S = 30.0
 
 
 @pytest.fixture
@@ -57,3 +61,70 @@ def make_driver():
             self.position[:6] = message.cmd
 
     return Driver
+
+
+@pytest.fixture
+def camera_stage(ros):
+    """Return a function that makes a camera node of these parameters, and what listens to it."""
+    pytest.importorskip("rclpy")
+    pytest.importorskip("tf2_msgs")
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.node import Node
+    from sensor_msgs.msg import CameraInfo, CompressedImage
+    from tf2_msgs.msg import TFMessage
+
+    from vla_ros.nodes import lifetime, qos
+    from vla_ros.nodes.camera import CameraNode
+
+    class Stage:
+        def __init__(self):
+            self.camera, self.listener = CameraNode(), Node("listener")
+            self.images, self.transforms, self.arrays, self.infos = [], [], [], []
+            for kind, topic, heard, profile in (
+                (CompressedImage, "/front/image_raw/compressed", self.images, qos.CAMERA),
+                (CameraInfo, "/front/camera_info", self.infos, qos.CAMERA),
+                (TFMessage, qos.TF_STATIC_TOPIC, self.transforms, qos.STATIC_TRANSFORMS),
+                (DiagnosticArray, qos.DIAGNOSTICS_TOPIC, self.arrays, qos.DIAGNOSTICS),
+            ):
+                self.listener.create_subscription(kind, topic, heard.append, profile)
+            self.executor = lifetime._executor()
+            self.executor.add_node(self.camera)
+            self.executor.add_node(self.listener)
+
+        def until(self, condition):
+            deadline = time.monotonic() + LIMIT_S
+            while not condition():
+                assert time.monotonic() < deadline
+                self.executor.spin_once(timeout_sec=0.05)
+
+        def said(self):
+            """Return the messages of the status of images so far."""
+            return [status.message for array in self.arrays for status in array.status]
+
+        def values(self):
+            """Return the values behind the next status of images."""
+            count = len(self.arrays)
+            self.until(lambda: len(self.arrays) > count)
+            return {pair.key: pair.value for pair in self.arrays[-1].status[0].values}
+
+        def spin_for(self, duration_s):
+            end = time.monotonic() + duration_s
+            while time.monotonic() < end:
+                self.executor.spin_once(timeout_sec=0.02)
+
+        def close(self):
+            self.executor.shutdown()
+            self.camera.close()
+            self.camera.destroy_node()
+            self.listener.destroy_node()
+
+    made = []
+
+    def make(**parameters):
+        ros(*[word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")])
+        made.append(Stage())
+        return made[0]
+
+    yield make
+    for scene in made:
+        scene.close()

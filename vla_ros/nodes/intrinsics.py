@@ -77,17 +77,17 @@ class Intrinsics:
         return conversions.camera_info_to_msg(width, height, None, None, frame_id)
 
     def _begin(self, size: tuple[int, int], now_s: float) -> None:
-        self._size, self._since_s, self._warned = size, now_s, False
-        if size != self._asked:
-            self._warn(
-                f"camera {self._camera} gives {size[0]}x{size[1]}, not the "
-                f"{self._asked[0]}x{self._asked[1]} asked for"
-            )
         if self._calibration is not None and self._calibration[0] != size:
             of = self._calibration[0]
             raise CameraError(
                 f"calibration {self._path} is for {of[0]}x{of[1]}, the camera gives "
                 f"{size[0]}x{size[1]}; calibrate at this size or ask for that one"
+            )
+        self._size, self._since_s, self._warned = size, now_s, False
+        if size != self._asked:
+            self._warn(
+                f"camera {self._camera} gives {size[0]}x{size[1]}, not the "
+                f"{self._asked[0]}x{self._asked[1]} asked for"
             )
 
 
