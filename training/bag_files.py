@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
@@ -15,18 +16,23 @@ from urllib.parse import quote
 from rosbags.rosbag2.storage_mcap import zstd
 
 from training.cdr import HEAD_BYTES
-from vla_ros.bags.torn_mcap import TornMcap, message_at
+from vla_ros.bags.torn_mcap import MAGIC, TornMcap, message_at
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BLOCK_BYTES = 1 << 16
 
 
 class Raw(NamedTuple):
-    """A serialised message; `place` and `at` find it again with `fetch`."""
+    """A serialised message; `place` and `at` find it again with `fetch`.
+
+    What is learnt goes by the message's stamp; when it arrived, `received_ns`, is for the doctor.
+    """
 
     topic: str
     place: int
     at: int
     data: bytes | memoryview
+    received_ns: int
 
 
 class BagFile(Protocol):
@@ -42,8 +48,13 @@ class BagFile(Protocol):
     counts: Counter[str]
     formats: set[str]
 
-    def scan(self, topics: Collection[str], heads: Collection[str]) -> Iterator[Raw]:
-        """Yield the messages of `topics` in order; of those in `heads` the first bytes will do."""
+    def scan(
+        self, topics: Collection[str], heads: Collection[str], pool: Executor | None = None
+    ) -> Iterator[Raw]:
+        """Yield the messages of `topics` in order; of those in `heads` the first bytes will do.
+
+        Threads of `pool` may unpack what comes next.
+        """
         ...
 
     def fetch(self, places: list[tuple[int, int]]) -> Iterator[bytes | memoryview]:
@@ -64,9 +75,15 @@ class McapFile:
 
     def __init__(self, path: Path):
         self.path = path
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+        if start != MAGIC:
+            raise ValueError("it is no MCAP file" if start else "it is empty")
         self._mcap = TornMcap(path)
         counts = self._mcap.read_summary()
         self._has_index = counts is not None
+        # Opening reads a file without an index through.
+        self._is_read = not self._has_index
         self._scanned: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         if counts is None:
@@ -81,15 +98,19 @@ class McapFile:
             self.types[channel.topic].add(channel.msgtype)
         self.formats = {channel.serialization for channel in channels}
 
-    def scan(self, topics: Collection[str], heads: Collection[str]) -> Iterator[Raw]:
+    def scan(
+        self, topics: Collection[str], heads: Collection[str], pool: Executor | None = None
+    ) -> Iterator[Raw]:
         """Yield the messages of `topics`; see `BagFile`."""
         self._scanned = Counter()
-        for place, found in self._mcap.groups():
+        for place, found in self._mcap.groups(pool):
             for message in found:
                 topic = self._mcap.channels[message.channel].topic
                 self._scanned[topic] += 1
                 if topic in topics:
-                    yield Raw(topic, place, message.at, unpacked(message.data, topic in heads))
+                    data = unpacked(message.data, topic in heads)
+                    yield Raw(topic, place, message.at, data, message.time_ns)
+        self._is_read = True
 
     def fetch(self, places: list[tuple[int, int]]) -> Iterator[bytes | memoryview]:
         """Yield the messages at sorted (place, at)."""
@@ -103,6 +124,8 @@ class McapFile:
     def lost(self) -> list[str]:
         """Return what the last whole scan could not read, a clause each."""
         mcap, found = self._mcap, []
+        if not self._is_read:
+            return found
         if not mcap.complete:
             torn = mcap.size_bytes - mcap.sound_bytes
             found.append(f"{self.path.name} is cut off, its last {torn} bytes are no whole record")
@@ -146,23 +169,25 @@ class SqliteFile:
         for number, count in self._counted():
             self.counts[self._topics.get(number, "")] += count
 
-    def scan(self, topics: Collection[str], heads: Collection[str]) -> Iterator[Raw]:
+    def scan(
+        self, topics: Collection[str], heads: Collection[str], pool: Executor | None = None
+    ) -> Iterator[Raw]:
         """Yield the messages of `topics`; see `BagFile`."""
         self._lost = []
         numbers = [n for n, name in self._topics.items() if name in topics]
         head = [n for n, name in self._topics.items() if name in heads]
         marks, head_marks = (",".join("?" * len(some)) for some in (numbers, head))
         query = (
-            f"SELECT id, topic_id, CASE WHEN topic_id IN ({head_marks}) "
+            f"SELECT id, topic_id, timestamp, CASE WHEN topic_id IN ({head_marks}) "
             f"THEN substr(data, 1, {HEAD_BYTES}) ELSE data END "
             f"FROM messages WHERE topic_id IN ({marks}) ORDER BY id"
         )
         try:
-            for place, number, data in self._db.execute(query, (*head, *numbers)):
+            for place, number, received_ns, data in self._db.execute(query, (*head, *numbers)):
                 topic = self._topics[number]
                 if topic in heads and data[:4] == ZSTD_MAGIC:
                     (data,) = self.fetch([(place, 0)])
-                yield Raw(topic, place, 0, unpacked(data, topic in heads))
+                yield Raw(topic, place, 0, unpacked(data, topic in heads), received_ns)
         except sqlite3.DatabaseError as error:
             self._lost.append(f"{self.path.name} ends early ({error})")
 
@@ -210,13 +235,18 @@ def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
 def expand(path: Path, scratch: Path) -> tuple[Path, str | None]:
     """Return the file that `path`.zstd holds, in `scratch`, and what is wrong with it or None."""
     target = scratch / path.stem
+    stream = zstd.ZstdDecompressor()
     with path.open("rb") as packed, target.open("wb") as plain:
         try:
-            with zstd.open(packed, "rb") as source:
-                shutil.copyfileobj(source, plain, 1 << 20)
-        except (zstd.ZstdError, EOFError) as error:
-            return target, f"{path.name} is damaged or cut off ({error})"
-    return target, None
+            while block := packed.read(_BLOCK_BYTES):
+                while block:
+                    if stream.eof:
+                        stream = zstd.ZstdDecompressor()
+                    plain.write(stream.decompress(block))
+                    block = stream.unused_data
+        except zstd.ZstdError as error:
+            return target, f"{path.name} is damaged ({error})"
+    return target, None if stream.eof else f"{path.name} is cut off"
 
 
 def open_file(path: Path, scratch: Path) -> BagFile:

@@ -5,34 +5,24 @@ or not, whole or cut off: what is whole is read, and `Bag.lost` tells what is no
 stamps leave this module, never the time of arrival.
 """
 
-import hashlib
 import os
-import re
-import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-import yaml
 
 from training import messages
-from training.bag_files import BagFile, Raw, expand, open_file
+from training.bag_folder import METADATA, STORAGE, BagFolder
 from training.cdr import stamp_ns
 from training.messages import JOINT_STATE, PICTURES, STRING, Picture
-from training.source import COMMANDED_TOPIC, EPISODE_TOPIC, Source, vla_source
-from vla_ros.core import arm
+from training.source import EPISODE_TOPIC, Source, vla_source
 from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import BagError, ContractError, EpisodeError, SafetyError
 from vla_ros.core.joint_states import JointStateFilter
 from vla_ros.core.limits import wx250s_limits
-from vla_ros.policy.pictures import decode_jpeg
 
-METADATA = "metadata.yaml"
-_STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 # Recordings that a recorder or a repair has in hand, or set aside.
 _NOT_FINISHED = (".part", ".damaged")
 
@@ -82,171 +72,23 @@ def finished_bags(folder: Path) -> list[Path]:
     # os.walk passes over folders that vanish under it: a bag's `.part` does when it is saved.
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.endswith(_NOT_FINISHED)]
-        if METADATA in files or any(name.endswith(_STORAGE) for name in files):
+        if METADATA in files or any(name.endswith(STORAGE) for name in files):
             found.append(Path(parent))
     return sorted(found)
 
 
-class Bag:
-    """One bag folder, open for reading; use it in a `with` statement.
+class Bag(BagFolder):
+    """One recording, open for reading; use it in a `with` statement.
 
     Args:
-        path: the folder.
+        path: the bag's folder.
         source: what its topics are called; None: as this package's recorder calls them.
     """
 
-    def __init__(self, path: Path, source: Source | str | None = None):
-        self.path = Path(path)
-        self.source = vla_source(source or "wx250s") if isinstance(source, str | None) else source
+    def __init__(self, path: Path, source: Source | None = None):
+        super().__init__(path)
+        self.source = vla_source() if source is None else source
         self.joint_topic = self.source.joints.topic
-        self._paths: list[Path] = []
-        self._files: list[BagFile] = []
-        self._lost: list[str] = []
-        self._metadata: dict = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "Bag":
-        """Open the bag; raises BagError if that fails."""
-        try:
-            self._open()
-        except OSError as error:
-            self._stack.close()
-            raise BagError(
-                f"bag {self.path} cannot be opened ({error.strerror or error}: "
-                f"{error.filename}); give access to it, or leave it out"
-            ) from None
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._stack.close()
-
-    def _open(self) -> None:
-        scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="bag-")))
-        self._metadata = self._read_metadata()
-        self._paths = self._storage_files()
-        for path in self._paths:
-            broken = None
-            if path.suffix == ".zstd":
-                path, broken = expand(path, scratch)
-            try:
-                file = open_file(path, scratch)
-            except (ValueError, sqlite3.Error) as error:
-                self._lost.append(broken or f"{path.name} cannot be read ({error})")
-                continue
-            self._lost += [broken] if broken else []
-            self._stack.callback(file.close)
-            self._files.append(file)
-        if not self._files:
-            raise BagError(
-                f"bag {self.path} cannot be opened ({'; '.join(self._lost) or 'it has no file'}); "
-                "leave it out, or record it again"
-            )
-        formats = set().union(*(file.formats for file in self._files)) - {"cdr", ""}
-        if formats:
-            raise BagError(
-                f"bag {self.path} holds messages of the format {', '.join(sorted(formats))}, not "
-                "cdr: convert it to a ROS 2 bag, or leave it out"
-            )
-
-    def _storage_files(self) -> list[Path]:
-        """Return the files in the order of the recording."""
-        there = [path for path in self.path.iterdir() if path.name.endswith(_STORAGE)]
-        there.sort(key=lambda path: [int(p) if p.isdigit() else p for p in _digits(path.name)])
-        names = [Path(str(name)).name for name in self._metadata.get("relative_file_paths") or []]
-        missing = [name for name in names if not (self.path / name).exists()]
-        if missing:
-            self._lost.append(f"{', '.join(missing)} of its files are missing")
-        # What is there and not listed is kept too: a listing that was cut off is no reason.
-        order = {name: place for place, name in enumerate(names)}
-        return sorted(there, key=lambda path: order.get(path.name, len(order)))
-
-    def _read_metadata(self) -> dict:
-        """Return the content of metadata.yaml; empty, and noted, where there is none to read."""
-        try:
-            data = yaml.safe_load((self.path / METADATA).read_text())
-            return dict(data["rosbag2_bagfile_information"])
-        except FileNotFoundError:
-            note = f"{METADATA} is missing"
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            note = f"{METADATA} cannot be read"
-        self._lost.append(note)
-        return {}
-
-    @property
-    def lost(self) -> list[str]:
-        """What is missing or could not be read so far, a clause each."""
-        return [*self._lost, *(clause for file in self._files for clause in file.lost())]
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """What the recorder wrote into metadata.yaml beside the messages (custom_data)."""
-        custom = self._metadata.get("custom_data")
-        return {str(k): str(v) for k, v in custom.items()} if isinstance(custom, dict) else {}
-
-    def sha256(self) -> str:
-        """Return the hash of the bag's content: its files of messages, in order."""
-        digest = hashlib.sha256()
-        for path in self._paths:
-            digest.update(path.stat().st_size.to_bytes(8, "little"))
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
-
-    @property
-    def topics(self) -> set[str]:
-        """Names of the topics that have messages."""
-        return {topic for file in self._files for topic, count in file.counts.items() if count}
-
-    def require_topics(self, *names: str) -> None:
-        """Raise BagError unless each named topic has messages; lists those that have."""
-        missing = [name for name in names if name not in self.topics]
-        if missing:
-            raise BagError(
-                f"bag {self.path} has no message on {', '.join(missing)}; it has "
-                f"{', '.join(sorted(self.topics)) or 'none at all'}: leave it out, or record with "
-                "these topics running"
-            )
-
-    def message_type(self, topic: str, *wanted: str) -> str:
-        """Return the topic's type, the first wanted where there is no such topic.
-
-        Raises:
-            BagError: it is none of those wanted.
-        """
-        types = set().union(*(file.types.get(topic, set()) for file in self._files))
-        wrong = sorted(types - set(wanted))
-        if wrong or len(types) > 1:
-            raise BagError(
-                f"{topic} in bag {self.path} must be {' or '.join(wanted)}, got "
-                f"{', '.join(wrong or sorted(types))}; leave this bag out"
-            )
-        return next(iter(types), wanted[0])
-
-    def read(
-        self, topics: Collection[str], heads: Collection[str] = ()
-    ) -> Iterator[tuple[int, Raw]]:
-        """Yield (number of the file, message) of `topics` in the order of the recording.
-
-        Args:
-            topics: whose messages to read, `heads` among them.
-            heads: topics of which the first bytes of a message, with its stamp, will do.
-
-        Raises:
-            BagError: the disk cannot be read.
-        """
-        try:
-            for number, file in enumerate(self._files):
-                for raw in file.scan(topics, heads):
-                    yield number, raw
-        except OSError as error:
-            raise BagError(
-                f"bag {self.path} cannot be read ({error.strerror or error}): check the disk, or "
-                "leave it out"
-            ) from None
 
     def image_index(self, camera: str) -> ImageIndex:
         """Return the stamps of the camera's pictures and where they lie; no picture is unpacked."""
@@ -270,32 +112,28 @@ class Bag:
         Raises:
             BagError: the encoding of raw pictures is unknown, or the disk cannot be read.
         """
-        rows = sorted(
-            (*map(int, place), camera, row)
-            for camera, places in wanted.items()
-            for row, place in enumerate(places)
-        )
-        kinds = {camera: self._picture_type(camera) for camera in wanted}
-        for number, file in enumerate(self._files):
-            here = [row for row in rows if row[0] == number]
-            found = file.fetch([(place, at) for _, place, at, _, _ in here])
-            for (_, _, _, camera, row), data in zip(here, found, strict=True):
-                topic = self.source.image_topic(camera)
-                yield camera, row, self._checked(topic, messages.picture, data, kinds[camera])
+        cameras = list(wanted)
+        rows = [(camera, row) for camera in cameras for row in range(len(wanted[camera]))]
+        if not rows:
+            return
+        kinds = {camera: self._picture_type(camera) for camera in cameras}
+        places = np.concatenate([wanted[camera] for camera in cameras])
+        for number, data in self.fetch(places):
+            camera, row = rows[number]
+            topic = self.source.image_topic(camera)
+            yield camera, row, self._checked(topic, messages.picture, data, kinds[camera])
 
     def frame_id_at(self, camera: str, place: np.ndarray) -> str:
         """Return the frame of the picture at a row of `ImageIndex.places`."""
-        number, *at = map(int, place)
-        (data,) = self._files[number].fetch([(at[0], at[1])])
+        ((_, data),) = self.fetch(place[None])
         topic = self.source.image_topic(camera)
         return self._checked(topic, messages.header, data).frame_id.removeprefix("/")
 
     def images(self, camera: str) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (stamp [ns], picture (H, W, 3) uint8 RGB); raises BagError on a broken picture."""
-        for stamp, data in self.pictures(camera):
-            where = f"{camera} at {stamp} ns in bag {self.path}"
+        for stamp, found in self.pictures(camera):
             try:
-                yield stamp, data if isinstance(data, np.ndarray) else decode_jpeg(data, where)
+                yield stamp, messages.decoded(found, f"{camera} at {stamp} ns in bag {self.path}")
             except ContractError as error:
                 raise BagError(str(error)) from None
 
@@ -305,23 +143,6 @@ class Bag:
         for _, raw in self.read([topic]):
             stamp = self._checked(topic, stamp_ns, raw.data)
             yield stamp, self._checked(topic, messages.picture, raw.data, kind)
-
-    jpegs = pictures
-
-    def commanded(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (stamp [ns], commanded (7,) float64: 6 arm joints [rad], opening [0, 1])."""
-        self.message_type(COMMANDED_TOPIC, JOINT_STATE)
-        for _, raw in self.read([COMMANDED_TOPIC]):
-            stamp, names, position = self._checked(raw.topic, messages.JointStates().read, raw.data)
-            by_name = dict(zip(names, position, strict=False))
-            values = np.array([by_name.get(name, np.nan) for name in (*arm.ARM_JOINTS, "gripper")])
-            if not np.all(np.isfinite(values)):
-                raise BagError(
-                    f"{COMMANDED_TOPIC} in bag {self.path} must give finite "
-                    f"{', '.join(arm.ARM_JOINTS)}, gripper, got {by_name}; leave this bag out"
-                )
-            values[6] = arm.opening_from_horn(values[6])
-            yield stamp, values
 
     def joint_states(self) -> Iterator[tuple[int, tuple[str, ...], np.ndarray]]:
         """Yield (stamp [ns], joint names, positions float64) as the driver published them."""
@@ -392,21 +213,9 @@ class Bag:
         try:
             return read(*arguments)
         except ValueError as error:
-            raise BagError(
-                f"{topic} in bag {self.path} cannot be read ({error}); the bag is damaged: leave "
-                "it out, or record it again"
-            ) from None
-
-
-def image_topic(camera: str) -> str:
-    """Return the topic of the camera's compressed pictures."""
-    return vla_source().image_topic(camera)
+            raise self.damaged(topic, error) from None
 
 
 def bag_label(path: Path) -> str:
     """Return session and episode: every session counts its episodes from 0."""
     return "/".join(path.resolve().parts[-2:])
-
-
-def _digits(name: str) -> list[str]:
-    return re.split(r"(\d+)", name)

@@ -20,16 +20,17 @@ import yaml
 from tqdm import tqdm
 
 from training import extrinsics
-from training.bags import Bag, bag_label, image_topic
+from training.bags import Bag, bag_label
 from training.calibration import run_calibration
 from training.extrinsics import Solution, View
 from training.frames import MaxAge
+from training.messages import Picture, decoded
+from training.source import vla_source
 from training.still import Rest, find_rests
 from vla_ros.core.errors import CalibrationError, ContractError
 from vla_ros.core.kinematics import forward
 from vla_ros.core.resample import NS_PER_S, StreamBuffer
 from vla_ros.core.rotations import quat_from_matrix
-from vla_ros.policy.pictures import decode_jpeg
 
 # A board that explains its own corners worse than this is bent, or was not read right.
 _MAX_RMS_PX = 1.5
@@ -95,18 +96,21 @@ def find_views(bag: Bag, camera: str, target: Target) -> tuple[list[View], Count
         BagError: there are no pictures or joint states.
         CalibrationError: the pictures are not of the calibration's size.
     """
-    bag.require_topics(image_topic(camera), bag.joint_topic)
+    bag.require_topics(bag.source.image_topic(camera), bag.joint_topic)
     counts: Counter = Counter()
     joints: StreamBuffer = StreamBuffer("joint states", int(MaxAge().joints_s * NS_PER_S))
     joints.extend(bag.believed_joints(counts))
-    rests = find_rests(joints, [stamp_ns for stamp_ns, _ in bag.jpegs(camera)])
+    index = bag.image_index(camera)
+    rests = find_rests(joints, index.stamps_ns.tolist())
     counts["rests"] = len(rests)
     wanted = {rest.stamps_ns[index] for rest in rests for index in _tries(rest)}
-    # The other pictures, most of them, are neither kept nor decoded.
-    jpegs = {stamp_ns: data for stamp_ns, data in bag.jpegs(camera) if stamp_ns in wanted}
+    # The other pictures, most of them, are neither read nor decoded.
+    rows = np.flatnonzero(np.isin(index.stamps_ns, sorted(wanted)))
+    found = bag.images_at({camera: index.places[rows]})
+    pictures = {int(index.stamps_ns[rows[row]]): picture for _, row, picture in found}
     views = []
     for rest in tqdm(rests, desc="views", unit="rest"):
-        view = _view_of(rest, jpegs, target)
+        view = _view_of(rest, pictures, target)
         if isinstance(view, View):
             views.append(view)
         else:
@@ -119,13 +123,13 @@ def _tries(rest: Rest) -> list[int]:
     return list(dict.fromkeys(int(place * len(rest.stamps_ns)) for place in _PLACES))
 
 
-def _view_of(rest: Rest, jpegs: dict[int, bytes], target: Target) -> View | str:
+def _view_of(rest: Rest, pictures: dict[int, Picture], target: Target) -> View | str:
     """Return the view of one rest, or why there is none."""
     reason = "rests without the whole board in the picture"
     for index in _tries(rest):
         stamp_ns = rest.stamps_ns[index]
         try:
-            image = decode_jpeg(jpegs[stamp_ns], f"the camera at {stamp_ns} ns")
+            image = decoded(pictures[stamp_ns], f"the camera at {stamp_ns} ns")
         except ContractError:
             reason = "rests with unreadable pictures"
             continue
@@ -208,7 +212,7 @@ def calibrate(args: argparse.Namespace) -> str:
         raise CalibrationError(f"--square must be from 0.001 to 0.5 m, got {args.square}")
     columns, rows = args.board
     corners_m = extrinsics.board_corners(columns, rows, args.square)
-    with Bag(args.bag, args.robot_name) as bag:
+    with Bag(args.bag, vla_source(args.robot_name)) as bag:
         size, K, distortion = bag.intrinsics(args.camera)
         target = Target(args.board, corners_m, size, K, distortion)
         views, counts = find_views(bag, args.camera, target)

@@ -6,6 +6,7 @@ import numpy as np
 
 from training.cdr import HEAD_BYTES, Cdr, Header, stamp_ns
 from vla_ros.core.rotations import matrix_from_quat, transform
+from vla_ros.policy.pictures import decode_jpeg
 
 COMPRESSED_IMAGE, IMAGE = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
 PICTURES = (COMPRESSED_IMAGE, IMAGE)
@@ -102,6 +103,15 @@ def picture(raw: bytes | memoryview, msgtype: str) -> Picture:
     rows = np.frombuffer(data, np.uint8)[: height * step].reshape(height, step)
     pixels = rows[:, : width * channels].reshape(height, width, channels)
     return np.ascontiguousarray(pixels[:, :, _CHANNELS[encoding]])
+
+
+def decoded(found: Picture, where: str) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 RGB of what is at `where`.
+
+    Raises:
+        ContractError: it is broken.
+    """
+    return found if isinstance(found, np.ndarray) else decode_jpeg(found, where)
 
 
 def camera_info(raw: bytes | memoryview) -> CameraInfo:

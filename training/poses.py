@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 
 from training.bags import Bag, find_bags
+from training.source import vla_source
 from vla_ros.core import kinematics
 from vla_ros.core.errors import BagError, SafetyError, VlaError
 from vla_ros.core.play_parameters import BOUNDS, ExplorationParameters
@@ -115,7 +116,7 @@ def read_poses(
     for path in bags:
         last: np.ndarray | None = None
         try:
-            with Bag(path, robot_name) as bag:
+            with Bag(path, vla_source(robot_name)) as bag:
                 bag.require_topics(bag.joint_topic)
                 for _, (q, _) in bag.believed_joints(refused):
                     counts.believed += 1

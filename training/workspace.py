@@ -19,6 +19,7 @@ import numpy as np
 from training.bags import Bag, bag_label, find_bags
 from training.calibration import run_calibration
 from training.frames import MaxAge
+from training.source import vla_source
 from training.still import find_rests
 from training.touched_table import Table, fit_table, lowest_tips, table_sentences
 from vla_ros.core import arm, kinematics
@@ -153,7 +154,7 @@ def read_drawing(bags: list[Path], robot_name: str) -> tuple[np.ndarray, np.ndar
     counts: Counter = Counter()
     for path in bags:
         joints: StreamBuffer = StreamBuffer("joint states", int(MaxAge().joints_s * NS_PER_S))
-        with Bag(path, robot_name) as bag:
+        with Bag(path, vla_source(robot_name)) as bag:
             bag.require_topics(bag.joint_topic)
             for stamp_ns, sample in bag.believed_joints(counts):
                 joints.push(stamp_ns, sample)

@@ -134,20 +134,23 @@ class BagWriter:
                 for s, v in commanded
             ],
         }  # fmt: skip
+        kept = {key: messages for key, messages in streams.items() if key[0] not in omit}
         path = self.folder / name
         writer = Writer(path, version=9, storage_plugin=storage)
         if storage == StoragePlugin.MCAP:
             writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self.write_streams(writer, kept)
+        return path
+
+    def write_streams(self, writer, streams):
+        """Write {(topic, type): [(stamp [ns], message)]}, a topic after the other."""
         with writer:
             for (topic, msgtype), messages in streams.items():
-                if topic in omit:
-                    continue
                 connection = writer.add_connection(topic, msgtype, typestore=self.typestore)
                 for stamp, message in messages:
                     raw = self.typestore.serialize_cdr(message, msgtype)
                     # Receive times are late on purpose: only stamps may count.
                     writer.write(connection, 3 * SECOND_NS + 2 * stamp, raw)
-        return path
 
     def moving_episode(self, name, num_frames, kind="play", task="", success=None, seed=0):
         """Write a bag of `num_frames` + 1 ticks at 5 Hz in which joints and pictures move."""
