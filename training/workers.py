@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 
@@ -33,6 +35,7 @@ class Done:
 
 
 Say = Callable[[Path, str, int], None]
+Result = TypeVar("Result")
 
 
 def convert_one(path: Path, folder: Path, settings: Settings, say: Say) -> Done:
@@ -61,24 +64,37 @@ def convert_side_by_side(
         for path in paths:
             yield convert_one(path, folder, settings, say)
         return
+    job = partial(convert_one, folder=folder, settings=settings)
+    for path, done in side_by_side(paths, job, workers, say):
+        yield Done(path, None, done) if isinstance(done, str) else done
+
+
+def side_by_side(
+    paths: list[Path], job: Callable[..., Result], workers: int, say: Say
+) -> Iterator[tuple[Path, Result | str]]:
+    """Yield (path, what `job(path, say=...)` gives, or how its process died) as they are done.
+
+    The job runs in spawned processes, `workers` of them, so it must be one that pickles; they end
+    when this process does.
+    """
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(paths))
     team: list[_Worker] = []
     try:
         while waiting or any(worker.path for worker in team):
             while waiting and len(team) < min(workers, len(paths)):
-                team.append(_Worker.start(context, folder, settings))
+                team.append(_Worker.start(context, job))
             for worker in team:
                 if worker.path is None and waiting:
                     worker.take(waiting.pop())
             ready = connection.wait([worker.pipe for worker in team])
             for worker in [worker for worker in team if worker.pipe in ready]:
-                done = worker.hear(say)
+                found = worker.hear(say)
                 if worker.is_dead:
                     team.remove(worker)
                     worker.end()
-                if done is not None:
-                    yield done
+                if found is not None:
+                    yield found
     finally:
         for worker in team:
             worker.end()
@@ -94,9 +110,9 @@ class _Worker:
     is_dead: bool = False
 
     @classmethod
-    def start(cls, context: SpawnContext, folder: Path, settings: Settings) -> "_Worker":
+    def start(cls, context: SpawnContext, job: Callable) -> "_Worker":
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, folder, settings), daemon=True)
+        process = context.Process(target=_work, args=(theirs, job), daemon=True)
         process.start()
         theirs.close()
         return cls(process, ours)
@@ -106,20 +122,20 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has died, and `hear` will find that
             self.pipe.send(path)
 
-    def hear(self, say: Say) -> Done | None:
-        """Take one message; return what became of the bag once that is known."""
+    def hear(self, say: Say) -> tuple | None:
+        """Take one message; return the bag and what became of it once that is known."""
         path = self.path
         try:
-            message = self.pipe.recv()
+            is_said, message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             self.path, self.is_dead = None, True
-            return None if path is None else Done(path, None, self._death())
-        if isinstance(message, Done):
-            self.path = None
-            return message
-        say(*message)
-        return None
+            return None if path is None else (path, self._death())
+        if is_said:
+            say(*message)
+            return None
+        self.path = None
+        return path, message
 
     def _death(self) -> str:
         code = self.process.exitcode or 0
@@ -134,14 +150,14 @@ class _Worker:
         self.process.join()
 
 
-def _work(pipe: connection.Connection, folder: Path, settings: Settings) -> None:
-    """Convert the bags that come through the pipe until it closes; runs in a process of its own."""
+def _work(pipe: connection.Connection, job: Callable) -> None:
+    """Do the job for every path of the pipe until it closes; runs in a process of its own."""
     # Ctrl-C is for the process that asked; it ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     try:
         while True:
             path = pipe.recv()
-            pipe.send(convert_one(path, folder, settings, lambda *said: pipe.send(said)))
+            pipe.send((False, job(path, say=lambda *said: pipe.send((True, said)))))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the process that asked is gone

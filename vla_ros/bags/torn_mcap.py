@@ -4,7 +4,9 @@
 """
 
 import struct
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,6 +19,8 @@ _STATISTICS = 11
 # Opcode and length of the content.
 _RECORD = struct.Struct("<BQ")
 _FOOTER_BYTES = _RECORD.size + 20 + len(MAGIC)
+# Chunks that are unpacked while the one before is looked through.
+_CHUNKS_AHEAD = 4
 # Channel's id, sequence number, times of arrival and of sending, before a message's bytes.
 _MESSAGE_HEAD = struct.Struct("<HIQQ")
 
@@ -40,6 +44,11 @@ class Placed(NamedTuple):
     time_ns: int
     at: int
     data: memoryview
+
+
+# What a chunk holds, once a thread has unpacked it; None where none does.
+_Chunk = Future[memoryview] | None
+_Record = tuple[int, bytes, _Chunk]
 
 
 class TornMcap:
@@ -73,8 +82,11 @@ class TornMcap:
                 channel = self.channels[message.channel]
                 yield message.channel, channel, message.time_ns, bytes(message.data)
 
-    def groups(self) -> Iterator[tuple[int, list[Placed]]]:
+    def groups(self, pool: Executor | None = None) -> Iterator[tuple[int, list[Placed]]]:
         """Yield (place in the file, messages) of each chunk, or of a message outside of chunks.
+
+        Args:
+            pool: threads that unpack chunks and check their sums, a few chunks ahead.
 
         Raises:
             OSError: the file cannot be read.
@@ -84,14 +96,15 @@ class TornMcap:
             if file.read(len(MAGIC)) != MAGIC:
                 return
             self.sound_bytes = len(MAGIC)
-            for opcode, content in self._records(file):
+            records = self._records(file)
+            for opcode, content, chunk in records if pool is None else _ahead(records, pool):
                 place = self.sound_bytes
-                self.sound_bytes = file.tell()
+                self.sound_bytes += _RECORD.size + len(content)
                 if opcode in (_DATA_END, _FOOTER):
                     self.complete = True
                     return
                 try:
-                    found = self._unpacked(opcode, content)
+                    found = self._unpacked(opcode, content, chunk)
                 except Exception:  # struct, decompressor and decoder each raise their own
                     self.damaged_chunks += 1
                     continue
@@ -128,7 +141,7 @@ class TornMcap:
                 return None
             file.seek(start)
             try:
-                for opcode, content in self._records(file):
+                for opcode, content, _ in self._records(file):
                     if opcode == _STATISTICS:
                         return dict(struct.iter_unpack("<HQ", content[46:]))
                     if opcode in (_SCHEMA, _CHANNEL):
@@ -137,7 +150,7 @@ class TornMcap:
                 pass
         return None
 
-    def _records(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    def _records(self, file: BinaryIO) -> Iterator["_Record"]:
         while True:
             start = file.read(_RECORD.size)
             if len(start) < _RECORD.size:
@@ -145,14 +158,14 @@ class TornMcap:
             opcode, length = _RECORD.unpack(start)
             if opcode == 0 or length > self.size_bytes - file.tell():
                 return
-            yield opcode, file.read(length)
+            yield opcode, file.read(length), None
 
-    def _unpacked(self, opcode: int, content: bytes) -> list[Placed]:
+    def _unpacked(self, opcode: int, content: bytes, chunk: "_Chunk") -> list[Placed]:
         """Return the messages of a record, all or none of them."""
         if opcode != _CHUNK:
             message = self._take(opcode, memoryview(content), _RECORD.size)
             return [] if message is None else [message]
-        data = _chunk_data(content)
+        data = _chunk_data(content) if chunk is None else chunk.result()
         found, at = [], 0
         while at < len(data):
             opcode, length = _RECORD.unpack_from(data, at)
@@ -201,6 +214,20 @@ def _chunk_data(content: bytes) -> memoryview:
     (length,) = struct.unpack_from("<Q", content, start)
     packed = memoryview(content)[start + 8 : start + 8 + length]
     return memoryview(decompress(packed, content[32:start].decode(), size, crc))
+
+
+def _ahead(records: Iterator[_Record], pool: Executor) -> Iterator[_Record]:
+    """Yield the same records, each chunk handed to the pool some records before."""
+    waiting: deque[_Record] = deque()
+    chunks = 0
+    for opcode, content, _ in records:
+        chunk = pool.submit(_chunk_data, content) if opcode == _CHUNK else None
+        waiting.append((opcode, content, chunk))
+        chunks += chunk is not None
+        while waiting and (chunks > _CHUNKS_AHEAD or waiting[0][2] is None):
+            chunks -= waiting[0][2] is not None
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _strings(data: memoryview, at: int, count: int) -> tuple[list[str], int]:
