@@ -145,7 +145,7 @@ class _Reader:
         )
         values = value if isinstance(value, list) else [value]
         numbered = {name: number for number, name in enumerate(names)}
-        found = [numbered.get(axis, axis) for axis in values]
+        found = [numbered.get(a, -1) if isinstance(a, str) else a for a in values]
         numbers = tuple(axis for axis in found if type(axis) is int and 0 <= axis < width)
         if not len(set(numbers)) == len(values) == (count or len(values)) > 0:
             raise self.wrong(what, expected, value)
