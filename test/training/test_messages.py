@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rosbags.typesys import Stores, get_typestore
 
-from test.training.conftest import make_typestore
 from training import messages
 from training.cdr import Cdr, stamp_ns
 from vla_ros.core.errors import ContractError
 
-STORE = make_typestore()
+STORE = get_typestore(Stores.ROS2_JAZZY)
 TYPES = STORE.types
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=9)
 
