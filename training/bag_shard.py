@@ -17,6 +17,7 @@ from training.bags import Bag, bag_label
 from training.frames import DropList, MaxAge, Segment, Streams, segments_from_streams
 from training.labels import Recorded, vector_axes
 from training.picture_pass import PicturePass, last_uses
+from training.provenance import combined_sha256, file_sha256
 from training.recording import CameraFacts, EpisodeFacts, Recording, read_recording
 from training.shard import Camera
 from training.shard_folder import Refusal, is_done, write_refusal
@@ -73,22 +74,31 @@ def shard_of_bag(path: Path, folder: Path, settings: Settings, say: Say) -> str:
     """Make sure that `folder` holds the bag's shard, or its refusal, and return the key.
 
     Raises:
-        BagError: the bag cannot be opened; no key says so, as it may be another time.
-        OSError: the disk refuses.
+        OSError: the disk refuses, or the bag may not be read.
     """
     label = bag_label(path)
-    with Bag(path, settings.source) as bag:
-        sha256 = bag.sha256()
-        key = settings.key(label, sha256)
-        if is_done(folder, key):
+    try:
+        with Bag(path, settings.source) as bag:
+            sha256 = bag.sha256()
+            key = settings.key(label, sha256)
+            if not is_done(folder, key):
+                try:
+                    _write_shard(bag, folder / key, sha256, settings, say)
+                except BagError as error:
+                    _refuse(path, folder, key, sha256, error)
             return key
-        try:
-            _write_shard(bag, folder / key, sha256, settings, say)
-        except BagError as error:
-            # Where the bag lies is this machine's matter.
-            reason = str(error).replace(str(path), label)
-            write_refusal(folder, key, Refusal(label, sha256, reason))
-    return key
+    except BagError as error:  # it cannot even be opened
+        hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.is_file()}
+        sha256 = combined_sha256(hashes)
+        key = settings.key(label, sha256)
+        _refuse(path, folder, key, sha256, error)
+        return key
+
+
+def _refuse(path: Path, folder: Path, key: str, sha256: str, error: BagError) -> None:
+    # Where the bag lies is this machine's matter.
+    reason = str(error).replace(str(path), bag_label(path))
+    write_refusal(folder, key, Refusal(bag_label(path), sha256, reason))
 
 
 def streams_of(recording: Recording, max_age: MaxAge) -> Streams:

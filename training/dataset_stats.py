@@ -15,7 +15,9 @@ LEVELS = 256
 def histogram_of(picture: np.ndarray) -> np.ndarray:
     """Return (3, 256) int64: how often each value is in each channel of (H, W, 3) uint8."""
     step = max(1, round(picture.shape[0] / SAMPLED_SIDE_PX))
-    sample = np.ascontiguousarray(picture[::step, ::step])
+    # Every step-th pixel; several times faster than a copy of picture[::step, ::step].
+    size = tuple(-(-side // step) for side in picture.shape[1::-1])
+    sample = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     counts = [cv2.calcHist([sample], [c], None, [LEVELS], [0, LEVELS])[:, 0] for c in range(3)]
     return np.stack(counts).astype(np.int64)
 
