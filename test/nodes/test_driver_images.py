@@ -93,6 +93,7 @@ def test_a_drivers_picture_keeps_its_stamp_and_colours_and_its_camera_info_is_pa
     values = scene.values()
     assert values["converted_with"] == scene.camera._bridge.name
     assert abs(float(values["stamp_age_s"])) < 0.5
+    assert (values["heard"], values["skipped"]) == ("1", "0")
 
 
 def test_of_a_faster_driver_pictures_are_left_out_by_stamp(driven):

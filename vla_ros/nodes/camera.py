@@ -259,7 +259,8 @@ class CameraNode(ShellNode):
         is_off = False
         if self._driver is not None:
             age_s, is_off = self._driver.watch_stamps()
-            values |= {"stamp_age_s": round(age_s, 3), "skipped": self._driver.skipped}
+            values["stamp_age_s"] = round(age_s, 3)
+            values |= {"heard": self._driver.heard, "skipped": self._driver.skipped}
         if self.state != "active":
             self.diagnostics.set("images", OK, f"the camera is {self.state}", values)
         elif not health.images:

@@ -30,6 +30,7 @@ class DriverImages:
         on_info: called with each camera_info that the driver publishes next to its images.
 
     Attributes:
+        heard: how many images came while they were asked for.
         skipped: how many images were due and gave way to a newer one.
 
     Raises:
@@ -52,7 +53,7 @@ class DriverImages:
         self._age = StampAge(_MOST_AGE_S)
         self._worker: _Latest | None = None
         self._last_ns = 0
-        self.skipped = 0
+        self.heard = self.skipped = 0
         node.create_subscription(Image, self.topic, self._hear, qos.DRIVER)
         info = f"{self.topic.rpartition('/')[0]}/camera_info"
         node.create_subscription(CameraInfo, info, on_info, qos.DRIVER)
@@ -113,6 +114,7 @@ class DriverImages:
         if self._worker is None or stamp_ns == self._last_ns:
             return
         self._last_ns = stamp_ns
+        self.heard += 1
         self._age.note((self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-9)
         if self._is_due(stamp_ns):
             self.skipped += self._worker.put(message)

@@ -19,8 +19,8 @@ JOINT_STATES = _profile(10)
 COMMANDS = _profile(1)
 # Reliable, because the package's DDS profile has room for whole images; best effort lost 70 %.
 CAMERA = _profile(2)
-# Of somebody's camera driver: best effort hears reliable publishers too, and only the last counts.
-DRIVER = _profile(1, reliable=False)
+# Sensor data of somebody's camera driver: best effort hears reliable publishers too.
+DRIVER = _profile(5, reliable=False)
 COMMANDED = _profile(10)
 # A busy renderer falls behind a little rather than leave pictures out.
 SIM_STATE = _profile(5)
