@@ -1,0 +1,244 @@
+"""A conversion that is cut off goes on where it was: the result has the bytes of one in a go."""
+
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from training import files
+from training.bags import find_bags
+from training.convert import convert
+from training.frames import MaxAge
+from vla_ros.core.contract import tap_contract
+from vla_ros.core.errors import BagError, DatasetError
+
+CONTRACT = tap_contract(image_size=16)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tree(folder):
+    """Return {name: hash} of the dataset's files and of its shards."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+@pytest.fixture
+def bags(bag_writer):
+    """Return the folder of four bags, one of which has no command."""
+    for index in range(3):
+        bag_writer.moving_episode(f"play-{index}", 6, seed=index)
+    source = bag_writer.folder / "play-2"
+    shutil.copytree(source, bag_writer.folder / "play-3")
+    (bag_writer.folder / "play-3/play-2.mcap").write_bytes(b"no bag at all")
+    return bag_writer.folder
+
+
+class Cut(BaseException):
+    """A power cut."""
+
+
+def test_cut_off_at_any_write_it_goes_on_to_the_same_bytes(bags, tmp_path, monkeypatch):
+    paths = find_bags([bags])[2:]
+    convert(paths, tmp_path / "whole", CONTRACT, MaxAge())
+    expected = tree(tmp_path / "whole")
+    real = os.fsync
+    left = 0
+
+    def fsync(descriptor):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Cut
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    cuts = 0
+    for cuts in range(1, 200):
+        out = tmp_path / f"cut-{cuts}"
+        left = cuts
+        try:
+            convert(paths, out, CONTRACT, MaxAge())
+            break
+        except Cut:
+            left = -1
+            convert(paths, out, CONTRACT, MaxAge())
+            assert tree(out) == expected, f"cut off at write {cuts}"
+            shutil.rmtree(out)
+    assert cuts > 10
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(bags, tmp_path):
+    convert(find_bags([bags]), tmp_path / "whole", CONTRACT, MaxAge())
+    command = [sys.executable, "-m", "training.convert", str(bags), "--image-size", "16"]
+    command += ["--workers", "2", "--out", str(tmp_path / "cut")]
+    rng = random.Random(4)
+    for _ in range(2):
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        # Into the writing, which is short beside the loading of libraries.
+        wanted = rng.randint(3, 12)
+        while process.poll() is None and len(list((tmp_path / "cut").rglob("*"))) < wanted:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
+
+
+def test_bags_added_later_give_the_bytes_of_all_at_once(bags, tmp_path):
+    paths = find_bags([bags])
+    convert(paths, tmp_path / "once", CONTRACT, MaxAge())
+    # The last by name first, so that what is added comes before it.
+    convert(paths[2:], tmp_path / "added", CONTRACT, MaxAge())
+    convert(paths[:1], tmp_path / "added", CONTRACT, MaxAge())
+    convert(paths[1:2], tmp_path / "added", CONTRACT, MaxAge())
+    assert tree(tmp_path / "added") == tree(tmp_path / "once")
+
+
+@pytest.mark.slow
+def test_workers_and_the_order_of_bags_change_no_byte(bags, tmp_path):
+    paths = find_bags([bags])
+    convert(paths, tmp_path / "one", CONTRACT, MaxAge())
+    convert(paths[::-1], tmp_path / "two", CONTRACT, MaxAge(), workers=2)
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+def test_what_is_done_is_not_done_again(bags, tmp_path, monkeypatch):
+    paths = find_bags([bags])[:3]
+    convert(paths[:2], tmp_path / "d", CONTRACT, MaxAge())
+    read = []
+    from training import bag_shard
+
+    real = bag_shard.read_recording
+    monkeypatch.setattr(
+        bag_shard, "read_recording", lambda bag, c: read.append(bag.path.name) or real(bag, c)
+    )
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    assert read == ["play-2"]
+
+
+def test_a_bag_that_changed_replaces_its_frames(bags, bag_writer, tmp_path, capsys):
+    paths = find_bags([bags])[:2]
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    shutil.rmtree(paths[1])
+    bag_writer.moving_episode("play-1", 9, seed=7)
+    info = convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    assert "play-1 has changed since: its frames are replaced" in capsys.readouterr().err
+    convert(paths, tmp_path / "new", CONTRACT, MaxAge())
+    assert tree(tmp_path / "d") == tree(tmp_path / "new")
+    assert info["total_frames"] == 6 + 9
+
+
+def test_a_bag_given_twice_under_two_names_counts_once(bags, tmp_path):
+    shutil.copytree(bags / "play-0", bags / "copy")
+    info = convert([bags / "play-0", bags / "copy"], tmp_path / "d", CONTRACT, MaxAge())
+    assert info["total_episodes"] == 1
+    (skipped,) = info["vla_ros"]["provenance"]["skipped_bags"]
+    assert skipped["bag"] == "bags/play-0"
+    assert skipped["reason"] == "the same recording as bags/copy"
+
+
+def test_bags_of_one_name_are_told_apart(bags, tmp_path):
+    other = tmp_path / "elsewhere/bags/play-0"
+    shutil.copytree(bags / "play-1", other)
+    info = convert([bags / "play-0", other], tmp_path / "d", CONTRACT, MaxAge())
+    names = [row["bag"] for row in info["vla_ros"]["provenance"]["bags"]]
+    assert len(set(names)) == 2
+    assert all(name.startswith("bags/play-0~") for name in names)
+
+
+def test_another_rate_or_label_is_refused_and_nothing_is_touched(bags, tmp_path):
+    paths = find_bags([bags])[:1]
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    before = tree(tmp_path / "d")
+    with pytest.raises(DatasetError, match=r"other contract .*rate_hz: 5.0 there, 10.0 here"):
+        convert(paths, tmp_path / "d", tap_contract(image_size=16, rate_hz=10), MaxAge())
+    with pytest.raises(DatasetError, match=r"other options .*'image_s': 0.12.* there"):
+        convert(paths, tmp_path / "d", CONTRACT, MaxAge(image_s=0.3))
+    assert tree(tmp_path / "d") == before
+
+
+def test_a_half_made_dataset_of_other_options_is_refused(bags, tmp_path):
+    paths = find_bags([bags])[:1]
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    for part in ("meta", "data"):
+        shutil.rmtree(tmp_path / "d" / part)
+    with pytest.raises(DatasetError, match="d was begun with other options"):
+        convert(paths, tmp_path / "d", CONTRACT, MaxAge(image_s=0.3))
+
+
+def test_options_may_change_after_a_try_that_gave_nothing(bags, tmp_path):
+    paths = find_bags([bags])[:1]
+    with pytest.raises(BagError, match="none of 1 bags can be used; .* no message on /side"):
+        convert(paths, tmp_path / "d", tap_contract("side"), MaxAge())
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+
+
+def test_two_conversions_do_not_write_to_one_dataset(bags, tmp_path):
+    from training.bag_shard import Settings
+    from training.shard_folder import opened
+
+    settings = Settings(CONTRACT)
+    options = {**settings.options, "images": "jpeg"}
+    with (
+        opened(tmp_path / "d", CONTRACT, options),
+        pytest.raises(DatasetError, match=r"another conversion writes to .*/d; wait for it"),
+    ):
+        convert(find_bags([bags]), tmp_path / "d", CONTRACT, MaxAge())
+
+
+def test_a_full_disk_ends_it_in_one_sentence_and_keeps_what_is_done(bags, tmp_path):
+    paths = find_bags([bags])
+    convert(paths[:2], tmp_path / "d", CONTRACT, MaxAge())
+    before = tree(tmp_path / "d")
+    command = [sys.executable, "-m", "training.convert", "--image-size", "16", "--workers", "1"]
+    command += ["--out", str(tmp_path / "d")]
+
+    def no_room():
+        # The nearest to a full disk that needs no disk of one's own: no file may grow beyond.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    done = subprocess.run(
+        [*command, *map(str, paths)], cwd=ROOT, preexec_fn=no_room, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "/d cannot be written (" in done.stderr
+    assert "after 2 of 4 bags; what was converted is kept: free space" in done.stderr
+    now = tree(tmp_path / "d")
+    assert {name: now[name] for name in before} == before
+
+
+def test_a_folder_where_nothing_may_be_written_is_one_sentence(bags, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"file/d cannot be written \(Not a directory\) after 0"):
+        convert(find_bags([bags])[:1], tmp_path / "file/d", CONTRACT, MaxAge())
+
+
+def test_a_damaged_shard_is_made_anew(bags, tmp_path):
+    paths = find_bags([bags])[:2]
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    before = tree(tmp_path / "d")
+    frames = sorted((tmp_path / "d/.shards").glob("*/frames.parquet"))[0]
+    frames.write_bytes(frames.read_bytes()[:200])
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    assert tree(tmp_path / "d") == before
+
+
+def test_the_dataset_names_no_place_of_this_machine(bags, tmp_path):
+    convert(find_bags([bags]), tmp_path / "d", CONTRACT, MaxAge())
+    info = json.loads((tmp_path / "d/meta/info.json").read_text())
+    assert str(tmp_path) not in json.dumps(info)
