@@ -219,8 +219,7 @@ class SqliteFile:
 def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
     """Return a message as it was serialised; rosbag2 may have compressed each by itself.
 
-    Raises:
-        ValueError: it is damaged.
+    A damaged one is empty.
     """
     if bytes(data[:4]) != ZSTD_MAGIC:
         return data
@@ -228,8 +227,8 @@ def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
         if head_only:
             return zstd.ZstdDecompressor().decompress(bytes(data), max_length=HEAD_BYTES)
         return zstd.decompress(data)
-    except zstd.ZstdError as error:
-        raise ValueError(f"a compressed message is damaged: {error}") from None
+    except zstd.ZstdError:
+        return b""
 
 
 def expand(path: Path, scratch: Path) -> tuple[Path, str | None]:

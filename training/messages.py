@@ -68,35 +68,44 @@ class JointStates:
         if not self._end or raw[:4] != self._order or raw[HEAD_BYTES : self._end] != self._middle:
             cdr = Cdr(raw)
             cdr.header()
-            self._names = tuple(cdr.texts())
-            count, start = cdr.number("I"), cdr.place("d")
-            self._end, self._type = start, np.dtype(f"{cdr.order}f8")
-            self._count = count
-            self._order, self._middle = bytes(raw[:4]), bytes(raw[HEAD_BYTES:start])
+            names, count = tuple(cdr.texts()), cdr.number("I")
+            # Only now: a message that ends early must leave no half of what it says.
+            self._names, self._count, self._end = names, count, cdr.place("d")
+            self._order, self._middle = bytes(raw[:4]), bytes(raw[HEAD_BYTES : self._end])
+            self._type = np.dtype(f"{cdr.order}f8")
         if len(raw) < self._end + 8 * self._count:
             raise ValueError("the message is shorter than its type")
         return stamp_ns(raw), self._names, np.frombuffer(raw, self._type, self._count, self._end)
 
 
 def picture(raw: bytes | memoryview, msgtype: str) -> Picture:
-    """Return the picture of a CompressedImage or Image; empty bytes for one that is too short.
+    """Return the picture of a CompressedImage or Image; empty bytes for one that is damaged.
 
     Raises:
         ValueError: the encoding is none that can be shown in red, green and blue.
     """
-    cdr = Cdr(raw)
-    cdr.header()
-    if msgtype == COMPRESSED_IMAGE:
-        kind = cdr.text()
-        if "compressedDepth" in kind:
-            raise ValueError(f"its pictures are {kind!r}, depth is no colour picture")
-        return bytes(cdr.byte_sequence())
-    height, width = cdr.numbers("I", 2)
-    encoding = cdr.text()
+    try:
+        cdr = Cdr(raw)
+        cdr.header()
+        if msgtype == COMPRESSED_IMAGE:
+            encoding, shape = cdr.text(), None
+        else:
+            height, width = cdr.numbers("I", 2)
+            encoding, _ = cdr.text(), cdr.number("B")
+            shape = (height, width, cdr.number("I"))
+        data = cdr.byte_sequence()
+    except ValueError:
+        return b""
+    if shape is not None:
+        return _pixels(data, encoding, *shape)
+    if "compressedDepth" in encoding:
+        raise ValueError(f"its pictures are {encoding!r}, depth is no colour picture")
+    return bytes(data)
+
+
+def _pixels(data: memoryview, encoding: str, height: int, width: int, step: int) -> Picture:
     if encoding not in _CHANNELS:
         raise ValueError(f"its encoding is {encoding!r}, known are {', '.join(_CHANNELS)}")
-    cdr.number("B")
-    step, data = cdr.number("I"), cdr.byte_sequence()
     channels = 1 if encoding == "mono8" else 3
     if not height * width or step < width * channels or len(data) < height * step:
         return b""

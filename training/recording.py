@@ -1,5 +1,6 @@
 """All of a bag that a dataset needs, but the pictures themselves, in one pass over its files."""
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -118,7 +119,8 @@ class _Reader:
     def __init__(self, bag: Bag, cameras: tuple[str, ...]):
         self.bag, self.cameras = bag, cameras
         self.takers: dict[str, list[Callable[[int, Raw], None]]] = {}
-        self.pictures: dict[str, list[tuple[int, tuple[int, int, int]]]] = {}
+        # Stamp, number of the file, place and at of each picture, by topic.
+        self.pictures: dict[str, array] = {}
         self._drops = Drops()
         self._clock = Clock(self._drops)
         self._transforms = Transforms()
@@ -136,7 +138,7 @@ class _Reader:
             self._commanded = self._want_joints(source.commanded, "commanded joints", False)
         for camera in self.cameras:
             topic, info = source.image_topic(camera), source.info_topic(camera)
-            self.pictures[topic] = []
+            self.pictures[topic] = array("q")
             self._want(topic, PICTURES, self._take_picture)
             self._calibrations[info] = set()
             self._want(info, (CAMERA_INFO,), self._take_calibration, is_needed=False)
@@ -173,7 +175,7 @@ class _Reader:
     def _take_picture(self, file: int, raw: Raw) -> None:
         self._last_ns = stamp_ns(raw.data)
         if self._clock.trusts(raw.topic, self._last_ns):
-            self.pictures[raw.topic].append((self._last_ns, (file, raw.place, raw.at)))
+            self.pictures[raw.topic].extend((self._last_ns, file, raw.place, raw.at))
 
     def _take_calibration(self, _: int, raw: Raw) -> None:
         self._calibrations[raw.topic].add(messages.camera_info(raw.data))
@@ -242,8 +244,8 @@ class _Reader:
 
     def _index(self, camera: str) -> ImageIndex:
         found = self.pictures[self.bag.source.image_topic(camera)]
-        stamps = np.array([stamp for stamp, _ in found], np.int64)
-        return ImageIndex(stamps, np.array([p for _, p in found], np.int64).reshape(-1, 3))
+        rows = np.array(found, np.int64).reshape(-1, 4)
+        return ImageIndex(rows[:, 0].copy(), rows[:, 1:].copy())
 
     def _camera(self, camera: str, index: ImageIndex) -> CameraFacts:
         source = self.bag.source

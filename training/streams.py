@@ -1,6 +1,7 @@
 """Streams of one recording, filled message by message; what cannot be used is counted."""
 
 import math
+from array import array
 
 import numpy as np
 
@@ -74,9 +75,8 @@ class JointStream:
         self._messages = messages.JointStates()
         self._names: tuple[str, ...] | None = None
         self._places: list[int] = []
-        self.stamps: list[int] = []
-        self._q: list[np.ndarray] = []
-        self._openings: list[float] = []
+        self.stamps = array("q")
+        self._values = array("d")
 
     def take(self, raw: bytes | memoryview) -> None:
         """Add a JointState; raises ValueError where it is damaged."""
@@ -92,8 +92,8 @@ class JointStream:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return stamps (N,) int64 [ns], joints (N, J) float64, openings (N,) float64."""
-        q = np.array(self._q, np.float64).reshape(-1, len(self.wanted.names))
-        return np.array(self.stamps, np.int64), q, np.array(self._openings, np.float64)
+        values = np.array(self._values).reshape(-1, len(self.wanted.names) + 1)
+        return np.array(self.stamps), values[:, :-1], values[:, -1]
 
     def _find(self, names: tuple[str, ...]) -> list[int]:
         """Return where the arm's joints and the gripper stand; empty where one is missing."""
@@ -122,8 +122,7 @@ class JointStream:
         elif self.stamps and stamp_ns <= self.stamps[-1]:
             return f"{self.what} not later than the last"
         self.stamps.append(stamp_ns)
-        self._q.append(q)
-        self._openings.append(opening)
+        self._values.extend((*q, opening))
         return None
 
 

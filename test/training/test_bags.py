@@ -174,7 +174,11 @@ def test_a_damaged_chunk_costs_its_messages_and_is_told(chunked):
         assert bag.lost == ["chunked.mcap has 1 damaged chunks, 5 messages"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(at=st.floats(0, 0.999), flip=st.integers(1, 255))
 def test_no_damaged_byte_makes_a_message_or_another_error(chunked, at, flip):
     (storage,) = chunked.glob("*.mcap")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rosbags.typesys import Stores, get_typestore
@@ -35,6 +35,7 @@ def ns(head):
     return head.stamp.sec * 10**9 + head.stamp.nanosec
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(HEADERS, st.lists(TEXT, max_size=4), DOUBLES, DOUBLES), max_size=4),
        st.booleans())  # fmt: skip
 def test_joint_states_of_one_topic_are_read_whatever_changes_between_them(states, is_little):
@@ -46,6 +47,7 @@ def test_joint_states_of_one_topic_are_read_whatever_changes_between_them(states
         assert found[2].tolist() == position.tolist()
 
 
+@settings(deadline=None)
 @given(HEADERS, TEXT, st.binary(max_size=20), st.booleans())
 def test_the_bytes_of_a_compressed_picture_come_back(head, kind, data, is_little):
     array = np.frombuffer(data, np.uint8)
@@ -84,6 +86,25 @@ def test_a_raw_picture_that_is_too_short_cannot_be_decoded(changes):
         messages.decoded(found, "the bag")
 
 
+def test_a_joint_state_that_ends_early_leaves_no_trace():
+    reader = messages.JointStates()
+    none = np.zeros(0)
+    whole, other = (
+        raw(TYPES[messages.JOINT_STATE](header((1, 0), ""), [name], np.ones(1), none, none), True)
+        for name in ("a", "b")
+    )
+    assert reader.read(whole)[1] == ("a",)
+    with pytest.raises(ValueError, match="the message is"):
+        reader.read(other[: other.index(b"b") + 2])
+    assert reader.read(whole)[1] == ("a",)
+
+
+def test_a_picture_that_ends_early_is_empty():
+    jpeg = TYPES[messages.COMPRESSED_IMAGE](header((0, 0), ""), "jpeg", np.ones(9, np.uint8))
+    assert messages.picture(raw(jpeg, True)[:-5], messages.COMPRESSED_IMAGE) == b""
+    assert messages.picture(image("rgb8", range(12))[:-5], messages.IMAGE) == b""
+
+
 def test_refuses_an_unknown_encoding_and_depth():
     with pytest.raises(ValueError, match="its encoding is '16UC1', known are rgb8, bgr8, mono8"):
         messages.picture(image("16UC1", range(12)), messages.IMAGE)
@@ -113,6 +134,7 @@ def test_refuses_what_is_too_short_or_no_cdr(data):
             read(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_bytes_make_another_error(data):
     readers = (

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import zstd
 
 from training.bags import Bag
 from training.recording import read_recording
@@ -368,3 +369,25 @@ def test_a_message_that_is_too_short_is_dropped_and_counted(ours):
         f"unreadable messages on {FRONT}": 1,
         f"unreadable messages on {JOINTS}": 1,
     }
+
+
+def test_a_compressed_message_that_is_damaged_is_dropped_or_an_empty_picture(ours):
+    path = ours.writer.folder / "packed"
+    store = ours.writer.typestore
+    with Writer(path, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        for (topic, msgtype), made in ours.streams.items():
+            connection = writer.add_connection(topic, msgtype, typestore=store)
+            for i, (stamp, message) in enumerate(made):
+                raw = bytes(store.serialize_cdr(message, msgtype))
+                packed = zstd.compress(raw)
+                is_cut = topic in (JOINTS, FRONT) and i == 2
+                writer.write(connection, stamp, packed[:-3] if is_cut else packed)
+    with Bag(path) as bag:
+        found = read_recording(bag, ("front",))
+        index = found.images["front"]
+        pictures = [picture for _, _, picture in bag.images_at({"front": index.places})]
+    assert dropped(found)[f"unreadable messages on {JOINTS}"] == 1
+    assert len(found.joints.q) == 4
+    # Where its stamp could be unpacked, the picture is found out only when it is wanted.
+    assert len(pictures) == 5 - dropped(found).get(f"unreadable messages on {FRONT}", 0)
+    assert set(pictures) <= {b"", b"\xff\xd8"}
