@@ -241,7 +241,7 @@ def test_video_has_every_picture_at_its_time(shards, tmp_path, monkeypatch):
     info = run(tmp_path / "d", shards, "video")
     feature = info["features"]["observation.images.front"]
     assert feature["dtype"] == "video"
-    assert feature["info"]["video.codec"] == "av1"
+    assert feature["info"]["video.codec"] == "vp9"
     assert info["video_path"].startswith("videos/{video_key}/chunk-{chunk_index:03d}")
     assert "observation.images.front" not in pq.read_schema(tmp_path / "d" / DATA).names
     episodes = rows(tmp_path / "d", EPISODES)
@@ -270,8 +270,8 @@ def test_video_has_every_picture_at_its_time(shards, tmp_path, monkeypatch):
 
 
 def video_size(shard):
-    video_files.encode_shard(shard, "av1", FPS)
-    return video_files.episode_video(shard, "front", 0, "av1").stat().st_size
+    video_files.encode_shard(shard, "vp9", FPS)
+    return video_files.episode_video(shard, "front", 0, "vp9").stat().st_size
 
 
 def test_an_episode_is_encoded_once(shards, tmp_path, monkeypatch):
@@ -286,11 +286,11 @@ def test_an_episode_is_encoded_once(shards, tmp_path, monkeypatch):
 
 
 def test_a_missing_episode_among_encoded_ones_is_encoded_from_its_own_pictures(shards):
-    video_files.encode_shard(shards[0], "av1", FPS)
-    second = video_files.episode_video(shards[0], "front", 1, "av1")
+    video_files.encode_shard(shards[0], "vp9", FPS)
+    second = video_files.episode_video(shards[0], "front", 1, "vp9")
     before = second.read_bytes()
     second.unlink()
-    video_files.encode_shard(shards[0], "av1", FPS)
+    video_files.encode_shard(shards[0], "vp9", FPS)
     assert second.read_bytes() == before
 
 
@@ -317,7 +317,7 @@ def test_what_does_not_belong_together_is_refused(shards, tmp_path):
         run(tmp_path / "d", [*shards, small])
     with pytest.raises(DatasetError, match="jpeg or video, got 'png'"):
         run(tmp_path / "d", shards, "png")
-    with pytest.raises(DatasetError, match="codec 'h264' is unknown; choose one of av1, vp9"):
+    with pytest.raises(DatasetError, match="codec 'h264' is unknown; choose one of vp9, av1"):
         assemble(tmp_path / "d", CONTRACT, shards, {"options": OPTIONS}, "video", "h264")
     odd = tap_contract(CAMERAS, SIZE, 7.5)
     with pytest.raises(DatasetError, match=r"whole number of Hz .*got 7\.5; choose another --rate"):
