@@ -166,7 +166,8 @@ class PolicyNode(CommanderNode):
     def _infer(self, jpeg: bytes, task: str) -> tuple[np.ndarray, float, int]:
         """Return (action (7,), duration [ms], when it was there [ns]); in the worker's thread."""
         start_s = time.perf_counter()
-        action = self._runner.act(conversions.rgb_from_jpeg(jpeg), task)
+        # As it came: on its way to the network it goes through what training data went through.
+        action = self._runner.act(jpeg, task)
         return action, 1e3 * (time.perf_counter() - start_s), self.now_ns
 
     def on_tick(self) -> None:
