@@ -12,7 +12,6 @@ docs/data.md explains every key):
       names: [waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate]
       gripper: {name: left_finger, closed: 0.015, open: 0.037}
     commanded: none
-    ee_pose: none
     task: {text: put the carrot on the plate}
     kind: demo
 """
