@@ -1,29 +1,37 @@
-"""A dataset folder as arrays: pictures decoded once at model size, actions, episodes, splits."""
+"""A dataset folder as arrays: pictures decoded once at model size, vectors, episodes.
+
+Reads what training.convert and training.lerobot_import write: the LeRobot v3.0 layout with our
+contract in meta/info.json, any number of data files, any cameras, pictures as JPEG or video.
+"""
 
 import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from training.lerobot_layout import CODEBASE_VERSION, EPISODES_FILE, image_key
+from training.frame_cache import FOLDER, cached_frames, jpeg_frames, video_frames
+from training.labels import ACTION, POSE, STATE
+from training.lerobot_layout import CODEBASE_VERSION, INFO_FILE
 from training.provenance import combined_sha256, file_sha256
-from vla_ros.core.actions import GRIPPER_INDEX, ee_delta
+from training.shard import Camera, image_key
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
-from vla_ros.core.rotations import matrix_from_rotvec, transform
-from vla_ros.policy.pictures import decode_jpeg, resize_for_model
 
-DECODE_BATCH = 256
+VERIFIED_FILE = "verified.json"
 
 
 @dataclass(frozen=True)
 class Episode:
-    """Frames [first, end) of one recording; `success` is None where nobody judged."""
+    """Frames [first, end) of one recording; `success` is None where nobody judged.
+
+    `cameras` says by name what is known of intrinsics and pose.
+    """
 
     first: int
     end: int
@@ -31,6 +39,7 @@ class Episode:
     kind: str
     task: str
     success: bool | None
+    cameras: dict[str, Camera] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,39 +47,116 @@ class Dataset:
     """One dataset folder, read.
 
     Attributes:
-        images: (N, S, S, 3) uint8 RGB at model size, memory-mapped.
-        actions: (N, 7) float32, reached `ee_delta` to the next frame.
-        ee_poses: (N, 6) float32, tool position [m] and rotation vector [rad] in base_link.
-        sha256: of the data file, for provenance.
+        contract: of the folder, with the cameras that were opened.
+        pictures: (N, S, S, 3) uint8 RGB at model size by camera, memory-mapped.
+        vectors: (N, k) float32 by column: `training.labels` says what is in them.
+        sha256: of data and videos, for provenance.
     """
 
     path: Path
     contract: Contract
-    images: np.ndarray
-    actions: np.ndarray
-    ee_poses: np.ndarray
+    pictures: dict[str, np.ndarray]
+    vectors: dict[str, np.ndarray]
     episodes: list[Episode]
     sha256: str
 
+    def __len__(self) -> int:
+        return len(self.actions)
 
-def open_dataset(path: Path, model_size: int) -> Dataset:
-    """Return the dataset at folder `path` with pictures of side `model_size` [px].
+    @property
+    def images(self) -> np.ndarray:
+        """Pictures of the main camera (N, S, S, 3) uint8 RGB: all that TAP sees."""
+        return self.pictures[self.contract.camera]
 
-    The decoded pictures are kept in the folder as cache/*.npy, named by content and size.
+    @property
+    def actions(self) -> np.ndarray:
+        """(N, A) float32: the contract's action, from each frame to the next tick."""
+        return self.vectors[ACTION]
+
+    @property
+    def states(self) -> np.ndarray:
+        """(N, 7) float32: joints [rad] and opening."""
+        return self.vectors[STATE]
+
+    @property
+    def ee_poses(self) -> np.ndarray:
+        """(N, 6) float32: tool position [m] and rotation vector [rad] in base_link, measured.
+
+        Raises:
+            DatasetError: the dataset does not tell.
+        """
+        if POSE not in self.vectors:
+            raise DatasetError(
+                f"{self.path} does not tell where the tool was ({POSE}); name the pose in the "
+                "source file or the map, then convert again"
+            )
+        return self.vectors[POSE]
+
+    @cached_property
+    def tasks(self) -> np.ndarray:
+        """Instruction of every frame (N,) object."""
+        tasks = np.empty(len(self), dtype=object)
+        for episode in self.episodes:
+            tasks[episode.first : episode.end] = episode.task
+        return tasks
+
+
+def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = None) -> Dataset:
+    """Return the dataset at folder `path` with pictures of side `image_size` [px].
+
+    Decoded pictures are kept in the folder, see `frame_cache`. Files are compared with the hashes
+    that conversion noted; those seen before are taken by size and time of change.
+
+    Args:
+        path: a folder that training.convert or training.lerobot_import wrote.
+        image_size: of the model.
+        cameras: names, the main one first; None takes the dataset's main camera alone.
 
     Raises:
-        DatasetError: the folder is missing, incomplete, damaged or not written by this project.
+        DatasetError: the folder is missing, incomplete, damaged, changed, not written by this
+            project or without such a camera, or the disk refuses.
     """
     path = Path(path)
+    info, contract, rows, vectors = _read(path)
+    cameras = contract.cameras[:1] if cameras is None else tuple(cameras)
+    absent = [name for name in cameras if name not in contract.cameras]
+    if absent:
+        raise DatasetError(
+            f"{path} has no camera {', '.join(absent)}; it has {', '.join(contract.cameras)}: "
+            "choose one of these, or convert with --camera"
+        )
+    hashes = _verified(path, info)
+    pictures = {}
+    for name in cameras:
+        key, frames = _source(path, info, contract, name, image_size, hashes)
+        shape = (len(vectors[ACTION]), image_size, image_size, 3)
+        pictures[name] = cached_frames(path, f"{name}-{image_size}", key, shape, frames)
+    return Dataset(
+        path,
+        replace(contract, cameras=cameras),
+        pictures,
+        vectors,
+        [_episode(row) for row in rows],
+        info["vla_ros"]["provenance"]["data_sha256"],
+    )
+
+
+def _read(path: Path) -> tuple[dict, Contract, list[dict], dict[str, np.ndarray]]:
+    """Return info.json, the contract, the episodes' rows and the vector columns."""
     try:
-        info = json.loads((path / "meta/info.json").read_text(encoding="utf-8"))
+        info = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
         contract = Contract.from_dict(info["vla_ros"]["contract"])
-        sha256 = info["vla_ros"]["provenance"]["data_sha256"]
-        files = sorted(path.glob("data/*/*.parquet"))
-        rows = pq.read_table(path / EPISODES_FILE).to_pylist()
-        columns = ["action", "observation.ee_pose"]
-        table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
-        found = combined_sha256({f.relative_to(path).as_posix(): file_sha256(f) for f in files})
+        features, version, total = (
+            info[key] for key in ("features", "codebase_version", "total_frames")
+        )
+        rows = _episode_rows(path)
+        names = [
+            name
+            for name, feature in features.items()
+            if feature["dtype"] == "float32" and name.startswith(("observation.", "action"))
+        ]
+        vectors = _vectors(_files(path, "data", "parquet"), names)
+        found = len(vectors[ACTION])
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is not a complete dataset: {error.filename} is missing; "
@@ -85,174 +171,109 @@ def open_dataset(path: Path, model_size: int) -> Dataset:
         raise DatasetError(
             f"{path} is damaged ({type(error).__name__}: {error}); convert the bags again"
         ) from None
-    if info["codebase_version"] != CODEBASE_VERSION or info["total_frames"] != len(table):
+    ends = [0, *(row["dataset_to_index"] for row in rows)]
+    if version != CODEBASE_VERSION or total != found or ends[-1] != found:
         raise DatasetError(
-            f"{path} says {info['total_frames']} frames of layout {info['codebase_version']}, got "
-            f"{len(table)} frames, and layout {CODEBASE_VERSION} is read; convert the bags again"
+            f"{path} says {total} frames of layout {version}, got {found} frames of which the "
+            f"episodes take {ends[-1]}, and layout {CODEBASE_VERSION} is read; convert the bags "
+            "again"
         )
-    if found != sha256:
-        raise DatasetError(f"{path}/data was changed after conversion; convert the bags again")
-    actions, ee_poses = (
-        np.array(table[name].to_pylist(), dtype=np.float32)
-        for name in ("action", "observation.ee_pose")
-    )
-    episodes = [
-        Episode(
-            row["dataset_from_index"],
-            row["dataset_to_index"],
-            row["bag"],
-            row["kind"],
-            row["tasks"][0],
-            row["success"],
-        )
-        for row in rows
-    ]
-    images = _decoded_images(path, contract, model_size, len(actions), sha256)
-    return Dataset(path, contract, images, actions, ee_poses, episodes, sha256)
+    return info, contract, rows, vectors
 
 
-def _decoded_images(
-    path: Path, contract: Contract, model_size: int, num_frames: int, sha256: str
-) -> np.ndarray:
-    cache = path / "cache" / f"{contract.camera}-{model_size}-{sha256[:12]}.npy"
-    if not cache.exists():
-        cache.parent.mkdir(exist_ok=True)
-        # Own temporary name: two processes may build the cache at once, and both finish well.
-        temporary = cache.with_suffix(f".{os.getpid()}.tmp")
-        shape = (num_frames, model_size, model_size, 3)
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        _decode_into(array, path, contract, model_size)
-        array.flush()
-        temporary.rename(cache)
-    return np.load(cache, mmap_mode="r")
+def _files(path: Path, top: str, suffix: str) -> list[Path]:
+    files = sorted((path / top).glob(f"chunk-*/file-*.{suffix}"))
+    if not files:
+        raise FileNotFoundError(2, "no file", str(path / top))
+    return files
 
 
-def _decode_into(array: np.ndarray, path: Path, contract: Contract, model_size: int) -> None:
-    column = image_key(contract.camera)
-    index = 0
-    with tqdm(total=len(array), desc="decode", unit="frame") as bar:
-        for file in sorted(path.glob("data/*/*.parquet")):
-            for batch in pq.ParquetFile(file).iter_batches(DECODE_BATCH, columns=[column]):
-                for data in batch.column(0).field("bytes"):
-                    picture = decode_jpeg(data.as_py(), f"frame {index} of {path}")
-                    array[index] = resize_for_model(picture, contract.image.shape[0], model_size)
-                    index += 1
-                bar.update(len(batch))
+def _episode_rows(path: Path) -> list[dict]:
+    rows = []
+    for file in _files(path, "meta/episodes", "parquet"):
+        with pq.ParquetFile(file) as reader:
+            names = [n for n in reader.schema_arrow.names if not n.startswith("stats/")]
+            rows += reader.read(columns=names).to_pylist()
+    return sorted(rows, key=lambda row: row["episode_index"])
 
 
-def select_episodes(dataset: Dataset, kinds: list[str], only_solved: bool) -> list[Episode]:
-    """Return the episodes of `kinds`, or, if asked, only those that were judged a success.
+def _episode(row: dict) -> Episode:
+    names = [key.split("/")[1] for key in row if key.startswith("cameras/") and key.endswith("/K")]
+    cameras = {n: Camera(row[f"cameras/{n}/K"], row[f"cameras/{n}/T_base_camera"]) for n in names}
+    first, end = row["dataset_from_index"], row["dataset_to_index"]
+    return Episode(first, end, row["bag"], row["kind"], row["tasks"][0], row["success"], cameras)
+
+
+def _vectors(files: list[Path], names: list[str]) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for file in files:
+        with pq.ParquetFile(file) as reader:
+            table = reader.read(columns=names)
+        for name in names:
+            column = table.column(name).combine_chunks()
+            width = column.type.list_size
+            parts[name].append(column.flatten().to_numpy().reshape(len(table), width))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _verified(path: Path, info: dict) -> dict[str, str]:
+    """Return the hashes of data files and videos, after a look at the files.
 
     Raises:
-        DatasetError: none is left; says what there is.
+        DatasetError: one is missing or was changed.
     """
-    chosen = [
-        episode
-        for episode in dataset.episodes
-        if episode.kind in kinds and (episode.success is True or not only_solved)
-    ]
-    if not chosen:
-        present = sorted({episode.kind for episode in dataset.episodes})
+    ours = info["vla_ros"]
+    expected = {
+        name: sha256
+        for name, sha256 in ours.get("files", {}).items()
+        if name.startswith(("data/", "videos/"))
+    }
+    changed = DatasetError(f"{path}/data was changed after conversion; convert the bags again")
+    present = {
+        file.relative_to(path).as_posix()
+        for top, suffix in (("data", "parquet"), ("videos", "mp4"))
+        for file in (path / top).rglob(f"*.{suffix}")
+    }
+    if present != set(expected) or combined_sha256(expected) != ours["provenance"]["data_sha256"]:
+        raise changed
+    note = path / FOLDER / VERIFIED_FILE
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    now = {}
+    for name, sha256 in expected.items():
+        stat = (path / name).stat()
+        now[name] = [stat.st_size, stat.st_mtime_ns, sha256]
+        if known.get(name) != now[name] and file_sha256(path / name) != sha256:
+            raise changed
+    if now != known:
+        _write_note(note, now)
+    return expected
+
+
+def _write_note(note: Path, content: dict) -> None:
+    temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
+    try:
+        note.parent.mkdir(exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        temporary.replace(note)
+    except OSError as error:
         raise DatasetError(
-            f"{dataset.path} has no usable episode of kind {', '.join(kinds)}; it has "
-            f"{len(dataset.episodes)} of kind {', '.join(present)}: give other data or --kinds"
-        )
-    return chosen
+            f"{note} cannot be written ({error.strerror}); free space or give access, then run "
+            "again"
+        ) from None
 
 
-def split_episodes(
-    episodes: list[Episode], fraction: float, seed: int
-) -> tuple[list[Episode], list[Episode]]:
-    """Return episodes to train on and episodes to hold out, about `fraction` of them.
-
-    Pieces of one bag stay together where there are several bags. A lone episode is cut in time,
-    its end held out.
-
-    Raises:
-        DatasetError: a lone episode is too short to be cut.
-    """
-    bags = sorted({episode.bag for episode in episodes})
-    groups = (
-        [[e for e in episodes if e.bag == bag] for bag in bags]
-        if len(bags) > 1
-        else [[episode] for episode in episodes]
-    )
-    if len(groups) == 1:
-        (episode,) = groups[0]
-        held_out = max(2, round((episode.end - episode.first) * fraction))
-        if episode.end - episode.first - held_out < 2:
-            raise DatasetError(
-                f"the only episode has {episode.end - episode.first} frames, too few to hold some "
-                "out; record more"
-            )
-        cut = episode.end - held_out
-        return [replace(episode, end=cut)], [replace(episode, first=cut)]
-    order = np.random.default_rng([seed, 7]).permutation(len(groups))
-    num_held_out = min(len(groups) - 1, max(1, round(len(groups) * fraction)))
-    held_out, trained = order[:num_held_out], order[num_held_out:]
-    return (
-        [e for index in sorted(trained) for e in groups[index]],
-        [e for index in sorted(held_out) for e in groups[index]],
-    )
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Two frames each and the action between them (Stage 1), P of them.
-
-    Attributes:
-        first, second: (P,) int64 frames.
-        actions: (P, 7) float32, the `ee_delta` from first to second, gripper as at second.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    actions: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-
-def next_frame_pairs(dataset: Dataset, episodes: list[Episode]) -> Pairs:
-    """Return the pairs (o_t, o_t+1) of the episodes: TAP's."""
-    first = np.concatenate([np.arange(e.first, e.end - 1) for e in episodes])
-    return Pairs(first, first + 1, dataset.actions[first])
-
-
-def pairs_within(
-    dataset: Dataset, episodes: list[Episode], span: int, low: np.ndarray, high: np.ndarray
-) -> Pairs:
-    """Return pairs up to `span` frames apart, forward and backward in time.
-
-    Their labels are exact: the displacement between two measured poses. Those whose motion (6,)
-    leaves [low, high], the range of single steps, are left out.
-    """
-    poses = [
-        transform(matrix_from_rotvec(pose[3:].astype(np.float64)), pose[:3].astype(np.float64))
-        for pose in dataset.ee_poses
-    ]
-    first, second, actions = [], [], []
-    for episode in episodes:
-        for i in range(episode.first, episode.end):
-            # The gripper's command at j is in the action that leads to j.
-            for j in range(max(episode.first + 1, i - span), min(episode.end, i + span + 1)):
-                gripper = dataset.actions[j - 1, GRIPPER_INDEX]
-                action = ee_delta(poses[i], poses[j], gripper)
-                if i != j and np.all(action[:6] >= low) and np.all(action[:6] <= high):
-                    first.append(i)
-                    second.append(j)
-                    actions.append(action)
-    return Pairs(np.array(first), np.array(second), np.array(actions, dtype=np.float32))
-
-
-def frame_indices(episodes: list[Episode]) -> np.ndarray:
-    """Return all frames (P,) int64 of the episodes (Stage 2)."""
-    return np.concatenate([np.arange(e.first, e.end) for e in episodes])
-
-
-def task_of_frame(dataset: Dataset) -> np.ndarray:
-    """Return the instruction (N,) object of every frame."""
-    tasks = np.empty(len(dataset.actions), dtype=object)
-    for episode in dataset.episodes:
-        tasks[episode.first : episode.end] = episode.task
-    return tasks
+def _source(
+    path: Path, info: dict, contract: Contract, camera: str, image_size: int, hashes: dict[str, str]
+) -> tuple[str, Callable[[], Iterator[np.ndarray]]]:
+    """Return the hash of the files that hold the camera's pictures, and what decodes them."""
+    column, size = image_key(camera), contract.image.shape[0]
+    is_video = info["features"][column]["dtype"] == "video"
+    top = f"videos/{column}/" if is_video else "data/"
+    key = combined_sha256({n: sha256 for n, sha256 in hashes.items() if n.startswith(top)})
+    files = sorted(path / name for name in hashes if name.startswith(top))
+    if is_video:
+        return key, partial(video_frames, files, size, image_size)
+    return key, partial(jpeg_frames, files, column, size, image_size)

@@ -21,10 +21,12 @@ class RunConfig:
         clip: largest norm of the gradient.
         shift_px: random shift of the pictures, up to this many pixels each way, the same for both
             pictures of a pair. The papers augment nothing; 0 turns it off.
+        pair_offset: Stage 1 learns and is measured on pairs (o_t, o_t+k) for this k, with the
+            motion summed up over the k steps; the paper has 1.
         pair_span: Stage 1 trains on pairs up to so many frames apart, forward and backward in time,
-            with the displacement between the two poses as label; 0 takes (o_t, o_t+1) alone, as
+            with the displacement between the two poses as label; 0 takes (o_t, o_t+k) alone, as
             the paper does. Forward pairs alone let a network that remembers the play answer from
-            one picture. Held-out losses are always of (o_t, o_t+1).
+            one picture. Held-out losses are always of (o_t, o_t+k).
         val_fraction: part of the bags that is held out.
         num_evals: how often the held-out loss is measured.
         bf16: compute in bfloat16 where it is safe (autocast).
@@ -43,6 +45,7 @@ class RunConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
     shift_px: int = 4
+    pair_offset: int = 1
     pair_span: int = 3
     val_fraction: float = 0.2
     num_evals: int = 6

@@ -1,11 +1,14 @@
 """TAP Stage 1, inverse dynamics on play: which action lies between two pictures? No text.
 
     python -m training.stage1_tap --data data/play --out ckpt/stage1
+    python -m training.stage1_tap --data data/play data/rollouts --weights 3 1 --out ckpt/stage1
     python -m training.stage1_tap --data data/play --out /tmp/s1 --recipe tiny     # two steps
 
 a_t = f(o_t, o_t+1), mean squared error on normalised reached displacements (arXiv 2607.02466,
-equations 2 and 3). Takes play, and what policies did, whether or not it succeeded. The paper
-freezes its pretrained vision tower here; ours starts from scratch, so it trains
+equations 2 and 3). Takes, by rule, play and policy episodes whatever their outcome, and
+demonstrations that failed: what happened between two pictures is true either way. With --kinds, all
+episodes of these kinds. Labels are the measured motion, whatever label the dataset was converted
+with. The paper freezes its pretrained vision tower here; ours starts from scratch, so it trains
 (`TapPolicy.set_stage`).
 """
 
@@ -19,19 +22,10 @@ import torch
 from tqdm import tqdm
 
 from training import steps
-from training.dataset import (
-    Pairs,
-    next_frame_pairs,
-    open_dataset,
-    pairs_within,
-    select_episodes,
-    split_episodes,
-)
 from training.recipes import RECIPES, recipe
+from training.tap_data import TapBatch, stage_1_data
 from vla_ros.core.errors import VlaError
 from vla_ros.policy.checkpoint import require_replaceable
-from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.tap import TapPolicy
 
 
@@ -42,12 +36,17 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="dataset of training.convert")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="datasets of training.convert"
+    )
+    parser.add_argument(
+        "--weights", type=float, nargs="+", help="share of each in the batches; else by size"
+    )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--recipe", choices=RECIPES, default="small", help="named settings")
     parser.add_argument("--steps", type=int, help="optimiser steps; the recipe's if not given")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and the split")
-    parser.add_argument("--kinds", nargs="+", default=["play", "policy"], help="episodes to take")
+    parser.add_argument("--kinds", nargs="+", help="episodes to take; else by the rule above")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser.parse_args(argv)
 
@@ -58,26 +57,11 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     config = replace(config, steps=args.steps or config.steps)
     require_replaceable(args.out)
 
-    dataset = open_dataset(args.data, config.model.backbone.image_size)
-    episodes = select_episodes(dataset, args.kinds, only_solved=False)
-    trained, held_out = split_episodes(episodes, config.val_fraction, args.seed)
-    train_pairs = next_frame_pairs(dataset, trained)
-    val_pairs = next_frame_pairs(dataset, held_out)
-    normalizer = Normalizer.fit(train_pairs.actions)
-    constant = normalizer.apply(train_pairs.actions).mean(0)
-    if config.pair_span > 0:
-        bounds = (normalizer.low, normalizer.high)
-        train_pairs = pairs_within(dataset, trained, config.pair_span, *bounds)
+    data = stage_1_data(args.data, config, args.seed, args.kinds, args.weights)
+    sampler = data.sampler(config, args.seed)
 
-    def make_batch(
-        pairs: Pairs, chosen: np.ndarray, rng: np.random.Generator | None = None
-    ) -> steps.Batch:
-        frames = np.stack([pairs.first[chosen], pairs.second[chosen]], axis=1)
-        pictures = dataset.images[frames]  # (B, 2, S, S, 3)
-        if rng is not None:
-            pictures = steps.shift_images(pictures, config.shift_px, rng)
-        target = torch.from_numpy(normalizer.apply(pairs.actions[chosen]))
-        return images_to_tensor(pictures), None, target
+    def next_batch() -> TapBatch:
+        return data.batch(config, sampler, progress.step, args.seed)
 
     torch.manual_seed(args.seed)
     policy = TapPolicy(config.model)
@@ -88,30 +72,29 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
         "recipe": args.recipe,
         "config": config.to_dict(),
         "seed": args.seed,
-        "data": {"name": args.data.name, "sha256": dataset.sha256, "kinds": args.kinds},
+        "data": data.facts,
+        "kinds": args.kinds,
+        "weights": args.weights,
     }
-    run = steps.Run(args.out, config, dataset.contract, normalizer, facts)
+    run = steps.Run(args.out, config, data.contract, data.normalizer, facts)
     progress = run.resume(policy, optimizer) if args.resume else steps.Progress()
     val_batches = steps.eval_batches(
-        np.arange(len(val_pairs)), lambda chosen: make_batch(val_pairs, chosen)
+        np.arange(len(data.held_out)), lambda chosen: data.tensors(data.held_out.batch(chosen))
     )
     print(
-        f"Stage 1: {len(train_pairs)} pairs of {len(trained)} episodes, {len(val_pairs)} pairs "
-        f"held out; {config.steps} steps of {config.batch_size}"
+        f"Stage 1: {len(data.trained)} pairs of {data.num_episodes} episodes, "
+        f"{len(data.held_out)} pairs held out; {config.steps} steps of {config.batch_size}"
     )
     metrics: dict = {}
     bar = tqdm(total=config.steps, initial=progress.step, desc="stage 1", unit="step")
     with bar:
         while progress.step < min(config.steps, stop_after or config.steps):
-            chosen = steps.batch_indices(len(train_pairs), progress.step, config, args.seed)
-            rng = np.random.default_rng([args.seed, 2, progress.step])
-            batch = make_batch(train_pairs, chosen, rng)
-            loss = steps.advance(progress, policy, optimizer, batch, config)
+            loss = steps.advance(progress, policy, optimizer, next_batch, config)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             if steps.is_eval_step(progress.step, config) or progress.step == stop_after:
                 predicted, target = steps.predict(policy, val_batches, config.bf16)
-                result = steps.held_out_metrics(predicted, target, constant, normalizer)
+                result = steps.held_out_metrics(predicted, target, data.constant, data.normalizer)
                 progress.val_curve.append({"step": progress.step, "loss": result["val_loss"]})
                 is_final = progress.step == config.steps
                 metrics = run.save(policy, optimizer, progress, result, is_final)

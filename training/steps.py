@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from training.provenance import code_version
 from training.recipes import RunConfig
+from training.tap_data import TapBatch
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -27,17 +27,16 @@ UNITS = ("m", "m", "m", "rad", "rad", "rad", "1 = open")
 MAX_EVAL_SAMPLES = 1024
 EVAL_BATCH = 64
 
-Batch = tuple[Tensor, list[str] | None, Tensor]
-
 
 @dataclass
 class Progress:
-    """Where a run is: steps done, curves so far, seconds spent in steps."""
+    """Where a run is: steps done, curves so far, seconds spent in steps and in making batches."""
 
     step: int = 0
     train_curve: list[dict] = field(default_factory=list)
     val_curve: list[dict] = field(default_factory=list)
     step_seconds: float = 0.0
+    loader_seconds: float = 0.0
     recent: list[float] = field(default_factory=list)
 
 
@@ -60,40 +59,10 @@ def make_optimizer(policy: TapPolicy, config: RunConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.peak_lr, betas=config.betas, fused=True)
 
 
-def batch_indices(count: int, step: int, config: RunConfig, seed: int) -> np.ndarray:
-    """Return which of `count` samples step `step` takes: a new permutation every epoch.
-
-    A function of its arguments alone, so a resumed run sees the same batches.
-    """
-    positions = np.arange(step * config.batch_size, (step + 1) * config.batch_size)
-    chosen = np.empty(config.batch_size, dtype=np.int64)
-    for epoch in np.unique(positions // count):
-        order = np.random.default_rng([seed, 1, int(epoch)]).permutation(count)
-        inside = positions // count == epoch
-        chosen[inside] = order[positions[inside] % count]
-    return chosen
-
-
-def shift_images(images: np.ndarray, max_px: int, rng: np.random.Generator) -> np.ndarray:
-    """Return images (B, V, H, W, 3) uint8, each sample shifted by up to `max_px`; edges repeat.
-
-    Both pictures of a sample move alike, so the motion between them stays.
-    """
-    if max_px == 0:
-        return images
-    height, width = images.shape[2:4]
-    pad = ((0, 0), (0, 0), (max_px, max_px), (max_px, max_px), (0, 0))
-    padded = np.pad(images, pad, mode="edge")
-    shifted = np.empty_like(images)
-    for row, (dy, dx) in enumerate(rng.integers(0, 2 * max_px + 1, (len(images), 2))):
-        shifted[row] = padded[row, :, dy : dy + height, dx : dx + width]
-    return shifted
-
-
 def train_step(
     policy: TapPolicy,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    batch: TapBatch,
     rate: float,
     config: RunConfig,
 ) -> float:
@@ -115,13 +84,16 @@ def advance(
     progress: Progress,
     policy: TapPolicy,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    make_batch: Callable[[], TapBatch],
     config: RunConfig,
 ) -> float:
-    """Take the next step, book its time and loss in `progress`, return its loss."""
+    """Take the next step, book its times and loss in `progress`, return its loss."""
     started = time.perf_counter()
+    batch = make_batch()
+    loaded = time.perf_counter()
     loss = train_step(policy, optimizer, batch, learning_rate(progress.step, config), config)
-    progress.step_seconds += time.perf_counter() - started
+    progress.loader_seconds += loaded - started
+    progress.step_seconds += time.perf_counter() - loaded
     progress.recent.append(loss)
     progress.step += 1
     log_every = max(1, config.steps // 100)
@@ -139,7 +111,9 @@ def is_eval_step(step: int, config: RunConfig) -> bool:
 
 
 @torch.inference_mode()
-def predict(policy: TapPolicy, batches: list[Batch], bf16: bool) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    policy: TapPolicy, batches: list[TapBatch], bf16: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return predicted and true normalised actions (N, 7) float32 over `batches`."""
     policy.eval()
     predicted, target = [], []
@@ -151,7 +125,9 @@ def predict(policy: TapPolicy, batches: list[Batch], bf16: bool) -> tuple[np.nda
     return np.concatenate(predicted), np.concatenate(target)
 
 
-def eval_batches(indices: np.ndarray, make_batch: Callable[[np.ndarray], Batch]) -> list[Batch]:
+def eval_batches(
+    indices: np.ndarray, make_batch: Callable[[np.ndarray], TapBatch]
+) -> list[TapBatch]:
     """Return fixed batches over `indices`, evenly thinned to MAX_EVAL_SAMPLES."""
     if len(indices) > MAX_EVAL_SAMPLES:
         indices = indices[np.linspace(0, len(indices) - 1, MAX_EVAL_SAMPLES).astype(int)]
@@ -211,6 +187,7 @@ class Run:
             **{k: self.facts[k] for k in ("stage", "recipe", "seed")},
             "steps": progress.step,
             "step_ms": 1000 * progress.step_seconds / max(1, progress.step),
+            "loader_ms": 1000 * progress.loader_seconds / max(1, progress.step),
             "num_parameters": num_parameters(policy),
             **held_out,
             "train_curve": progress.train_curve,
@@ -267,7 +244,8 @@ def closing_line(metrics: dict) -> str:
     return (
         f"held-out loss {metrics['val_loss']:.4f}, constant prediction "
         f"{metrics['val_constant_loss']:.4f}; {metrics['steps']} steps of "
-        f"{metrics['step_ms']:.0f} ms, {metrics['num_parameters'] / 1e6:.2f} M parameters"
+        f"{metrics['step_ms']:.0f} ms and {metrics['loader_ms']:.1f} ms of loading, "
+        f"{metrics['num_parameters'] / 1e6:.2f} M parameters"
     )
 
 

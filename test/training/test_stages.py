@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from training import stage1_tap, stage2_tap
+from training.convert import convert
+from training.frames import MaxAge
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint import load_checkpoint
@@ -52,6 +54,7 @@ def test_metrics_hold_curves_baseline_and_cost(stage1, tmp_path):
     assert metrics["val_constant_loss"] > 0
     assert metrics["steps"] == 2
     assert metrics["step_ms"] > 0
+    assert metrics["loader_ms"] > 0
     assert metrics["num_parameters"] > 0
     assert len(metrics["val_constant_loss_by_dimension"]) == 7
 
@@ -110,6 +113,35 @@ def test_stage_2_runs_from_scratch(stage2, tmp_path):
     assert load_checkpoint(tmp_path / "s2").run["init"] is None
 
 
+def test_stages_take_what_the_rule_gives_them(stage1, stage2, capsys, tmp_path):
+    # 3 play episodes and 1 failed demonstration; 2 demonstrations of 8 frames that succeeded.
+    stage1_tap.main(stage1)
+    assert "of 4 episodes" in capsys.readouterr().out
+    stage2_tap.main(stage2)
+    assert "8 frames of 2 episodes, 8 frames held out" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "s1").contract == tap_contract(image_size=32)
+    stage1_tap.main([*stage1, "--kinds", "play"])
+    assert "of 3 episodes" in capsys.readouterr().out
+
+
+def test_several_datasets_train_together_by_weight(stage1, bag_writer, tmp_path, dataset_path):
+    bags = [bag_writer.moving_episode(f"roll-{i}", 6, "policy", "x", seed=20 + i) for i in range(2)]
+    convert(bags, tmp_path / "more", tap_contract(image_size=32), MaxAge())
+    arguments = [
+        *stage1,
+        "--data",
+        str(dataset_path),
+        str(tmp_path / "more"),
+        "--weights",
+        "1",
+        "3",
+    ]
+    assert stage1_tap.main(arguments) == 0
+    run = load_checkpoint(tmp_path / "s1").run
+    assert [data["name"] for data in run["data"]] == ["data", "more"]
+    assert run["weights"] == [1, 3]
+
+
 def test_refuses_to_resume_another_run(stage1, capsys):
     stage1_tap.train(stage1_tap.parse_arguments([*stage1, "--steps", "4"]), stop_after=2)
     assert stage1_tap.main([*stage1, "--steps", "4", "--seed", "9", "--resume"]) == 1
@@ -139,8 +171,9 @@ def test_refuses_a_folder_of_other_things_before_training(stage1, tmp_path, caps
 
 
 def test_the_options_of_the_stage_scripts_are_frozen(capsys):
-    # A new knob goes into training/recipes.py.
-    common = ["--data", "--out", "--recipe", "--steps", "--seed", "--kinds", "--resume"]
+    # A new knob goes into training/recipes.py. Weights belong to the datasets that are given.
+    common = ["--data", "--weights", "--out", "--recipe", "--steps", "--seed", "--kinds"]
+    common.append("--resume")
     for script, extra in ((stage1_tap, []), (stage2_tap, ["--init"])):
         with pytest.raises(SystemExit):
             script.parse_arguments(["--help"])

@@ -18,37 +18,6 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[99] < 0.001
 
 
-def test_every_epoch_takes_every_sample_once():
-    config = RunConfig(batch_size=4)
-    first = np.concatenate([steps.batch_indices(10, s, config, seed=0) for s in range(5)])
-    assert sorted(first[:10]) == sorted(first[10:]) == list(range(10))
-    assert first[:10].tolist() != first[10:].tolist()
-    again = np.concatenate([steps.batch_indices(10, s, config, seed=0) for s in range(5)])
-    assert (first == again).all()
-
-
-def test_a_batch_larger_than_the_data_wraps_around():
-    chosen = steps.batch_indices(3, 0, RunConfig(batch_size=7), seed=0)
-    assert sorted(np.bincount(chosen).tolist()) == [2, 2, 3]
-
-
-def test_both_pictures_of_a_sample_shift_alike_and_edges_repeat():
-    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8)[None, :, None], (8, 8, 3))
-    images = np.stack([np.stack([ramp, ramp + 100])] * 6)
-    shifted = steps.shift_images(images, 3, np.random.default_rng(0))
-    assert (shifted[:, 1] == shifted[:, 0] + 100).all()
-    offsets = shifted[:, 0, 0, 4, 0].astype(int) - 4
-    assert set(np.abs(offsets)) <= {0, 1, 2, 3}
-    assert len(set(offsets)) > 1
-    for sample, offset in zip(shifted[:, 0, 0, :, 0].astype(int), offsets, strict=True):
-        assert sample.tolist() == np.clip(np.arange(8) + offset, 0, 7).tolist()
-
-
-def test_no_shift_returns_the_pictures_themselves():
-    images = np.zeros((1, 1, 4, 4, 3), np.uint8)
-    assert steps.shift_images(images, 0, np.random.default_rng(0)) is images
-
-
 def test_frozen_parameters_do_not_move_and_the_others_do():
     torch.manual_seed(0)
     config = tiny(1)
