@@ -37,7 +37,9 @@ def _draw_messages(
         line = watches[name].timeline
         edges_s = _edges_s(line)
         shown = max(int(np.searchsorted(edges_s[:-1], report.length_s, side="right")), 1)
-        density = line.counts[:shown] / max(line.counts.max(), 1)
+        # Of the usual density, not of that of a burst.
+        usual = np.quantile(line.counts[line.counts > 0], 0.8)
+        density = np.minimum(line.counts[:shown] / usual, 1)
         axes.pcolormesh(
             edges_s[: shown + 1],
             [row - 0.38, row + 0.38],
@@ -80,12 +82,14 @@ def _draw_delays(axes, watches: dict[str, StreamWatch], names: list[str]) -> Non
 
 
 def _draw_intervals(axes, watches: dict[str, StreamWatch], names: list[str]) -> None:
-    for name in names:
-        means, counts = watches[name].intervals.rows()
-        if not len(means):
-            continue
-        rates = NS_PER_S / means
-        edges = np.geomspace(rates.min() * 0.9, rates.max() * 1.1, 60)
+    rows = {name: watches[name].intervals.rows() for name in names}
+    rows = {
+        name: (NS_PER_S / means, counts) for name, (means, counts) in rows.items() if len(means)
+    }
+    if rows:
+        rates = np.concatenate([rates for rates, _ in rows.values()])
+        edges = np.geomspace(rates.min() / 1.5, rates.max() * 1.5, 60)
+    for name, (rates, counts) in rows.items():
         share, _ = np.histogram(rates, edges, weights=counts / counts.sum())
         axes.stairs(share, edges, label=name, fill=True, alpha=0.45)
     axes.set_xscale("log")

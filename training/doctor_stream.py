@@ -271,7 +271,7 @@ class StreamWatch:
             # When a message without stamp arrived says little of when it was sent.
             missing=0
             if not self.is_stamped
-            else int((np.maximum(np.rint(means / (period or 1)) - 1, 0) * counts).sum()),
+            else int(((np.rint(means / (period or 1)) - 1) * counts)[is_gap].sum()),
             gaps=[(self._since_s(start), length / NS_PER_S) for length, start in found.tolist()],
             num_gaps=int(counts[is_gap].sum()),
             duplicates=self._duplicates if self.is_stamped else 0,
