@@ -7,7 +7,6 @@ training stages, and the policy node's results.
 import json
 from pathlib import Path
 
-import av
 import cv2
 import matplotlib
 import numpy as np
@@ -91,22 +90,18 @@ def film_strip(rollouts: list[dict], path: Path, num_frames: int = 8) -> None:
 
 
 def write_video(rollouts: list[dict], path: Path) -> None:
-    """Write the roll-outs one after the other as an H.264 video, labels drawn into the frames."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=VIDEO_FPS)
-        stream.width = stream.height = VIDEO_SIDE_PX
-        stream.pix_fmt = "yuv420p"
-        for rollout in rollouts:
-            frames = list(rollout["frames"])
-            for frame in [*frames, *frames[-1:] * HOLD_LAST_FRAME]:
-                picture = cv2.resize(
-                    frame, (VIDEO_SIDE_PX, VIDEO_SIDE_PX), interpolation=cv2.INTER_CUBIC
-                )
-                _draw_label(picture, rollout["label"])
-                for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-                    container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+    """Write the roll-outs one after the other as a VP9 video, labels drawn into the frames."""
+    size = (VIDEO_SIDE_PX, VIDEO_SIDE_PX)
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"vp09"), VIDEO_FPS, size)
+    if not film.isOpened():
+        raise OSError(f"{path} cannot be written as a video: give a folder that can be written")
+    for rollout in rollouts:
+        frames = list(rollout["frames"])
+        for frame in [*frames, *frames[-1:] * HOLD_LAST_FRAME]:
+            picture = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+            _draw_label(picture, rollout["label"])
+            film.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    film.release()
 
 
 def _draw_label(picture: np.ndarray, label: str) -> None:
