@@ -151,12 +151,14 @@ class TornMcap:
         return None
 
     def _records(self, file: BinaryIO) -> Iterator["_Record"]:
+        at = file.tell()
         while True:
             start = file.read(_RECORD.size)
             if len(start) < _RECORD.size:
                 return
             opcode, length = _RECORD.unpack(start)
-            if opcode == 0 or length > self.size_bytes - file.tell():
+            at += _RECORD.size + length
+            if opcode == 0 or at > self.size_bytes:
                 return
             yield opcode, file.read(length), None
 
@@ -221,7 +223,9 @@ def _ahead(records: Iterator[_Record], pool: Executor) -> Iterator[_Record]:
     waiting: deque[_Record] = deque()
     chunks = 0
     for opcode, content, _ in records:
-        chunk = pool.submit(_chunk_data, content) if opcode == _CHUNK else None
+        # The sum and the name of the compression; without both there is nothing to do ahead.
+        is_work = opcode == _CHUNK and any(content[24:32])
+        chunk = pool.submit(_chunk_data, content) if is_work else None
         waiting.append((opcode, content, chunk))
         chunks += chunk is not None
         while waiting and (chunks > _CHUNKS_AHEAD or waiting[0][2] is None):
