@@ -67,8 +67,8 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     # cv2 and yaml: calibration finds a board in pictures and writes files that nodes read.
     # av: a dataset's pictures may be video. matplotlib: the doctor's plots.
     "training": {CORE, POLICY, BAGS, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
-    # ray: an extra, imported by the one function that needs it.
-    | {"cv2", "yaml", "av", "matplotlib", "ray"} | STANDARD,
+    # ray and rerun: extras, imported by the one function that needs each.
+    | {"cv2", "yaml", "av", "matplotlib", "ray", "rerun"} | STANDARD,
     "launch": {"vla_ros.nodes.launching", "launch", "launch_ros", "ament_index_python", "typing"},
 }  # fmt: skip
 # What the launch files share: alone in its ring it imports launch, and no node imports it.

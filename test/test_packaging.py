@@ -84,8 +84,8 @@ def test_every_imported_package_is_a_requirement():
         for line in requirement_lines(name)
     }
     owners = packages_distributions()
-    # Not installed here, and imported by the name of their package.
-    extras = {distribution(line).replace("-", "_") for line in requirement_lines("extras.txt")}
+    # Not installed here, and imported by the name of their package: rerun-sdk by its first half.
+    extras = {distribution(line).removesuffix("-sdk") for line in requirement_lines("extras.txt")}
     missing = {
         module
         for module in third_party_imports("vla_ros", "training", "bench", "demo")
@@ -220,6 +220,8 @@ def test_colcon_builds_the_package(tmp_path):
     source.mkdir(parents=True)
     for name in ("vla_ros", "launch", "config", "scripts", "resource"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "pip_ros").mkdir()
+    shutil.copytree(ROOT / "pip_ros/requirements", source / "pip_ros/requirements")
     for name in ("setup.py", "package.xml", "pyproject.toml"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-W", "ignore", "-m", "colcon", "build"]
