@@ -20,10 +20,12 @@ def files(*patterns: str) -> list[str]:
 
 
 def extras() -> dict[str, list[str]]:
-    """Return one extra a line of extras.txt, named like its package."""
-    lines = Path("pip_ros/requirements/extras.txt").read_text().splitlines()
-    pins = [line.split("#")[0].strip() for line in lines]
-    return {pin.split("==")[0]: [pin] for pin in pins if pin}
+    """Return the pins of extras.txt, each package an extra of its own name."""
+    named: dict[str, list[str]] = {}
+    for line in Path("pip_ros/requirements/extras.txt").read_text().splitlines():
+        if pin := line.split("#")[0].strip():
+            named.setdefault(pin.split("==")[0], []).append(pin)
+    return named
 
 
 setup(

@@ -1,7 +1,8 @@
 """Pictures to mp4 and back, frame by frame, at exact times.
 
 The encoders are royalty-free and not under the GPL: VP9 by libvpx (BSD), AV1 by SVT-AV1 (BSD).
-The `av` wheel also carries x264 and x265, which are; they are never called.
+The `av` wheel also carries x264 and x265, which are. They are never called, and `av` is an extra,
+for those who want video; pictures as JPEG need none of it.
 """
 
 import os
@@ -9,10 +10,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.codec import codecs_available
-from av.error import FFmpegError
 
 from vla_ros.core.errors import DatasetError
 
@@ -34,12 +32,25 @@ PIXEL_FORMAT = "yuv420p"
 SILENT = ("SVT_LOG", "1")
 
 
+def _require_av():
+    try:
+        import av
+        import av.codec
+        import av.error
+    except ImportError:
+        raise DatasetError(
+            "video needs the package av, which is not installed; pip install '.[av]' in the "
+            "checkout, or choose pictures as jpeg"
+        ) from None
+    return av
+
+
 def require_codec(codec: str) -> None:
     """Raise DatasetError unless `codec` is known and this FFmpeg can write it."""
     if codec not in CODECS:
         raise DatasetError(f"codec {codec!r} is unknown; choose one of {', '.join(CODECS)}")
     encoder, _ = CODECS[codec]
-    if encoder not in codecs_available:
+    if encoder not in _require_av().codec.codecs_available:
         raise DatasetError(
             f"this installation of av cannot write {codec}: it has no {encoder}; install av from "
             "its wheel, or choose pictures as jpeg"
@@ -55,6 +66,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], codec: str, fps: int
         DatasetError: the codec cannot be written, or odd sides.
     """
     require_codec(codec)
+    av = _require_av()
     os.environ.setdefault(*SILENT)
     encoder, options = CODECS[codec]
     count = 0
@@ -81,6 +93,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], codec: str, fps: int
 
 def join_videos(path: Path, parts: list[Path], fps: int) -> None:
     """Copy the streams of `parts`, written alike by `write_video`, one after the other."""
+    av = _require_av()
     with av.open(str(path), "w", format="mp4") as container:
         out, start = None, 0
         for part in parts:
@@ -112,6 +125,7 @@ def read_video(path: Path, first_s: float = 0.0) -> Iterator[tuple[float, np.nda
     Raises:
         DatasetError: the file is missing or damaged, or has no video.
     """
+    av = _require_av()
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -123,7 +137,7 @@ def read_video(path: Path, first_s: float = 0.0) -> Iterator[tuple[float, np.nda
                 time_s = float(frame.pts * stream.time_base)
                 if time_s >= first_s - tolerance_s:
                     yield time_s, frame.to_ndarray(format="rgb24")
-    except (OSError, ValueError, IndexError, FFmpegError) as error:
+    except (OSError, ValueError, IndexError, av.error.FFmpegError) as error:
         raise DatasetError(
             f"video {path} cannot be read ({type(error).__name__}: {error}); "
             "get the file again, or leave this dataset out"

@@ -58,7 +58,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch):
         write_video(tmp_path / "v.mp4", [np.zeros((24, 31, 3), np.uint8)], "vp9", FPS)
     with pytest.raises(DatasetError, match="codec 'x264' is unknown; choose one of vp9, av1"):
         require_codec("x264")
-    monkeypatch.setattr(video, "codecs_available", {"libvpx-vp9"})
+    monkeypatch.setattr("av.codec.codecs_available", {"libvpx-vp9"})
     with pytest.raises(DatasetError, match="cannot write av1: it has no libsvtav1; install av"):
         require_codec("av1")
 
