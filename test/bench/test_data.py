@@ -1,0 +1,56 @@
+"""The recordings and environments that `bench.data` measures with; nothing is timed here."""
+
+import numpy as np
+import pytest
+
+from bench._data_bags import jpegs, write_bag
+from bench._data_peers import without_type_parameters
+from bench.data import psnr_db
+from training.bags import Bag
+from training.convert import convert
+from training.frames import MaxAge
+from vla_ros.core.contract import tap_contract
+
+
+def test_a_recording_has_its_rates_and_moves(tmp_path):
+    write_bag(tmp_path / "play-0", 0.5)
+    with Bag(tmp_path / "play-0") as bag:
+        stamps = bag.image_index("wrist").stamps_ns
+        joints = [stamp for stamp, *_ in bag.joint_states()]
+        first, *_, last = (picture for _, picture in bag.images("front"))
+    assert len(stamps) == 15
+    assert np.all(np.abs(np.diff(stamps) - 1e9 / 30) < 2)
+    assert len(joints) == 50
+    assert first.shape == (480, 640, 3)
+    assert np.abs(first.astype(int) - last).mean() > 1
+
+
+def test_pictures_are_the_same_every_time_and_differ_between_cameras():
+    assert next(jpegs(0, 1)) == next(jpegs(0, 1)) != next(jpegs(1, 1))
+
+
+def test_quality_is_measured_against_the_source(tmp_path):
+    write_bag(tmp_path / "play-0", 0.6)
+    contract = tap_contract(("front", "wrist"), 224, 30.0)
+    convert([tmp_path / "play-0"], tmp_path / "data", contract, MaxAge())
+    # JPEG of quality 95 of a noisy picture; another frame's picture would give 15 to 25 dB.
+    assert 33 < psnr_db(tmp_path / "data", [tmp_path / "play-0"]) < 60
+
+
+def test_newer_type_syntax_becomes_older():
+    newer = (
+        "import os\n\ntype Name = str | int\n\n\nclass A[T]:\n    pass\n\n\n"
+        "class B[T, U](A):\n    pass\n\n\ndef f[V: int](x: V) -> V:\n    return x\n"
+    )
+    older = without_type_parameters(newer)
+    found: dict = {}
+    exec(compile(older, "older", "exec"), found)  # on 3.12 both would do
+    assert "[T]:" not in older.replace("Generic[T]:", "")
+    assert found["Name"] == str | int
+    assert found["f"](3) == 3
+    assert found["B"].__mro__[1] is found["A"]
+
+
+@pytest.mark.parametrize("text", ["x = a[1]\n", "def f(x):\n    return x[0]\n"])
+def test_older_source_stays_as_it_is(text):
+    assert without_type_parameters(text) == text
