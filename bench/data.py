@@ -248,7 +248,7 @@ def main() -> None:
         rows.append(doctor_row(bags))
         if args.large:
             rows.append(large_row(folder, 10.0))
-    packages = ("rosbags", "numpy", "opencv-python-headless", "pyarrow", "av")
+    packages = ("rosbags", "numpy", "opencv-python-headless", "pyarrow")
     versions = {package: importlib.metadata.version(package) for package in packages}
     if args.peers:
         versions |= {"lerobot": "0.4.4", "lerobot, streaming": "0.6.1"}
