@@ -34,7 +34,7 @@ TYPE_HASHES = {f"interbotix_xs_msgs/{name}": value for name, value in INTERBOTIX
     "tf2_msgs/msg/TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
 }
 ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs", "tf2_msgs", "rosbag2_py", "cv_bridge"}
-NO_ROSDEP_KEY = {"interbotix_xs_msgs", "safetensors", "torch", "mujoco", "rosbags"}
+NO_ROSDEP_KEY = {"interbotix_xs_msgs", "safetensors", "torch", "tokenizers", "mujoco", "rosbags"}
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
