@@ -147,7 +147,7 @@ def joint_prediction(expert, output, observation, noisy):
         theirs.append(block._values(projected[..., 64:], where))
         ours = block.ask(a, film, actions[layer.inserted])
         q, k, v = (torch.cat(pair, 2) for pair in zip(theirs, ours, strict=True))
-        attended = attend(q, k, v, whole)
+        attended = attend(q, k, v, ~whole)
         a = block.finish(a, attended[:, length:], film, actions[layer.inserted])
         if place < len(expert.layers) - 1:
             x = x + block.out(where.unplace(attended[:, :length]).flatten(2))

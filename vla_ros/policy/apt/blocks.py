@@ -18,16 +18,20 @@ from vla_ros.policy.apt.positions import Positions
 NORM_EPS = 1e-6
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Return (B, Q, h, d) of q (B, h, Q, d) and k, v (B, h, K, d); mask (B, 1, Q, K) bool."""
+def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
+    """Return (B, Q, h, d) of q (B, h, Q, d) and k, v (B, h, K, d).
+
+    `hidden` (B, 1, Q, K) bool is True where a query may not look; None: nowhere.
+    """
     if q.device.type == "cpu":
         # Plain matrix products: PyTorch's fused CPU attention is slow backward.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, float("-inf"))
         attended = scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
     else:
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        seen = None if hidden is None else ~hidden
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     return attended.transpose(1, 2)
 
 
@@ -102,13 +106,15 @@ class Block(nn.Module):
         head_width = self.query_gain.numel()
         return projected.unflatten(-1, (-1, self.num_heads, head_width))  # (B, L, n, h, d)
 
-    def read(self, x: Tensor, positions: Positions, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(
+        self, x: Tensor, positions: Positions, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return keys and values (B, h, L, d) for the actions, and the stream (B, L, W) after.
 
         Args:
             x: (B, L, W) vision-language stream; without a stream, a backbone feature (B, L, D).
             positions: of its tokens.
-            mask: (B, 1, L, L) bool.
+            hidden: (B, 1, L, L) bool, True where a token may not look.
         """
         width = self.out.in_features
         if not self.has_stream:
@@ -119,7 +125,7 @@ class Block(nn.Module):
         v = self._values(projected[..., 2 * width :], positions)
         if self.prefix_norm2 is None:
             return k, v, x
-        x = x + self.out(positions.unplace(attend(q, k, v, mask)).flatten(2))
+        x = x + self.out(positions.unplace(attend(q, k, v, hidden)).flatten(2))
         return k, v, x + self.ffn(self.prefix_norm2(x))
 
     def ask(

@@ -33,7 +33,8 @@ class Prefix:
             are written anew at every step; None where a layer reads no prefix.
         num_tokens: L.
         has_room: whether keys and values have these places. Only without gradients.
-        masks: by `sees_language`, (B, 1, A, L + A) bool, None where all is allowed.
+        hidden: by `sees_language`, (B, 1, A, L + A) bool, True where an action may not look; None
+            where nothing is hidden.
         positions: of action tokens, by `inserted`.
         history, anchor: the parts of action tokens that stay.
     """
@@ -42,7 +43,7 @@ class Prefix:
     values: tuple[Tensor | None, ...]
     num_tokens: int
     has_room: bool
-    masks: dict[bool, Tensor | None]
+    hidden: dict[bool, Tensor | None]
     positions: dict[bool, Positions]
     history: Tensor
     anchor: Tensor
@@ -59,8 +60,8 @@ class Prefix:
             )
             for part in (self.keys, self.values)
         ]
-        masks = {k: None if m is None or m.all() else m for k, m in self.masks.items()}
-        return replace(self, keys=grown[0], values=grown[1], has_room=True, masks=masks)
+        hidden = {k: h if h is not None and h.any() else None for k, h in self.hidden.items()}
+        return replace(self, keys=grown[0], values=grown[1], has_room=True, hidden=hidden)
 
     def joined(self, layer: int, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the keys and values that the actions of `layer` read, with their own k and v."""
@@ -137,7 +138,7 @@ class AptExpert(nn.Module):
     def read(self, output: VlmOutput, observation: Observation) -> Prefix:
         """Return what the scene is to the actions."""
         mask = observation.token_mask(output)
-        joint = self._masks(output, mask, observation)
+        joint = self._hidden(output, mask, observation)
         length = mask.shape[1]
         of_prefix, of_actions = self._positions(output, mask, observation)
         keys: list[Tensor | None] = []
@@ -148,17 +149,17 @@ class AptExpert(nn.Module):
                 keys.append(None)
                 values.append(None)
                 continue
-            seen = joint[layer.sees_language][:, :, :length, :length]
+            hidden = joint[layer.sees_language][:, :, :length, :length]
             source = x if block.has_stream else self._feature(output, place)
-            k, v, x = block.read(source, of_prefix[layer.inserted], seen)
+            k, v, x = block.read(source, of_prefix[layer.inserted], hidden)
             keys.append(k)
             values.append(v)
             if block.has_stream and place < len(self.layers) - 1:
                 x = self.fusions[str(layer.slot)](x, self._feature(output, place))
         history, anchor = self.tokens.fixed(observation)
-        masks = {kind: whole[:, :, length:] for kind, whole in joint.items()}
+        of_queries = {kind: whole[:, :, length:] for kind, whole in joint.items()}
         return Prefix(
-            tuple(keys), tuple(values), length, False, dict(masks), of_actions, history, anchor
+            tuple(keys), tuple(values), length, False, dict(of_queries), of_actions, history, anchor
         )
 
     def denoise(self, prefix: Prefix, noisy: Tensor, conditions: list[Tensor]) -> Tensor:
@@ -171,12 +172,12 @@ class AptExpert(nn.Module):
             where = prefix.positions[layer.inserted]
             q, k, v = block.ask(x, conditions[place], where)
             keys, values = prefix.joined(place, k, v)
-            mask = prefix.masks[layer.sees_language]
-            if mask is not None and not block.reads_prefix:
-                mask = mask[..., prefix.num_tokens :]
-            elif mask is not None and not block.reads_actions:
-                mask = mask[..., : prefix.num_tokens]
-            x = block.finish(x, attend(q, keys, values, mask), conditions[place], where)
+            hidden = prefix.hidden[layer.sees_language]
+            if hidden is not None and not block.reads_prefix:
+                hidden = hidden[..., prefix.num_tokens :]
+            elif hidden is not None and not block.reads_actions:
+                hidden = hidden[..., : prefix.num_tokens]
+            x = block.finish(x, attend(q, keys, values, hidden), conditions[place], where)
         return self.tokens.decode(x, noisy.shape[1])
 
     def inserted(self) -> list[tuple[Block, GatedFusion | None]]:
@@ -204,13 +205,13 @@ class AptExpert(nn.Module):
         patch = self.patch(observation.camera_xy(output))
         return x + torch.where(output.is_image[..., None], patch, 0.0)
 
-    def _masks(
+    def _hidden(
         self, output: VlmOutput, mask: Tensor, observation: Observation
     ) -> dict[bool, Tensor]:
-        """Return (B, 1, L + A, L + A) bool for each kind of mask that a layer has."""
+        """Return (B, 1, L + A, L + A) bool, True where not to look, for each mask in use."""
         actions = self.tokens.per_token(observation.arms)
         return {
-            sees: attention_mask(output.is_image, mask, actions, sees)[:, None]
+            sees: ~attention_mask(output.is_image, mask, actions, sees)[:, None]
             for sees in {layer.sees_language for layer in self.layers}
         }
 

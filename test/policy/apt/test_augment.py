@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from vla_ros.policy.apt.augment import (
+    drop_cameras,
+    shake_proprioception,
+    shuffle_cameras,
+    turn_world,
+)
+from vla_ros.policy.apt.observation import Observation
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def many(batch=64):
+    """Return pictures whose colour is their number, and cameras whose x position is it."""
+    number = torch.arange(3.0).expand(batch, 3)
+    cameras = torch.eye(4).repeat(batch, 3, 1, 1)
+    cameras[..., 0, 3] = number
+    observation = Observation(
+        cameras,
+        torch.eye(4).repeat(batch, 2, 1, 1),
+        torch.tensor([[0, 2]]).repeat(batch, 1),
+        extent=number[..., None].repeat(1, 1, 2),
+    )
+    return number[..., None, None, None].repeat(1, 1, 3, 2, 2), observation
+
+
+def test_shuffled_cameras_keep_what_is_theirs():
+    images, observation = many()
+    shown, moved = shuffle_cameras(images, observation, generator())
+    number = shown[:, :, 0, 0, 0]
+    assert len({tuple(row) for row in number.tolist()}) == 6  # every order occurs
+    assert torch.equal(moved.T_base_camera[..., 0, 3], number)
+    assert torch.equal(moved.extent[..., 1], number)
+    assert torch.equal(number.gather(1, moved.reference), torch.tensor([[0.0, 2.0]]).repeat(64, 1))
+    assert torch.equal(images[:, 1, 0, 0, 0], torch.ones(64))  # the input is as it was
+
+
+def test_dropped_cameras_are_grey_and_masked_but_one_stays():
+    images, observation = many()
+    shown, blind = drop_cameras(images + 1, observation, 0.5, generator())
+    assert torch.equal(shown[:, :, 0, 0, 0] > 0, blind.camera_mask)
+    assert 0.3 < blind.camera_mask.float().mean() < 0.75
+    there = torch.tensor([[False, True, False]]).repeat(64, 1)
+    _, blind = drop_cameras(images, replace(observation, camera_mask=there), 1.0, generator())
+    assert torch.equal(blind.camera_mask, there)
+    shown, blind = drop_cameras(images, observation, 0.0, generator())
+    assert blind.camera_mask.all()
+    assert torch.equal(shown, images)
+
+
+def test_turning_the_world_keeps_relations_and_positions(observation):
+    turned = turn_world(observation, generator())
+    assert (turned.T_base_camera - observation.T_base_camera).abs().max() > 0.1
+    for before, after in (
+        (observation.tool_positions(), turned.tool_positions()),
+        (
+            torch.linalg.inv(observation.T_base_camera[:, 0]) @ observation.T_base_tool[:, 1],
+            torch.linalg.inv(turned.T_base_camera[:, 0]) @ turned.T_base_tool[:, 1],
+        ),
+    ):
+        np.testing.assert_allclose(before.numpy(), after.numpy(), atol=1e-5)
+
+
+def test_noise_on_proprioception_has_the_size_on_record():
+    _, observation = many(batch=2000)
+    observation = replace(observation, history=torch.zeros(2000, 2, 1, 10))
+    shaken = shake_proprioception(observation, generator())
+    moved = shaken.T_base_tool - observation.T_base_tool
+    assert abs(moved[..., :3, 3].std().item() - 0.003) < 3e-4
+    assert not moved[..., :3, :3].any()
+    assert shaken.history is not None
+    for part, size in ((slice(0, 3), 0.005), (slice(3, 9), 0.01), (slice(9, 10), 0.01)):
+        assert abs(shaken.history[..., part].std().item() - size) < size / 10

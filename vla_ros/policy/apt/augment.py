@@ -1,0 +1,96 @@
+"""What training may do to a batch before the expert sees it; the photometric part is elsewhere.
+
+All functions take a generator, change nothing in place and return new values. None of them moves
+a label: chunks are in a reference camera's axes, and these follow the picture.
+
+Legend: B batch, V pictures, E arms.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vla_ros.policy.apt.observation import Observation
+
+# The authors' optional noise, off by default there: history translation [m], rotation (6-D),
+# gripper, and the tool's position [m].
+HISTORY_NOISE = (0.005, 0.01, 0.01)
+POSITION_NOISE_M = 0.003
+
+
+def shuffle_cameras(
+    images: Tensor, observation: Observation, generator: torch.Generator
+) -> tuple[Tensor, Observation]:
+    """Return images (B, V, 3, H, W) and observation with each sample's pictures in random order.
+
+    The authors' code does so in training. Poses, masks and the references follow their pictures.
+    """
+    batch, num_views = images.shape[:2]
+    order = torch.rand(batch, num_views, generator=generator).argsort(1).to(images.device)
+    rank = order.argsort(1)
+    rows = torch.arange(batch, device=images.device)[:, None]
+    per_view = ("T_base_camera", "camera_mask", "intrinsics", "extent")
+    values = {name: getattr(observation, name) for name in per_view}
+    moved = {name: v[rows, order] for name, v in values.items() if v is not None}
+    reference = rank.gather(1, observation.reference)
+    return images[rows, order], replace(observation, **moved, reference=reference)
+
+
+def drop_cameras(
+    images: Tensor, observation: Observation, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Observation]:
+    """Return images and observation with each picture hidden at `probability`, but never all.
+
+    A hidden picture is grey for the backbone, whose text would see it otherwise, and masked for
+    the expert. Its camera may stay a reference: where it is remains known. The authors' code has
+    0.15 in one recipe (LIBERO-Object) and 0 elsewhere.
+    """
+    batch, num_views = images.shape[:2]
+    drawn = torch.rand(batch, num_views, generator=generator).to(images.device)
+    there = observation.camera_mask
+    if there is None:
+        there = torch.ones_like(drawn, dtype=torch.bool)
+    # The picture that drew the highest number stays, whatever the probability.
+    best = torch.where(there, drawn, -1.0).argmax(1, keepdim=True)
+    kept = there & (drawn >= probability).scatter(1, best, True)
+    shown = torch.where(kept[:, :, None, None, None], images, 0.0)
+    return shown, replace(observation, camera_mask=kept)
+
+
+def turn_world(observation: Observation, generator: torch.Generator) -> Observation:
+    """Return the observation in a randomly turned world frame (gauge augmentation).
+
+    The authors' code does so in training. PRoPE sees relations of cameras only, so it changes the
+    expert by rounding alone; a style or option that reads absolute poses would need it.
+    """
+    batch = len(observation.reference)
+    # The rotation of a unit quaternion of four normal numbers is uniform.
+    quaternion = torch.randn(batch, 4, generator=generator)
+    w, x, y, z = (quaternion / quaternion.norm(dim=1, keepdim=True)).unbind(1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    turn = torch.eye(4).repeat(batch, 1, 1)
+    turn[:, :3, :3] = torch.stack([torch.stack(row, -1) for row in rows], 1)
+    turn = turn[:, None].to(observation.T_base_camera)
+    return replace(
+        observation,
+        T_base_camera=turn @ observation.T_base_camera,
+        T_base_tool=turn @ observation.T_base_tool.to(turn),
+    )
+
+
+def shake_proprioception(observation: Observation, generator: torch.Generator) -> Observation:
+    """Return the observation with the authors' noise on history and tool position."""
+    tools = observation.T_base_tool.clone()
+    noise = torch.randn(tools[..., :3, 3].shape, generator=generator)
+    tools[..., :3, 3] += POSITION_NOISE_M * noise.to(tools)
+    history = observation.history
+    if history is not None:
+        scale = torch.tensor(HISTORY_NOISE).repeat_interleave(torch.tensor([3, 6, 1]))
+        noise = scale * torch.randn(history.shape, generator=generator)
+        history = history + noise.to(history)
+    return replace(observation, T_base_tool=tools, history=history)
