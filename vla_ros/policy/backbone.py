@@ -14,12 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vla_ros.core.errors import CheckpointError
+from vla_ros.policy.small_vision import POINT_GAIN, spatial_softmax
 from vla_ros.policy.tokenizer import MAX_WORDS, PADDING, tokenize
-
-# Deviation of a keypoint's logits over the picture; its softmax then covers a few cells.
-SHARPNESS = 3.0
-# Points move by some hundredths of the picture between two frames; tokens want numbers near 1.
-POINT_GAIN = 8.0
 
 
 @dataclass(frozen=True)
@@ -169,24 +165,6 @@ class SmallVlm(nn.Module):
         device = self.text_position.device
         embedded = self.text_embedding(torch.from_numpy(ids).to(device)).sum(2)  # (B, W, D)
         return embedded + self.text_position[: ids.shape[1]], torch.from_numpy(mask).to(device)
-
-
-def spatial_softmax(logits: Tensor) -> Tensor:
-    """Return the expected positions (N, 2K) of maps (N, K, h, w): all x, then all y, in [-1, 1].
-
-    Equation: x_k = sum_ij softmax(logits_k)_ij * x_ij, Levine et al. 2016, section 5.1. Each map
-    is scaled to deviation SHARPNESS first: from random weights the plain softmax is all but flat,
-    so every point sits in the middle and no gradient moves it. The scale itself has no gradient.
-    In float32 also under autocast: 8 bits of mantissa are a pixel at this size.
-    """
-    height, width = logits.shape[2:]
-    with torch.autocast(logits.device.type, enabled=False):
-        maps = logits.flatten(2).transpose(1, 2).float()  # (N, hw, K)
-        scale = SHARPNESS / (maps.detach().std(dim=1, keepdim=True) + 1e-4)
-        weights = (scale * maps).softmax(1)
-        xs = torch.linspace(-1, 1, width, device=logits.device).repeat(height)
-        ys = torch.linspace(-1, 1, height, device=logits.device).repeat_interleave(width)
-        return (torch.stack([xs, ys]) @ weights).flatten(1)
 
 
 class Block(nn.Module):

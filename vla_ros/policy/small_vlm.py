@@ -1,0 +1,262 @@
+"""A vision-language model of a few million parameters for CPUs, behind the interface of `vlm.py`.
+
+A prompt is: tokens of every picture, left-padded text, one ANSWER token; a suffix follows it.
+Picture tokens see each other and nothing else; text, ANSWER and suffix see all pictures and what
+precedes them. So pictures go through all layers first, and language reads their keys and values:
+teacher forcing, decoding and a cache are one code path, and features of pictures hold no language.
+
+The ANSWER token, which an action or a caption is read from, also starts with a linear function of
+all keypoints (see `small_vision`). Each slot has its own, and slots begin with opposite signs, so
+what is there to read first is the displacement between two pictures.
+
+Legend: B batch, V pictures of one sample, P keypoint tokens, G side of the grid, K keypoints,
+T tokens of one pass, M tokens seen before, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vla_ros.core.errors import CheckpointError, ContractError
+from vla_ros.policy.efficientnet import LiteTrunk, load_pretrained
+from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_layers import KeysValues, Transformer
+from vla_ros.policy.small_vision import ConvTrunk, PictureEncoder, patch_centres
+from vla_ros.policy.text_tokens import ANSWER, END, PADDING, TextTokenizer
+from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
+
+ROW_DEVIATION = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class SmallCache:
+    """What `decode` goes on from.
+
+    Attributes:
+        past: keys and values of every layer.
+        mask: (B, M) bool, True where they are of a valid token.
+        num_suffix: how many suffix tokens are among them.
+    """
+
+    past: tuple[KeysValues, ...]
+    mask: Tensor
+    num_suffix: int
+
+
+class SmallVlm(VisionLanguageModel):
+    """The model; a fresh one is random, with any encoder.
+
+    `VlmOutput.layers[i]` is what layer i hands on, of the last layer what the final norm makes of
+    it. Tokens of picture v are P keypoint tokens, whose `patch_xy` is 0 as they are of the whole
+    picture, then G * G patches row by row. An output row is the embedding's (tied).
+
+    Attributes:
+        config: sizes and vocabulary, action tokens included: a model made of it has this one's
+            state dict.
+        tokenizer: of the text.
+    """
+
+    end_token = END
+
+    def __init__(self, config: SmallVlmConfig):
+        super().__init__()
+        self.config = config
+        self.tokenizer = TextTokenizer(config.tokenizer)
+        self.width, self.num_layers = config.width, config.depth
+        self.image_size = config.image_size
+        self.first_action_token = self.tokenizer.size
+        self.num_action_tokens = config.num_action_tokens
+        width, slots = config.width, config.num_slots
+        self.encoder = PictureEncoder(
+            ConvTrunk(config.channels) if config.encoder == "conv" else LiteTrunk(),
+            config.image_size,
+            config.num_keypoints,
+            config.grid,
+            width,
+        )
+        # One tensor for all slots: a slot without a picture has a gradient of 0, not none.
+        bound = (2 * config.num_keypoints) ** -0.5
+        size = (slots, 2 * config.num_keypoints, (1 + config.keypoint_tokens) * width)
+        points = torch.empty(size).uniform_(-bound, bound)
+        points[:, :, :width] = points[:1, :, :width] * (-1.0) ** torch.arange(slots)[:, None, None]
+        self.points_weight = nn.Parameter(points)
+        self.slot_embedding = nn.Parameter(torch.randn(slots, 1, width) * ROW_DEVIATION)
+        self.point_embedding = nn.Parameter(
+            torch.randn(config.keypoint_tokens, width) * ROW_DEVIATION
+        )
+        rows = self.tokenizer.size + config.num_action_tokens
+        self.rows = nn.Parameter(torch.randn(rows, width) * ROW_DEVIATION)
+        # Row 0 is the ANSWER's, then suffix tokens, then text, counted backwards from its end.
+        places = 1 + config.max_suffix + config.max_text
+        self.position = nn.Parameter(torch.randn(places, width) * ROW_DEVIATION)
+        self.transformer = Transformer(width, config.depth, config.num_heads)
+
+    def forward(
+        self,
+        images: Tensor,
+        text: Sequence[str] | None,
+        suffix: Tensor | None = None,
+        layers: Sequence[int] = (),
+        with_cache: bool = False,
+    ) -> VlmOutput:
+        """Read a prompt, and a suffix by teacher forcing; see `VisionLanguageModel`.
+
+        Raises:
+            ContractError: more pictures than slots, or a suffix beyond `max_suffix`.
+        """
+        size = self.config.image_size
+        assert images.shape[2:] == (3, size, size), images.shape
+        return self.read(*self.encode(images), text, suffix, layers, with_cache)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keypoints (B, V, 2K) and patches (B, V, G * G, D) of pictures (B, V, 3, H, W).
+
+        Each picture is encoded alone and without its slot: these can be kept, and be put together
+        anew for `read`, which is the rest of `forward`.
+        """
+        points, patches = self.encoder(images.flatten(0, 1))
+        shape = images.shape[:2]
+        return points.unflatten(0, shape), patches.unflatten(0, shape)
+
+    def read(
+        self,
+        points: Tensor,
+        patches: Tensor,
+        text: Sequence[str] | None,
+        suffix: Tensor | None = None,
+        layers: Sequence[int] = (),
+        with_cache: bool = False,
+    ) -> VlmOutput:
+        """Return what `forward` does for pictures as `encode` gives them."""
+        assert text is None or len(text) == len(points)
+        assert suffix is None or not with_cache
+        assert all(0 <= layer < self.num_layers for layer in layers), layers
+        pictures, readout = self._picture_tokens(points, patches)  # (B, V, P + G * G, D), (B, D)
+        past, seen = self.transformer.see(pictures, self.config.joint_pictures, layers)
+        language, mask = self._language_tokens(text, suffix, readout)  # (B, T, D), (B, T)
+        in_pictures = mask.new_ones(len(mask), pictures.shape[1] * pictures.shape[2])
+        valid = torch.cat([in_pictures, mask], 1)
+        x, past, heard = self.transformer.hear(language, past, valid, layers)
+        answer = language.shape[1] - (0 if suffix is None else suffix.shape[1]) - 1
+        prompt = valid[:, : in_pictures.shape[1] + answer + 1]
+        view, patch_xy = self._places(pictures, answer + 1)
+        return VlmOutput(
+            embeddings=torch.cat([pictures.flatten(1, 2), language[:, : answer + 1]], 1),
+            layers=tuple(
+                torch.cat([seen[layer], heard[layer][:, : answer + 1]], 1) for layer in layers
+            ),
+            mask=prompt,
+            is_image=view >= 0,
+            view=view,
+            patch_xy=patch_xy,
+            last=x[:, answer],
+            logits=self._logits(x[:, answer:]),
+            cache=SmallCache(tuple(past), prompt, 0) if with_cache else None,
+        )
+
+    def decode(self, tokens: Tensor, cache: object) -> tuple[Tensor, object]:
+        """Go on from a cache by tokens (B, T); the cache that was given stays as it is."""
+        assert isinstance(cache, SmallCache)
+        x = self._suffix_tokens(tokens, cache.num_suffix)
+        mask = torch.cat([cache.mask, torch.ones_like(tokens, dtype=torch.bool)], 1)
+        x, past, _ = self.transformer.hear(x, cache.past, mask, ())
+        grown = SmallCache(tuple(past), mask, cache.num_suffix + tokens.shape[1])
+        return self._logits(x[:, -1]), grown
+
+    def add_action_tokens(self, count: int) -> None:
+        """Append `count` tokens, rows N(0, 0.02); raises CheckpointError if there are some."""
+        if self.num_action_tokens:
+            raise CheckpointError(
+                f"the model has {self.num_action_tokens} action tokens already; "
+                "start from the backbone without them to have another number"
+            )
+        new = torch.randn(count, self.width, device=self.rows.device) * ROW_DEVIATION
+        self.rows = nn.Parameter(torch.cat([self.rows.detach(), new]), self.rows.requires_grad)
+        self.num_action_tokens = count
+        self.config = replace(self.config, num_action_tokens=count)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return every parameter once, by part.
+
+        "vision" is the trunk of convolutions. What makes keypoints, patches and slots of its maps
+        is with "language": a slot that pretraining did not use must learn when vision is frozen.
+        """
+        groups: dict[str, list[nn.Parameter]] = {
+            "vision": [],
+            "language": [],
+            "tokens": [self.rows],
+        }
+        for name, parameter in self.named_parameters():
+            if name != "rows":
+                part = "vision" if name.startswith("encoder.trunk.") else "language"
+                groups[part].append(parameter)
+        return groups
+
+    def load_pretrained_encoder(self) -> None:
+        """Fill an "efficientnet_lite0" trunk with ImageNet's weights; see `load_pretrained`.
+
+        Raises:
+            CheckpointError: the encoder is another one, or the weights' package is absent.
+        """
+        trunk = self.encoder.trunk
+        if not isinstance(trunk, LiteTrunk):
+            raise CheckpointError(
+                f"encoder {self.config.encoder} has no pretrained weights; "
+                "take encoder efficientnet_lite0 to start from some"
+            )
+        load_pretrained(trunk)
+
+    def _picture_tokens(self, points: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        num_images = points.shape[1]
+        if not 0 < num_images <= self.config.num_slots:
+            raise ContractError(
+                f"the model takes 1 to {self.config.num_slots} pictures a sample, got {num_images};"
+                " train one with more slots, or choose cameras"
+            )
+        projected = torch.bmm(points.transpose(0, 1), self.points_weight[:num_images])
+        projected = projected.transpose(0, 1).unflatten(2, (-1, self.width))  # (B, V, 1 + P, D)
+        tokens = torch.cat([projected[:, :, 1:] + self.point_embedding, patches], 2)
+        return tokens + self.slot_embedding[:num_images], projected[:, :, 0].sum(1)
+
+    def _language_tokens(
+        self, text: Sequence[str] | None, suffix: Tensor | None, readout: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        device, batch = readout.device, len(readout)
+        ids = self.tokenizer.prompts(text or [""] * batch, self.config.max_text).to(device)
+        count = ids.shape[1]
+        mask = torch.cat([ids != PADDING, ids.new_ones(batch, 1, dtype=torch.bool)], 1)
+        backwards = self.position[1 + self.config.max_suffix :][:count].flip(0)
+        answer = self._embed(ids.new_full((batch, 1), ANSWER)) + self.position[:1]
+        parts = [self._embed(ids) + backwards, answer + readout[:, None]]
+        if suffix is not None:
+            parts.append(self._suffix_tokens(suffix, 0))
+            mask = torch.cat([mask, torch.ones_like(suffix, dtype=torch.bool)], 1)
+        return torch.cat(parts, 1), mask
+
+    def _suffix_tokens(self, tokens: Tensor, before: int) -> Tensor:
+        after = before + tokens.shape[1]
+        if after > self.config.max_suffix:
+            raise ContractError(
+                f"a suffix holds up to {self.config.max_suffix} tokens, got {after}; "
+                "give shorter answers or raise max_suffix of the model"
+            )
+        return self._embed(tokens) + self.position[1 + before : 1 + after]
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.rows) * self.width**0.5
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.rows).float()
+
+    def _places(self, pictures: Tensor, num_language: int) -> tuple[Tensor, Tensor]:
+        """Return `view` and `patch_xy` of a prompt."""
+        batch, num_images, num_tokens = pictures.shape[:3]
+        centres = patch_centres(self.config.grid)
+        xy = F.pad(centres, (0, 0, self.config.keypoint_tokens, 0)).repeat(num_images, 1)
+        view = torch.arange(num_images).repeat_interleave(num_tokens)
+        view = F.pad(view, (0, num_language), value=-1).to(pictures.device)
+        xy = F.pad(xy, (0, 0, 0, num_language)).to(pictures.device)
+        return view.expand(batch, -1), xy.expand(batch, -1, -1)
