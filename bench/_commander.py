@@ -66,7 +66,6 @@ class Commander:
         self._look_s = self._world.time_ns * 1e-9
         self._filter = JointStateFilter(limits)
         self.loop = CommandLoop(limits, PERIOD_S, simulated=False)
-        self.loop.cameras.need(_CAMERA, _PICTURE_AGE_S)
         self._pose: tuple[np.ndarray, float] | None = None
         self._effort_ma = np.zeros(7)
         self._stamp_ns, self._arrival_s = 0, 0.0
@@ -116,6 +115,9 @@ class Commander:
             if self.loop.freshness(seen).level != "go":
                 return
             self.loop.begin(*self._pose)
+            # To begin is to need nothing, and to have seen nothing.
+            self.loop.cameras.need(_CAMERA, _PICTURE_AGE_S)
+            self.look()
             self.is_active = True
         before = self.loop.verdict
         verdict = self.loop.judge(seen)

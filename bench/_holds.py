@@ -16,14 +16,17 @@ CAUSES = {
     "clock_jump": ("stale", "clock"),
     "drop_commands": ("frozen", *_GIVES_WAY),
     "stall": _GIVES_WAY,
-    "servo_error": ("limp", "lag"),
-    "torque_lost": ("limp", "lag"),
+    # A joint that sinks takes the arm to where the others push against something.
+    "servo_error": _GIVES_WAY,
+    "torque_lost": _GIVES_WAY,
     "frozen_camera": ("camera",),
     "no_camera": ("camera",),
     "second_commander": ("frozen", *_GIVES_WAY),
 }
 # A fault that is over explains a hold for so much longer [s]: what it made late or moved is there.
 _AFTER_S = 0.6
+# These take a servo's torque, and that explains a hold for as long as it has none.
+_LIMP = ("servo_error", "torque_lost")
 
 
 def label(fault: Fault) -> str:
@@ -50,11 +53,15 @@ class HoldBook:
         self._active: dict[str, Fault] = {}
         self._over_s: dict[str, float] = {}
         self._moving_since: dict[str, float] = {}
+        # What took each servo's torque last, which stays away until a person comes.
+        self._took: dict[str, str] = {}
 
     def change(self, now_s: float, faults: Iterable[Fault], moves: bool) -> None:
         """Note which faults are active from now [s] on, and whether the arm moves."""
         active = {label(fault): fault for fault in faults}
         for name, fault in active.items():
+            if name in _LIMP:
+                self._took[fault.joint] = name
             if self._active.get(name) is not fault:
                 self.faults[name] += 1
                 if moves:
@@ -68,13 +75,24 @@ class HoldBook:
         """Note that the arm is told to rest: nothing that begins to show later is measured."""
         self._moving_since.clear()
 
-    def hold(self, now_s: float, cause: str) -> None:
-        """Book a hold that begins at `now_s` [s]."""
+    def hold(self, now_s: float, cause: str, limp: Iterable[str] = ()) -> bool:
+        """Book a hold that begins at `now_s` [s]; return whether a fault explains it.
+
+        Args:
+            now_s: when.
+            cause: what the loop names.
+            limp: the servos without torque.
+        """
         able = [name for name in self._active if cause in CAUSES.get(name, ())]
         able += [
             name
             for name, over_s in self._over_s.items()
             if now_s - over_s <= _AFTER_S and cause in CAUSES.get(name, ())
+        ]
+        able += [
+            self._took[servo]
+            for servo in limp
+            if servo in self._took and cause in CAUSES[self._took[servo]]
         ]
         if not able:
             self.unattributed[cause] += 1
@@ -86,3 +104,4 @@ class HoldBook:
             if name in self._moving_since:
                 self.hold_s[name].append(now_s - self._moving_since[name])
         self._moving_since.clear()
+        return bool(able)

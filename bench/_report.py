@@ -61,8 +61,8 @@ def _cpu() -> str:
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
-def publish(area: str, rows: Sequence[Row], versions: dict[str, str]) -> Path:
-    """Print the rows as a Markdown table and write bench/results/<area>.json; return its path."""
+def show(rows: Sequence[Row]) -> None:
+    """Print the rows as a Markdown table."""
     print("| what | ours | theirs | ratio | goal | met |\n|---|---|---|---|---|---|")
     for row in rows:
         theirs = "–" if row.theirs is None else f"{row.theirs:.3g} {row.unit}"
@@ -70,6 +70,11 @@ def publish(area: str, rows: Sequence[Row], versions: dict[str, str]) -> Path:
         met = {None: "–", True: "yes", False: "**no**"}[row.met]
         cells = (row.what, f"{row.ours:.3g} {row.unit}", theirs, ratio, row.goal or "–", met)
         print(f"| {' | '.join(cells)} |")
+
+
+def publish(area: str, rows: Sequence[Row], versions: dict[str, str]) -> Path:
+    """Print the rows as a Markdown table and write bench/results/<area>.json; return its path."""
+    show(rows)
     _RESULTS.mkdir(exist_ok=True)
     path = _RESULTS / f"{area}.json"
     content = {

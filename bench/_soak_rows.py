@@ -31,11 +31,6 @@ def rows_of(soak: "Soak", simulated_s: float, pace: float, memory_mb: list[float
             goal="0",
             met=broken == 0,
         ),
-        Row(
-            f"of these goals by what made the arm hold: {_said(soak.broken)}",
-            "",
-            soak.broken.total(),
-        ),
         Row(f"the same where no commander can help: {_said(judge.apart)}", "", judge.apart.total()),
         Row(f"largest share of a limit: {peaks}", "", max(judge.peaks.values(), default=0.0)),
         Row(f"faults: {_said(soak.book.faults)}", "", soak.book.faults.total()),
@@ -65,6 +60,7 @@ def rows_of(soak: "Soak", simulated_s: float, pace: float, memory_mb: list[float
             "",
             judge.restarts,
         ),
+        Row("joints that were sent to where they stood, alone", "", judge.joint_restarts),
         Row("segments", "1/h", soak.segments / hours),
         Row("contacts", "1/h", soak.contacts.touched / hours),
         Row(

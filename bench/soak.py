@@ -1,6 +1,6 @@
 """Hours of simulated play with every fault at random: does the arm ever break a limit?
 
-python -m bench.soak [--hours 10] [--quick]
+python -m bench.soak [--hours 10] [--seed 20] [--quick]
 
 ROS-free, one core: `core.exploration` plays through `core.command_loop` and `core.joint_states`,
 the decisions of the graph's own node, against the model of xs_sdk and its servos. Faults of every
@@ -9,7 +9,8 @@ or far, a silent mission, a process that is held up, a second commander) 30, and
 the emergency stop 6 times an hour. Where the arm waits for a person, one comes after a few seconds,
 reboots servos in error, and lets it go on. `sim.judge` counts at the servos what breaks a limit; it
 shares only limits and kinematics with the guard. The driver measures in encoder counts and steps of
-current, as a real one. The numbers are those of one seed and repeat.
+current, as a real one. The numbers are those of one seed and repeat. Each violation, and each hold
+that no fault explains, is told on stderr as it is found, with the second before it.
 
 What needs processes, a disk or a network cannot happen here, and is in test/launch/test_faults.py
 and test/nodes: explorer, recorder or driver killed, disk full, and a jump of the node's own clock
@@ -18,6 +19,7 @@ and test/nodes: explorer, recorder or driver killed, disk full, and a jump of th
 
 import argparse
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -29,8 +31,9 @@ from bench._commander import COUNT_RAD, PERIOD_S, Commander
 from bench._holds import HoldBook
 from bench._mischief import mischief
 from bench._process import memory_mb as memory_of
-from bench._report import publish
+from bench._report import publish, show
 from bench._soak_rows import rows_of
+from bench._soak_trace import State, Trace
 from bench.play import Contacts
 from vla_ros.core.command_loop import CommandLoop
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion
@@ -44,7 +47,7 @@ from vla_ros.sim.world import CONTROL_PERIOD_NS, SimWorld
 
 _TICKS_PER_COMMAND = round(PERIOD_S * 1e9) // CONTROL_PERIOD_NS
 _TICKS_PER_PICTURE, _TICKS_PER_CONTACT = 10, 5
-_SEED = 20
+_SEED, _HOURS = 20, 10.0
 _FAULTS_PER_HOUR, _MISCHIEF_PER_HOUR, _STOPS_PER_HOUR = 60.0, 30.0, 6.0
 _LAYOUT_S = 600.0
 # Once a fault is over, how soon a person is there [s], and how long servos take to reboot.
@@ -58,26 +61,27 @@ class Soak:
 
     Args:
         simulated_s: how long it will last [s].
+        seed: of all that is drawn.
     """
 
-    def __init__(self, simulated_s: float):
-        self.world = SimWorld(_SEED, log=lambda _: None)
-        text = f"random@30:{simulated_s}:{_FAULTS_PER_HOUR},{_SEED}"
-        self.injector = Injector(self.world, FaultSchedule(parse_faults(text)), _SEED)
+    def __init__(self, simulated_s: float, seed: int = _SEED):
+        self._seed = seed
+        self.world = SimWorld(seed, log=lambda _: None)
+        text = f"random@30:{simulated_s}:{_FAULTS_PER_HOUR},{seed}"
+        self.injector = Injector(self.world, FaultSchedule(parse_faults(text)), seed)
         self.limits = wx250s_limits()
         self.judge = ServoJudge(self.limits, PERIOD_S, COUNT_RAD)
         self.contacts = Contacts(self.world)
-        self._mischief = FaultSchedule(mischief(simulated_s, _MISCHIEF_PER_HOUR, _SEED))
+        self._mischief = FaultSchedule(mischief(simulated_s, _MISCHIEF_PER_HOUR, seed))
         self._rival_rad: np.ndarray | None = None
-        self._random = np.random.default_rng(_SEED)
-        self._motion = PlayMotion(ExplorationParameters(), np.random.default_rng(_SEED))
+        self._random = np.random.default_rng(seed)
+        self._motion = PlayMotion(ExplorationParameters(), np.random.default_rng(seed))
         self._next_stop_s = self._draw_stop(0.0)
         self._layout_s, self._layouts = _LAYOUT_S, 0
         self.book = HoldBook()
         self.rejected: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
-        # What the node was about when a goal broke a limit.
-        self.broken: Counter[str] = Counter()
+        self.trace = Trace()
         self.stops = self.presses = self.segments = self.refusals = self.unreachable = 0
         self._person: Generator | None = None
         self._start_node()
@@ -89,7 +93,7 @@ class Soak:
             self.limits,
             self._send,
             self._between_segments,
-            lambda cause: self.book.hold(self.now_s, cause),
+            self._on_hold,
             self._random,
         )
 
@@ -104,18 +108,43 @@ class Soak:
 
     def _send(self, goal: np.ndarray) -> None:
         self.world.driver.command_group("arm", goal)
-        before = self.judge.violations.total()
         torque = self.world.reference.torque[:6]
         self.judge.goal(self.now_s, goal, self.world.data.qvel[:6], torque)
-        if self.judge.violations.total() > before:
-            self.broken[self._loop.verdict.cause or "go"] += 1
+
+    def _on_hold(self, cause: str) -> None:
+        limp = [
+            n for n, powered in zip(SERVOS, self.world.reference.torque, strict=True) if not powered
+        ]
+        if not self.book.hold(self.now_s, cause, limp):
+            sentence = self._loop.verdict.sentence
+            self._tell(self.now_s, f"hold that no fault explains, {cause}", sentence)
+
+    def _tell(self, at_s: float, kind: str, detail: str) -> None:
+        tqdm.write(self.trace.tell(at_s, kind, detail), file=sys.stderr)
+
+    def _note(self) -> None:
+        """Remember what the node does, and tell what has been found since."""
+        node, loop = self._node, self._loop
+        if not node.is_active:
+            does = "starts"
+        elif loop.end_reason or loop.stop_reason:
+            does = "ended" if loop.end_reason else "stopped"
+        else:
+            does = "silent" if loop.is_silent else "rests" if loop.at_rest else "moves"
+        torque = "".join("01"[powered] for powered in self.world.reference.torque)
+        faults = tuple(f"{fault.name} {fault.joint}".strip() for fault in self._faults())
+        self.trace.note(self.now_s, State(loop.verdict.cause or "go", does, torque, faults))
+        events = self.judge.tally.events
+        for event in events:
+            self._tell(*event)
+        events.clear()
 
     def _between_segments(self) -> None:
         """Lay the objects out anew now and then, so that there is always something to touch."""
         if self.now_s > self._layout_s:
             self._layout_s += _LAYOUT_S
             self._layouts += 1
-            self.world.reset(1000 * (_SEED + 1) + self._layouts, keep_arm=True)
+            self.world.reset(1000 * (self._seed + 1) + self._layouts, keep_arm=True)
             self.contacts.reset()
 
     # --- the person ---
@@ -191,6 +220,7 @@ class Soak:
         if self._rival_rad is not None:
             self.judge.rival(self.now_s)
             self.world.driver.command_group("arm", self._rival_rad)
+        self._note()
         self._attend()
 
     def _is_powered(self, torque: tuple[bool, ...]) -> bool:
@@ -213,17 +243,19 @@ class Soak:
     def finish(self) -> None:
         """Count what is still open."""
         self.judge.finish()
+        self._note()
         self._end_node()
 
 
 def main() -> None:
-    """Measure, print and write bench/results/soak.json."""
+    """Measure and print; write bench/results/soak.json where it is the whole of the usual run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=float, default=10.0, help="simulated hours (10)")
+    parser.add_argument("--hours", type=float, default=_HOURS, help="simulated hours (10)")
+    parser.add_argument("--seed", type=int, default=_SEED, help="of all that is drawn (20)")
     parser.add_argument("--quick", action="store_true", help="3 simulated minutes; says little")
     arguments = parser.parse_args()
     simulated_s = 180.0 if arguments.quick else arguments.hours * 3600.0
-    soak = Soak(simulated_s)
+    soak = Soak(simulated_s, arguments.seed)
     cpu_s, memory_mb = time.process_time(), []
     minutes = max(1, round(simulated_s / 60.0))
     for _ in tqdm(range(minutes), desc="soak", unit="simulated min"):
@@ -232,6 +264,9 @@ def main() -> None:
     soak.finish()
     pace = simulated_s / (time.process_time() - cpu_s)
     rows = rows_of(soak, simulated_s, pace, memory_mb)
+    if simulated_s < _HOURS * 3600.0 or arguments.seed != _SEED:
+        show(rows)
+        return
     written = publish("soak", rows, {"mujoco": mujoco.__version__, "numpy": np.__version__})
     print(f"\nwritten: {written.name}")
 

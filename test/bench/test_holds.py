@@ -34,6 +34,16 @@ def test_what_no_fault_explains_is_counted_apart():
     assert (book.holds, book.unattributed) == ({"stale by delay": 1}, {"overload": 1, "stale": 1})
 
 
+def test_a_servo_without_torque_explains_a_hold_long_after_its_fault():
+    for limp, explained in ((["waist"], True), (["elbow"], False), ([], False)):
+        book = HoldBook()
+        book.change(1.0, [Fault("torque_lost", 1.0, 0.1, joint="waist")], moves=False)
+        book.change(1.1, [], moves=False)
+        assert book.hold(9.0, "limp", limp) == explained
+        assert book.holds == ({"limp by torque_lost": 1} if explained else {})
+        assert book.unattributed == ({} if explained else {"limp": 1})
+
+
 def test_only_an_arm_in_motion_is_timed():
     for rests_between in (False, True):
         book = HoldBook()

@@ -23,6 +23,11 @@ def waist_goals(steps_rad, start_rad=0.0):
     return goals.astype(np.float32).astype(np.float64)
 
 
+def box(high_y_m):
+    """Return limits whose box ends at y; the ready pose's tool is 0.25 m from the waist's axis."""
+    return replace(LIMITS, workspace_high_m=np.array([0.5, high_y_m, 0.5]))
+
+
 def judged(goals, limits=LIMITS, kept=None):
     """Return the judge after a stream to an arm that follows exactly, of which it sees `kept`."""
     judge = ServoJudge(limits, T_S)
@@ -126,6 +131,66 @@ def test_which_of_two_poses_a_stream_began_at_is_shown_by_its_next_goal():
         assert told(judge, 2 * T_S, goal, THERE, np.ones(6)).violations == violations
 
 
+def given_up(roll_speed=0.0, waist_step=0.0032, roll_rad=0.15):
+    """Return the judge after a waist that brakes while the roll is sent to where it is measured."""
+    roll = np.array([0, 0, 0, 0, 0, 1.0])
+    goals = waist_goals([0.0016, 0.0032, 0.0048, waist_step, 0.0016])
+    judge = told(ServoJudge(LIMITS, T_S), 0.0, goals[0], goals[0])
+    for period, goal in enumerate(goals[1:], start=1):
+        # The arm does not follow at all: a roll that is told to stand 0.15 rad away is at 0.
+        present = goals[0] - (roll_rad * roll if period >= 4 else 0.0)
+        goal = goal - (0.15 * roll if period >= 4 else 0.0)
+        speed = np.array([1.0, 0, 0, 0, 0, roll_speed])
+        told(judge, period * T_S, goal.astype(np.float32), present, speed)
+    return judge
+
+
+def test_a_joint_may_be_sent_to_where_it_stands_while_the_others_brake():
+    judge = given_up()
+    assert (judge.violations, judge.restarts, judge.joint_restarts) == ({}, 1, 1)
+    # Where it moves, where it is not, or where another joint does what it must not.
+    assert given_up(roll_speed=0.11).violations["goal velocity"] == 1
+    assert given_up(roll_rad=0.1).violations["goal velocity"] == 1
+    assert given_up(waist_step=0.0031).violations["goal acceleration"] == 1
+
+
+@pytest.mark.parametrize(
+    ("away_rad", "speed", "violations"),
+    [
+        (0.0012, STILL, {}),
+        (0.0, STILL, {"goal acceleration": 1}),
+        (0.0012, np.ones(6), {"goal acceleration": 1}),
+    ],
+)
+def test_a_stream_that_begins_beside_the_last_goal_is_told_by_its_second_goal(
+    away_rad, speed, violations
+):
+    # From 1.2 mrad beside the goal, steps of -1.6 and -3.2 mrad: the first looks like -0.4.
+    judge = told(ServoJudge(LIMITS, T_S), 0.0, HERE, HERE)
+    away = np.array([1.0, 0, 0, 0, 0, 0])
+    told(judge, T_S, HERE, HERE)
+    for period in range(2, 9):
+        told(judge, period * T_S, HERE, HERE + away * away_rad)
+    for period, short_rad in ((9, -0.0004), (10, -0.0036)):
+        goal = (HERE + away * short_rad).astype(np.float32)
+        told(judge, period * T_S, goal, HERE + away * away_rad, speed)
+    assert judge.violations == violations
+
+
+def test_a_stream_may_begin_outside_beside_a_goal_inside():
+    """The box ends at a waist of 0.2014 rad; an arm told to stand before it is found behind."""
+    inside, outside = (waist_goals([], start_rad=waist)[0] for waist in (0.2013, 0.2016))
+    for present, violations in ((outside, {}), (inside - 0.01, {"goal workspace": 1})):
+        judge = ServoJudge(box(0.05), T_S)
+        told(judge, 0.0, inside, inside)
+        told(judge, T_S, inside, present)
+        for period in range(2, 9):
+            told(judge, period * T_S, inside, present)
+        told(judge, 9 * T_S, outside, present)
+        judge.finish()
+        assert judge.violations == violations
+
+
 def test_a_pose_beyond_a_joint_limit_is_started_from_at_the_limit():
     pose = HERE.copy()
     pose[0] = LIMITS.high_rad[0]
@@ -176,14 +241,17 @@ def test_positions_are_judged_to_the_last_bit_of_the_wire():
         assert judged(pose[None]).violations["goal position"] == count
 
 
+def test_each_violation_is_told_with_its_time_joints_and_size():
+    judge = judged(waist_goals([0.0017, 0.0017, 0.0201]))
+    (first, second, third) = judge.tally.events
+    assert first == (T_S, "goal acceleration", "waist 106%")
+    assert second == (3 * T_S, "goal velocity", "waist 100%")
+    assert third.detail == "waist 1150%"
+
+
 def test_what_is_no_number_is_counted_and_moves_nothing():
     judge = judged(np.array([arm.READY_RAD, np.full(6, np.nan), arm.READY_RAD]))
     assert judge.violations == {"goal not finite": 1}
-
-
-def box(high_y_m):
-    """Return limits whose box ends at y; the ready pose's tool is 0.25 m from the waist's axis."""
-    return replace(LIMITS, workspace_high_m=np.array([0.5, high_y_m, 0.5]))
 
 
 # 0.25 sin(waist) = 0.05 m at 0.2014 rad.
