@@ -10,6 +10,7 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.trainers import BpeTrainer
 
 from vla_ros.core.errors import CheckpointError, ContractError, DatasetError
+from vla_ros.policy.fast_grammar import Grammar
 from vla_ros.policy.fast_tokens import FastTokenizer, dct_matrix
 from vla_ros.policy.fast_universal import load_universal
 
@@ -177,6 +178,11 @@ def test_published_form_of_two_byte_characters_may_split_one(tmp_path):
     left, is_open = tokenizer.grammar.follow(left, is_open, np.array(tokens[:1]))
     assert (left.item(), is_open.item()) == (7, True)
     assert tokenizer.grammar.allowed(left, is_open)[0].sum() == 64
+    # The first half of an eighth character has no room, and no token is nothing.
+    assert not tokenizer.grammar.allowed(np.array([0]), np.array([False])).any()
+    assert Grammar([b"", b"a"]).allowed(np.array([7]), np.array([False])).tolist() == [
+        [False, True]
+    ]
 
 
 def test_refuses_another_horizon_than_the_folder_names(tmp_path):

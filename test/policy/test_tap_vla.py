@@ -221,8 +221,25 @@ def test_free_decoding_of_no_chunk_is_refused_or_zeros_as_in_the_released_code(i
 def test_free_decoding_drops_other_tokens_and_stops_at_the_end(images):
     policy = make(decoding="free")
     tokens = TOKENIZER.encode(np.full((1, 1, 7), 0.3))[0]
-    set_logits(policy, [65, *(128 + t for t in tokens), END])
-    assert policy.act(images, None)[0, 0].tolist() == pytest.approx([0.3] * 7)
+    set_logits(policy, [65, *(128 + t for t in tokens), END, 128])
+    assert policy.act(images[:1], None)[0, 0].tolist() == pytest.approx([0.3] * 7)
+
+
+def test_free_decoding_takes_nothing_after_a_sample_has_ended(images):
+    # Token 0 is the letter of -10, the fake goes on with it for ever; the first sample ends at 7.
+    policy = make(decoding="free", malformed="zeros")
+    steps = []
+
+    def scores(state):
+        steps.append(1)
+        out = torch.zeros(*state.shape[:-1], 128 + TOKENIZER.size)
+        out[..., 128] = 1.0
+        if len(steps) == 8:
+            out[0, ..., END] = 2.0
+        return out
+
+    policy.vlm._logits = scores
+    assert [len(row) for row in policy.generate(images, None)] == [7, 14]
 
 
 @pytest.mark.parametrize("decoding", ["counted", "free"])

@@ -171,9 +171,8 @@ class TapPolicy(nn.Module):
         suffix, target = self.targets(actions)
         logits = self.vlm(shown, said, suffix=suffix).logits
         total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
-        is_counted = target != IGNORED
-        hits = (logits.detach().argmax(-1) == target) & is_counted
-        return TapLoss(total, is_counted.sum(), hits.sum())
+        hits = logits.detach().argmax(-1) == target  # IGNORED is no index
+        return TapLoss(total, (target != IGNORED).sum(), hits.sum())
 
     def targets(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return suffix (B, S) and target (B, S + 1) int64, vocabulary indices, of (B, H, 7).
