@@ -24,11 +24,11 @@ import numpy as np
 from bench import _data_peers as peers
 from bench._data_bags import CAMERA_HZ, CAMERAS, write_bag
 from bench._report import Row, publish
-from training.bags import Bag
-from training.dataset import open_dataset
-from training.lerobot_source import LerobotSource
-from training.messages import decoded
-from training.windows import Windows
+from training.learning.dataset import open_dataset
+from training.learning.windows import Windows
+from training.lerobot.source import LerobotSource
+from training.recordings.bags import Bag
+from training.recordings.messages import decoded
 from vla_ros.policy.pictures import dataset_jpeg
 
 ROOT = Path(__file__).resolve().parent.parent

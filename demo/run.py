@@ -32,7 +32,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from training.bags import Bag, finished_bags  # noqa: E402  (the repository's root is on the path only now)
+from training.recordings.bags import Bag, finished_bags  # noqa: E402  (the repository's root is on the path only now)
 
 TASK = "put the carrot on the plate"
 CAMERA = ["camera_width:=128", "camera_height:=128", "camera_rate:=10"]

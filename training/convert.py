@@ -20,18 +20,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from training.assembly import IMAGES, assemble
-from training.bag_shard import Settings
-from training.bags import find_bags
-from training.frames import MaxAge
-from training.labels import LABELS, label_contract
-from training.progress import Progress
+from training.datasets.assembly import IMAGES, assemble
+from training.datasets.bag_shard import Settings
+from training.datasets.frames import MaxAge
+from training.datasets.labels import LABELS, label_contract
+from training.datasets.progress import Progress
+from training.datasets.shard import Shard
+from training.datasets.shard_folder import Refusal, discard, forget_changed, opened, read_shards
+from training.datasets.video import CODECS, DEFAULT_CODEC
+from training.datasets.workers import Done, convert_side_by_side
 from training.provenance import code_version
-from training.shard import Shard
-from training.shard_folder import Refusal, discard, forget_changed, opened, read_shards
-from training.source import load_source, vla_source
-from training.video import CODECS, DEFAULT_CODEC
-from training.workers import Done, convert_side_by_side
+from training.recordings.bags import find_bags
+from training.recordings.source import load_source, vla_source
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import BagError, DatasetError, VlaError
 
@@ -149,7 +149,7 @@ def _converted(bag_paths, folder, settings, workers, ray_address):
         if ray_address is None:
             found = convert_side_by_side(bag_paths, folder, settings, workers, progress.say)
         else:
-            from training.ray_workers import convert_on_ray
+            from training.datasets.ray_workers import convert_on_ray
 
             found = convert_on_ray(bag_paths, folder, settings, ray_address, progress.say)
         for done in found:

@@ -40,14 +40,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from training.bags import find_bags
-from training.doctor_bag import IMAGES, examine
-from training.doctor_page import page
-from training.doctor_report import EXIT_CODES, BagReport, DoctorLimits, limits_text
-from training.doctor_table import bag_text, table
-from training.files import write_text
-from training.source import Source, load_source, vla_source
-from training.workers import Say, side_by_side
+from training.datasets.files import write_text
+from training.datasets.workers import Say, side_by_side
+from training.inspection.doctor_bag import IMAGES, examine
+from training.inspection.doctor_page import page
+from training.inspection.doctor_report import EXIT_CODES, BagReport, DoctorLimits, limits_text
+from training.inspection.doctor_table import bag_text, table
+from training.recordings.bags import find_bags
+from training.recordings.source import Source, load_source, vla_source
 from vla_ros.core.errors import VlaError
 
 REPORT_VERSION = 1

@@ -19,14 +19,14 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from training import extrinsics
-from training.bags import Bag, bag_label
-from training.calibration import run_calibration
-from training.extrinsics import Solution, View
-from training.frames import MaxAge
-from training.messages import Picture, decoded
-from training.source import vla_source
-from training.still import Rest, find_rests
+from training.calibration import extrinsics
+from training.calibration.extrinsics import Solution, View
+from training.calibration.script import run_calibration
+from training.calibration.still import Rest, find_rests
+from training.datasets.frames import MaxAge
+from training.recordings.bags import Bag, bag_label
+from training.recordings.messages import Picture, decoded
+from training.recordings.source import vla_source
 from vla_ros.core.errors import CalibrationError, ContractError
 from vla_ros.core.kinematics import forward
 from vla_ros.core.resample import NS_PER_S, StreamBuffer

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.assembly import IMAGES, assemble
-from training.frames import DropList
-from training.labels import LABELS, label_contract
-from training.lerobot_map import Mapping
-from training.lerobot_map_file import load_mapping
-from training.lerobot_motion import Motion, frame_vectors, motion_of, require_label, vector_axes
-from training.lerobot_source import LerobotSource, SourceEpisode
+from training.datasets.assembly import IMAGES, assemble
+from training.datasets.frames import DropList
+from training.datasets.labels import LABELS, label_contract
+from training.datasets.shard_folder import Refusal, is_done, opened, read_shards, write_refusal
+from training.datasets.shard_writer import Frame, ShardWriter
+from training.datasets.video import CODECS, DEFAULT_CODEC
+from training.lerobot.map import Mapping
+from training.lerobot.map_file import load_mapping
+from training.lerobot.motion import Motion, frame_vectors, motion_of, require_label, vector_axes
+from training.lerobot.source import LerobotSource, SourceEpisode
 from training.provenance import code_version
-from training.shard_folder import Refusal, is_done, opened, read_shards, write_refusal
-from training.shard_writer import Frame, ShardWriter
-from training.video import CODECS, DEFAULT_CODEC
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError, VlaError
 from vla_ros.core.resample import NS_PER_S

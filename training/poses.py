@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from training.bags import Bag, find_bags
-from training.source import vla_source
+from training.recordings.bags import Bag, find_bags
+from training.recordings.source import vla_source
 from vla_ros.core import kinematics
 from vla_ros.core.errors import BagError, SafetyError, VlaError
 from vla_ros.core.play_parameters import BOUNDS, ExplorationParameters

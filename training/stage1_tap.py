@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training import steps
-from training.recipes import RECIPES, recipe
-from training.tap_data import TapBatch, stage_1_data
+from training.learning import steps
+from training.learning.recipes import RECIPES, recipe
+from training.learning.tap_data import TapBatch, stage_1_data
 from vla_ros.core.errors import VlaError
 from vla_ros.policy.checkpoint import require_replaceable
 from vla_ros.policy.tap import TapPolicy

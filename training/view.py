@@ -12,13 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from training.bags import find_bags
-from training.source import load_source, vla_source
-from training.view_bag import bag_scene
-from training.view_dataset import dataset_scene
-from training.view_page import save_page
-from training.view_rerun import save_recording
-from training.view_scene import Scene
+from training.inspection.view_bag import bag_scene
+from training.inspection.view_dataset import dataset_scene
+from training.inspection.view_page import save_page
+from training.inspection.view_rerun import save_recording
+from training.inspection.view_scene import Scene
+from training.recordings.bags import find_bags
+from training.recordings.source import load_source, vla_source
 from vla_ros.core.errors import BagError, VlaError
 
 

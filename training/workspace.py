@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from training.bags import Bag, bag_label, find_bags
-from training.calibration import run_calibration
-from training.frames import MaxAge
-from training.source import vla_source
-from training.still import find_rests
-from training.touched_table import Table, fit_table, lowest_tips, table_sentences
+from training.calibration.script import run_calibration
+from training.calibration.still import find_rests
+from training.calibration.touched_table import Table, fit_table, lowest_tips, table_sentences
+from training.datasets.frames import MaxAge
+from training.recordings.bags import Bag, bag_label, find_bags
+from training.recordings.source import vla_source
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import CalibrationError
 from vla_ros.core.limits import SafetyParameters

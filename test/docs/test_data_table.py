@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.source import load_source
+from training.recordings.source import load_source
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "data.md").read_text()

@@ -69,13 +69,25 @@ class Deaf(dict):
 class Stage:
     def __init__(self):
         self.servos = Servos()
-        self.driver = Node("driver")
-        self.endpoints = DriverEndpoints(self.driver, "wx250s", self.servos, True)
-        self.driver.create_timer(0.01, self.tick)
+        self.start_driver()
         self.node = ShellNode("commander")
         self.client = ArmClient(self.node, "wx250s", driver_wait_s=LIMIT_S)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
+        self.executor.add_node(self.driver)
+
+    def start_driver(self):
+        self.driver = Node("driver")
+        self.endpoints = DriverEndpoints(self.driver, "wx250s", self.servos, True)
+        self.driver.create_timer(0.01, self.tick)
+
+    def restart_driver(self, away_s):
+        """Have another driver after so long, with the modes and profiles that it starts with."""
+        self.executor.remove_node(self.driver)
+        self.driver.destroy_node()
+        self.let_pass(away_s)
+        self.servos.driver = XsDriver(lambda: self.servos.present, lambda _: None)
+        self.start_driver()
         self.executor.add_node(self.driver)
 
     def tick(self):
@@ -231,6 +243,37 @@ def test_a_servo_that_does_not_take_its_profile_keeps_the_arm_stopped(stage):
     stage.reset()
     stage.until(lambda: "reads [10, 10, 10, 0, 10, 10] where 10" in stage.client.blocked_reason)
     assert stage.client.stopped
+
+
+def test_a_driver_that_is_back_gets_its_servos_prepared_before_anything_moves(stage, monkeypatch):
+    client, profiles, take = stage.begin().client, set(), XsDriver.command_group
+
+    def note(driver, name, cmd):
+        if np.abs(cmd - driver._read_present()[:6]).max() > 1e-3:
+            profiles.add(driver.servos[0].registers["Profile_Velocity"])
+        take(driver, name, cmd)
+
+    client.set_target(AWAY, 1.0)
+    stage.until(lambda: client.commanded[0][0] > 0.1)
+    monkeypatch.setattr(XsDriver, "command_group", note)
+    stage.restart_driver(1.3)
+    stage.until(lambda: client.status[2]["joint_state_age_s"] < 0.05)
+    assert "driver was silent" in client.blocked_reason
+    stage.until(lambda: client.arrived and client.commanded[0][0] > 0.39)
+    assert profiles == {25}
+    gripper = stage.servos.driver.servos[6]
+    assert (gripper.mode, gripper.registers["Goal_Current"]) == ("current_based_position", 200)
+
+
+def test_a_driver_that_is_back_leaves_a_limp_arm_limp(stage):
+    client = stage.begin().client
+    client.set_torque(False)
+    stage.until(lambda: not any(servo.torque for servo in stage.servos.driver.servos))
+    stage.restart_driver(1.3)
+    stage.servos.driver.torque_enable("group", "all", False)
+    stage.until(lambda: client.stopped)
+    stage.until(lambda: not client.stopped)
+    assert not any(servo.torque for servo in stage.servos.driver.servos[:6])
 
 
 def test_an_arm_holds_under_a_picture_that_does_not_change_and_goes_on_when_it_does(stage):

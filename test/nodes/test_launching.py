@@ -10,7 +10,7 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("launch_ros")
 pytestmark = pytest.mark.ros
 
-from training.touched_table import Table  # noqa: E402
+from training.calibration.touched_table import Table  # noqa: E402
 from training.workspace import as_yaml, play_region, safety_box  # noqa: E402
 from vla_ros.core.limits import SafetyParameters  # noqa: E402
 from vla_ros.nodes import launching  # noqa: E402

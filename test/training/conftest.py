@@ -10,9 +10,9 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from training import extrinsics
+from training.calibration import extrinsics
 from training.convert import convert
-from training.frames import MaxAge
+from training.datasets.frames import MaxAge
 from vla_ros.core import arm, kinematics
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.episode import EpisodeEvent

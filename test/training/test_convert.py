@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from training.bags import find_bags
 from training.convert import convert, main
-from training.frames import MaxAge
+from training.datasets.frames import MaxAge
+from training.recordings.bags import find_bags
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import BagError, DatasetError

@@ -9,8 +9,16 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from training.doctor import examine_bags, main
-from training.doctor_report import ERROR, GOOD, NOTE, UNREADABLE, UNUSABLE, USABLE, WARNING
-from training.source import vla_source
+from training.inspection.doctor_report import (
+    ERROR,
+    GOOD,
+    NOTE,
+    UNREADABLE,
+    UNUSABLE,
+    USABLE,
+    WARNING,
+)
+from training.recordings.source import vla_source
 from vla_ros.bags.writer import ChunkedWriter
 from vla_ros.core import arm
 from vla_ros.core.episode import EpisodeEvent
@@ -341,7 +349,7 @@ def test_whatever_breaks_in_the_doctor_is_one_unreadable_bag(write, monkeypatch)
     def broken(*_):
         raise ZeroDivisionError("of its own")
 
-    monkeypatch.setattr("training.doctor_bag.between", broken)
+    monkeypatch.setattr("training.inspection.doctor_bag.between", broken)
     report = examined(write(Streams()))
     assert report.verdict == UNREADABLE
     assert "of its own" in report.reason

@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from training import hand_eye
-from training.extrinsics import angle_rad
+from training.calibration.extrinsics import angle_rad
 from vla_ros.core.rotations import inverse_transform, matrix_from_quat, transform
 from vla_ros.policy.pictures import encode_jpeg
 

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from training.datasets.video import write_video
+from training.lerobot.source import LerobotSource
 from training.lerobot_import import import_dataset, main, settings_of
-from training.lerobot_source import LerobotSource
-from training.video import write_video
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.core.rotations import matrix_from_rotvec, rotvec_from_matrix

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from training.convert import convert
-from training.dataset import open_dataset
-from training.frames import MaxAge
-from training.shard import open_shard
+from training.datasets.frames import MaxAge
+from training.datasets.shard import open_shard
+from training.learning.dataset import open_dataset
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.joint_states import JointStateFilter

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from training import files
-from training.bags import find_bags
 from training.convert import convert
-from training.frames import MaxAge
+from training.datasets import files
+from training.datasets.frames import MaxAge
+from training.recordings.bags import find_bags
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import BagError, DatasetError
 
@@ -119,7 +119,7 @@ def test_what_is_done_is_not_done_again(bags, tmp_path, monkeypatch):
     paths = find_bags([bags])[:3]
     convert(paths[:2], tmp_path / "d", CONTRACT, MaxAge())
     read = []
-    from training import bag_shard
+    from training.datasets import bag_shard
 
     real = bag_shard.read_recording
     monkeypatch.setattr(
@@ -187,8 +187,8 @@ def test_options_may_change_after_a_try_that_gave_nothing(bags, tmp_path):
 
 
 def test_two_conversions_do_not_write_to_one_dataset(bags, tmp_path):
-    from training.bag_shard import Settings
-    from training.shard_folder import opened
+    from training.datasets.bag_shard import Settings
+    from training.datasets.shard_folder import opened
 
     settings = Settings(CONTRACT)
     options = {**settings.options, "images": "jpeg"}

@@ -9,7 +9,7 @@ import torch
 
 from training import stage1_tap, stage2_tap
 from training.convert import convert
-from training.frames import MaxAge
+from training.datasets.frames import MaxAge
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint import load_checkpoint
@@ -171,7 +171,7 @@ def test_refuses_a_folder_of_other_things_before_training(stage1, tmp_path, caps
 
 
 def test_the_options_of_the_stage_scripts_are_frozen(capsys):
-    # A new knob goes into training/recipes.py. Weights belong to the datasets that are given.
+    # A new knob goes into training/learning/recipes.py. Weights belong to the datasets given.
     common = ["--data", "--weights", "--out", "--recipe", "--steps", "--seed", "--kinds"]
     common.append("--resume")
     for script, extra in ((stage1_tap, []), (stage2_tap, ["--init"])):

@@ -7,11 +7,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from training import view, view_rerun
-from training.source import vla_source
-from training.view_bag import bag_scene
-from training.view_dataset import dataset_scene
-from training.view_scene import Camera, in_picture, motion_panels, relative_intrinsics
+from training import view
+from training.inspection import view_rerun
+from training.inspection.view_bag import bag_scene
+from training.inspection.view_dataset import dataset_scene
+from training.inspection.view_scene import Camera, in_picture, motion_panels, relative_intrinsics
+from training.recordings.source import vla_source
 from vla_ros.core import arm
 from vla_ros.core.errors import DatasetError
 

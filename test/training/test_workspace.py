@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training import workspace
+from training.calibration.touched_table import Table, fit_table, table_sentences
 from training.poses import main as make_poses
-from training.touched_table import Table, fit_table, table_sentences
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import CalibrationError
 from vla_ros.core.exploration import ExplorationParameters
@@ -83,9 +83,7 @@ def test_refuses_a_drawing_that_stayed_low():
     st.floats(0.05, 0.3), st.floats(0.3, 0.7), st.floats(-0.6, 0.0), st.floats(0.0, 0.6),
     st.floats(0.1, 0.6), st.floats(0.0, 0.1),
 )  # fmt: skip
-def test_the_safety_box_holds_sleep_ready_and_the_region(
-    x0, x1, y0, y1, z1, margin
-):
+def test_the_safety_box_holds_sleep_ready_and_the_region(x0, x1, y0, y1, z1, margin):
     region = ExplorationParameters()
     box = workspace.safety_box(np.array([[x0, y0, 0.0], [x1, y1, z1]]), margin, 0.0, region)
     excess = box.limits().excess(np.stack([arm.SLEEP_RAD, arm.READY_RAD]))

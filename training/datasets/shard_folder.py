@@ -1,0 +1,178 @@
+"""OUT/.shards: what conversion keeps between runs, so that it goes on where it was cut off.
+
+One folder a bag, named by the bag's content and all that shapes its frames; beside it refusals of
+bags that yield nothing, the dataset's settings, and which bag lay where.
+"""
+
+import fcntl
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from training.datasets.dataset_folder import difference, refuse_other_dataset
+from training.datasets.files import sync_folder, write_text
+from training.datasets.shard import Shard, open_shard
+from vla_ros.core.contract import Contract
+from vla_ros.core.errors import DatasetError
+
+FOLDER = ".shards"
+SETTINGS_FILE = "settings.json"
+PATHS_FILE = "paths.json"
+LOCK_FILE = "lock"
+REFUSED_SUFFIX = ".refused.json"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A bag that yields nothing, and why."""
+
+    label: str
+    sha256: str
+    reason: str
+
+
+@contextmanager
+def opened(out: Path, contract: Contract, options: dict) -> Iterator[Path]:
+    """Give the folder of shards of the dataset `out`, made if need be, to this process alone.
+
+    Raises:
+        DatasetError: another conversion writes to it, `out` is of another contract or other
+            options, or is no dataset of this converter.
+        OSError: the disk refuses.
+    """
+    refuse_other_dataset(out, contract, options)
+    folder = out / FOLDER
+    if (out / "meta").exists() and not folder.exists():
+        raise DatasetError(
+            f"{out} exists already without the shards that more bags could be added to; "
+            "choose another folder, or remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"another conversion writes to {out}; wait for it, or choose another folder"
+            ) from None
+        _check_settings(out, folder, {"contract": contract.to_dict(), "options": options})
+        for leftover in folder.glob(".*.tmp"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        yield folder
+
+
+def discard(out: Path) -> None:
+    """Remove the shards of `out`, and `out` itself where it holds nothing else."""
+    shutil.rmtree(out / FOLDER)
+    with suppress(OSError):
+        out.rmdir()
+
+
+def _check_settings(out: Path, folder: Path, settings: dict) -> None:
+    path = folder / SETTINGS_FILE
+    here = json.loads(json.dumps(settings))
+    if not path.exists():
+        _write_json(path, here)
+        return
+    there = _read_json(path)
+    for name, value in here.items():
+        if there.get(name) != value:
+            raise DatasetError(
+                f"{out} was begun with other {name} ({difference(value, there.get(name))}); "
+                f"choose another folder, or the same {name}"
+            )
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Tell whether the shard or the refusal of `key` is there; a damaged shard is removed."""
+    if (folder / f"{key}{REFUSED_SUFFIX}").exists():
+        return True
+    if not (folder / key).exists():
+        return False
+    try:
+        open_shard(folder / key)
+    except DatasetError:
+        shutil.rmtree(folder / key)
+        return False
+    return True
+
+
+def write_refusal(folder: Path, key: str, refusal: Refusal) -> None:
+    """Note that the bag of `key` yields nothing."""
+    _write_json(folder / f"{key}{REFUSED_SUFFIX}", asdict(refusal))
+
+
+def forget_changed(folder: Path, keys: dict[str, str]) -> list[str]:
+    """Remove the shards of bags that have changed since, and return where these bags are.
+
+    Args:
+        folder: of the shards.
+        keys: key of each bag by its resolved path, as it is now.
+    """
+    path = folder / PATHS_FILE
+    before = _read_json(path) if path.exists() else {}
+    now = {**before, **keys}
+    changed = [where for where, key in before.items() if now[where] != key]
+    for key in {before[where] for where in changed} - set(now.values()):
+        shutil.rmtree(folder / key, ignore_errors=True)
+        (folder / f"{key}{REFUSED_SUFFIX}").unlink(missing_ok=True)
+    if now != before:
+        _write_json(path, dict(sorted(now.items())))
+    return changed
+
+
+def read_shards(folder: Path) -> tuple[list[Shard], list[Refusal]]:
+    """Return all shards and refusals, by label and content; a content that is there twice once.
+
+    Where two bags have the same label, each gets the beginning of its hash.
+
+    Raises:
+        DatasetError: one is damaged.
+    """
+    shards = [open_shard(path) for path in folder.iterdir() if _is_shard(path)]
+    shards.sort(key=lambda shard: (shard.facts.label, shard.facts.source_sha256))
+    refusals = [
+        Refusal(**_read_json(path))
+        for path in folder.iterdir()
+        if path.name.endswith(REFUSED_SUFFIX)
+    ]
+    first: dict[str, str] = {}
+    once = []
+    for shard in shards:
+        facts = shard.facts
+        if facts.source_sha256 in first:
+            same = f"the same recording as {first[facts.source_sha256]}"
+            refusals.append(Refusal(facts.label, facts.source_sha256, same))
+            continue
+        first[facts.source_sha256] = facts.label
+        once.append(shard)
+    counts = Counter(shard.facts.label for shard in once)
+    named = [shard if counts[shard.facts.label] == 1 else _renamed(shard) for shard in once]
+    return named, sorted(refusals, key=lambda refusal: (refusal.label, refusal.sha256))
+
+
+def _is_shard(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _renamed(shard: Shard) -> Shard:
+    facts = shard.facts
+    return replace(shard, facts=replace(facts, label=f"{facts.label}~{facts.source_sha256[:8]}"))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged ({error}); remove it and convert again") from None
+
+
+def _write_json(path: Path, content: dict) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_text(temporary, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,171 @@
+"""Streams of one recording, filled message by message; what cannot be used is counted."""
+
+import math
+from array import array
+
+import numpy as np
+
+from training.datasets.shard import Drop
+from training.recordings import messages
+from training.recordings.messages import Transform
+from training.recordings.source import Joints
+from vla_ros.core import arm
+from vla_ros.core.errors import SafetyError
+from vla_ros.core.joint_states import JointStateFilter
+from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.resample import NS_PER_S
+
+# Stamps of one stream that go back further are another time, not a message that came late.
+_CLOCK_SET_BACK_NS = NS_PER_S // 2
+
+
+class Drops:
+    """Counts messages that cannot be used, by reason, with the first and the last stamp."""
+
+    def __init__(self):
+        self._drops: dict[str, Drop] = {}
+
+    def add(self, reason: str, stamp_ns: int) -> None:
+        """Count one message."""
+        known = self._drops.get(reason, Drop(reason, 0, stamp_ns, stamp_ns))
+        first, last = min(known.first_ns, stamp_ns), max(known.last_ns, stamp_ns)
+        self._drops[reason] = Drop(reason, known.count + 1, first, last)
+
+    def as_list(self) -> list[Drop]:
+        """Return what was counted, by reason."""
+        return [self._drops[reason] for reason in sorted(self._drops)]
+
+
+class Clock:
+    """Notices that a clock was set back while a recording ran.
+
+    From there on no stamp of any stream can be told from one before, so none is used.
+    """
+
+    def __init__(self, drops: Drops):
+        self._drops = drops
+        self._latest: dict[str, int] = {}
+        self._is_set_back = False
+
+    def trusts(self, stream: str, stamp_ns: int) -> bool:
+        """Tell whether a message of the stream, next in the recording, is to be used."""
+        latest = self._latest.setdefault(stream, stamp_ns)
+        self._latest[stream] = max(latest, stamp_ns)
+        self._is_set_back |= stamp_ns < latest - _CLOCK_SET_BACK_NS
+        if self._is_set_back:
+            self._drops.add("after the clock was set back", stamp_ns)
+        return not self._is_set_back
+
+
+class JointStream:
+    """Joint states of one topic: by name, whatever their order and whatever else is there.
+
+    Args:
+        wanted: topic and names.
+        what: the stream's name, for reasons.
+        is_believed: whether the live filter for the wx250s judges them.
+    """
+
+    def __init__(self, wanted: Joints, what: str, is_believed: bool, clock: Clock, drops: Drops):
+        self.wanted = wanted
+        self.what = what
+        self.names_seen: set[str] = set()
+        self._clock, self._drops = clock, drops
+        self._filter = JointStateFilter(wx250s_limits()) if is_believed else None
+        self._messages = messages.JointStates()
+        self._names: tuple[str, ...] | None = None
+        self._places: list[int] = []
+        self.stamps = array("q")
+        self._values = array("d")
+
+    def take(self, raw: bytes | memoryview) -> None:
+        """Add a JointState; raises ValueError where it is damaged."""
+        stamp_ns, names, position = self._messages.read(raw)
+        if names is not self._names or len(position) != len(names):
+            self._names, self._places = names, self._find(names[: len(position)])
+        if not self._places:
+            self._drops.add(f"{self.what} without the arm's joints", stamp_ns)
+        elif self._clock.trusts(self.wanted.topic, stamp_ns):
+            reason = self._keep(stamp_ns, position[self._places].tolist())
+            if reason:
+                self._drops.add(reason, stamp_ns)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return stamps (N,) int64 [ns], joints (N, J) float64, openings (N,) float64."""
+        values = np.array(self._values).reshape(-1, len(self.wanted.names) + 1)
+        return np.array(self.stamps), values[:, :-1], values[:, -1]
+
+    def _find(self, names: tuple[str, ...]) -> list[int]:
+        """Return where the arm's joints and the gripper stand; empty where one is missing."""
+        places = {name: place for place, name in enumerate(names)}
+        wanted = (*self.wanted.names, self.wanted.gripper.name)
+        if all(name in places for name in wanted):
+            return [places[name] for name in wanted]
+        self.names_seen.update(names)
+        return []
+
+    def _keep(self, stamp_ns: int, values: list[float]) -> str | None:
+        """Add a sample, or return why not."""
+        q, gripper = np.array(values[:-1]), self.wanted.gripper
+        opening = gripper.opening(values[-1])
+        if self._filter is not None:
+            # As measured where it is measured so: the way there and back would turn the last bit.
+            is_finger = (gripper.closed, gripper.open) == (arm.FINGER_CLOSED_M, arm.FINGER_OPEN_M)
+            finger_m = values[-1] if is_finger else arm.finger_from_opening(opening)
+            names = (*arm.ARM_JOINTS, "left_finger")
+            try:
+                q, opening = self._filter.accept(stamp_ns, names, np.array([*q, finger_m]))
+            except SafetyError:
+                return f"refused {self.what}"
+        elif not all(map(math.isfinite, values)) or not math.isfinite(opening):
+            return f"{self.what} not finite"
+        elif self.stamps and stamp_ns <= self.stamps[-1]:
+            return f"{self.what} not later than the last"
+        self.stamps.append(stamp_ns)
+        self._values.extend((*q, opening))
+        return None
+
+
+class Transforms:
+    """The tree of transforms, as far as it is known."""
+
+    def __init__(self):
+        self._static: dict[str, Transform | None] = {}
+        self._moving: dict[str, Transform] = {}
+
+    def take_static(self, found: Transform) -> None:
+        """Keep a transform that holds for the whole recording; one that changes is none."""
+        known = self._static.setdefault(found.child, found)
+        if known is not None and (
+            known.parent != found.parent
+            or not np.allclose(known.T_parent_child, found.T_parent_child, atol=1e-9)
+        ):
+            self._static[found.child] = None
+
+    def take_moving(self, found: Transform) -> None:
+        """Keep the latest pose of a link."""
+        self._moving[found.child] = found
+
+    def static(self, parent: str, child: str) -> np.ndarray | None:
+        """Return T_parent_child (4, 4) [m] by static transforms, None where they do not say."""
+        found = self._chain(parent, child, {})
+        return None if found is None else found[0]
+
+    def moving(self, parent: str, child: str) -> tuple[np.ndarray, set[int]] | None:
+        """Return T_parent_child (4, 4) [m] and the stamps [ns] of the moving links between."""
+        return self._chain(parent, child, self._moving)
+
+    def _chain(
+        self, parent: str, child: str, moving: dict[str, Transform]
+    ) -> tuple[np.ndarray, set[int]] | None:
+        T_frame_child, stamps, frame = np.eye(4), set(), child
+        for _ in range(len(self._static) + len(moving) + 1):
+            if frame == parent:
+                return T_frame_child, stamps
+            link = moving.get(frame) or self._static.get(frame)
+            if link is None:
+                return None
+            if frame in moving:
+                stamps.add(link.stamp_ns)
+            T_frame_child, frame = link.T_parent_child @ T_frame_child, link.parent
+        return None
