@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.parameters import num_parameters
+from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap_config import TapConfig
 from vla_ros.policy.tap_vla import IGNORED, TapPolicy
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
@@ -327,6 +329,30 @@ def test_stage_2_sees_the_first_picture_and_the_text_in_lower_case(images):
 def test_refuses_samples_of_the_other_stage(images, stage, num_images, text, fault):
     with pytest.raises(ContractError, match=fault):
         make(stage=stage).act(images[:, :num_images], text)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_runs_on_the_small_backbone(stage):
+    sizes = {"channels": (8, 8, 8), "num_keypoints": 4, "keypoint_tokens": 1, "grid": 2}
+    sizes |= {"image_size": 32, "width": 16, "depth": 2, "num_heads": 2, "max_suffix": 8}
+    torch.manual_seed(0)
+    config = TapConfig(stage, frozen_vision="never")
+    policy = TapPolicy(SmallVlm(SmallVlmConfig(**sizes)), config, TOKENIZER)
+    images = torch.rand(2, 3 - stage, 3, 32, 32)
+    loss = policy(images, TEXT, actions())
+    assert policy.freeze_unreached(loss.total) == []
+    loss.total.backward()
+    assert all(p.grad is not None for p in policy.parameters())
+    # Cached decoding says what the whole sequence at once says.
+    row = policy.generate(images[:1], TEXT[:1])[0]
+    suffix = torch.tensor([row]) + policy.vlm.first_action_token
+    logits = policy.vlm(images[:1], TEXT[:1] if stage == 2 else None, suffix=suffix).logits
+    left = np.array([7])
+    for step, token in enumerate(row):
+        allowed = TOKENIZER.grammar.allowed(left, np.array([False]))[0]
+        scores = logits[0, step, policy.vlm.first_action_token :]
+        assert scores.masked_fill(~torch.from_numpy(allowed), -torch.inf).argmax().item() == token
+        left -= len(TOKENIZER.vocabulary[token])
 
 
 def test_words_are_not_decayed_unless_asked_for():
