@@ -23,7 +23,7 @@ _PAUSE_S = 0.5
 _REST_S = 0.5
 # With no joint state for this long, commands are kept back [s]: the arm rests by then, and a driver
 # that is started anew may have let it fall.
-_BLIND_S = 1.0
+BLIND_S = 1.0
 # Joint states that are no older than this [s] are a gap in what the monitor sees, not its end: were
 # all forgotten at each, a busy machine's many gaps would let a blocked servo push to its overload.
 _GAP_S = 0.3
@@ -124,7 +124,7 @@ class CommandLoop:
         A limp arm's is: its servos keep their last goal, and may leap to it when their torque
         comes back (as in github.com/pollen-robotics/reachy_mini/issues/1136).
         """
-        unseen = self.verdict.cause == "stale" and abs(self.age_s) > _BLIND_S
+        unseen = self.verdict.cause == "stale" and abs(self.age_s) > BLIND_S
         # The way to rest is sent in any case: without it the servos stop at once.
         return unseen and (self.at_rest or self.is_limp)
 
@@ -153,8 +153,12 @@ class CommandLoop:
         self.stop_reason, self._anew_reason = "", "a person has reset the stop"
         self._wait_reason = wait_reason
 
+    def wait(self, reason: str) -> None:
+        """Rest until `go_on`, then begin anew from the measured pose; a stop stays latched."""
+        self._wait_reason = self._anew_reason = reason
+
     def go_on(self) -> None:
-        """Note that what the reset waits for is done."""
+        """Note that what `wait` or the reset waits for is done."""
         self._wait_reason = ""
 
     # --- the torque ---
@@ -192,7 +196,7 @@ class CommandLoop:
             self._give_up_target(self.verdict, seen)
         elif self.verdict.level == "hold" and before.cause != self.verdict.cause:
             self._warn(self.verdict.sentence)
-        elif self.verdict.level == "go" and self.at_rest and not self._wait_reason:
+        elif self.verdict.level == "go" and self.at_rest:
             self._begin_anew(before, seen)
         if self.is_limp:
             # A person's hand is the command.
@@ -267,7 +271,9 @@ class CommandLoop:
 
     def _begin_anew(self, before: Verdict, seen: Seen) -> None:
         """Where it is due, go on from the measured pose; only at rest, for that may be a jump."""
-        reason, self._anew_reason = self._anew_reason, ""
+        reason = ""
+        if not self._wait_reason:
+            reason, self._anew_reason = self._anew_reason, ""
         if reason or before.cause in ("stale", "frozen"):
             elsewhere = self._guard.resync(seen.q_rad, seen.opening)
             if elsewhere:

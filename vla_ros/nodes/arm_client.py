@@ -21,6 +21,7 @@ from vla_ros.nodes.arm_start import ArmStart
 from vla_ros.nodes.arm_status import Status, arm_status
 from vla_ros.nodes.arm_stream import CommandStream, MeasuredArm
 from vla_ros.nodes.arm_torque import ArmTorque
+from vla_ros.nodes.driver_return import DriverReturn
 from vla_ros.nodes.driver_setup import DriverError
 from vla_ros.nodes.estop import EStop
 from vla_ros.nodes.lifetime import ShellNode
@@ -81,6 +82,7 @@ class ArmClient:
         self._estop = EStop(node, loop, self._on_reset)
         self._rewrite = RegisterRewrite(node, robot_name, self._on_rewritten, self._estop.stop)
         self._servos = ServoCheck(node, robot_name, lambda: loop.is_limp, self._estop.stop)
+        self._return = DriverReturn(loop, simulated, self._start, self._servos.ask)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ticks = tick_every(node, COMMAND_PERIOD_S, self._tick)
         node.create_timer(_LOOK_AROUND_S, self._look_around, clock=self._steady)
@@ -175,6 +177,7 @@ class ArmClient:
         """Look for the driver, prepare it, and be active then; harmless when it was called."""
         self._ending = False
         if not self.active:
+            self._return.reason = ""
             self._start.start()
 
     def shutdown(self, then: Callable[[], None] = lambda: None) -> None:
@@ -204,9 +207,11 @@ class ArmClient:
         self.active = self.active or self._start.begins(self._seen)
         if not self.active:
             return
-        loop = self._loop
-        if loop.judge(self._seen()).cause in ("stale", "clock"):
+        loop, seen = self._loop, self._seen()
+        if loop.judge(seen).cause in ("stale", "clock"):
             self._arm.forget_last()
+        if not self._ending:
+            self._return.look(seen)
         self._estop.say()
         if self._on_tick is not None and loop.may_move and not (loop.is_limp or self._ending):
             self._on_tick()
@@ -245,10 +250,14 @@ class ArmClient:
         """Write the registers that a rebooted servo has forgotten; return what to wait for."""
         if not (self.active and self._start.registers):
             return ""
+        if self._return.reason:
+            return self._return.reason
         self._rewrite.start(self._start.registers)
         return "the servos' profile is written again after the reset"
 
     def _on_rewritten(self) -> None:
+        if self._return.reason:
+            return  # a driver that was away comes first, and gets them too
         self._loop.go_on()
         # A servo that is still in error stops the arm again.
         self._servos.ask()

@@ -1,4 +1,7 @@
-"""How the stream of commands begins: the driver is prepared, then the arm is seen where it is."""
+"""How the stream of commands begins: the driver is prepared, then the arm is seen where it is.
+
+And how it goes on with a driver that was away: prepared again, for it may be another process.
+"""
 
 import time
 from collections.abc import Callable
@@ -52,6 +55,23 @@ class ArmStart:
                 self._on_prepared,
                 self._stream.rivals,
                 self._aim_where_it_is,
+            )
+
+    def again(self, prepared: Callable[[], None]) -> None:
+        """Prepare the driver once more, then call `prepared`; harmless while that is under way.
+
+        Where the arm is without torque it stays so: it may have fallen, and a hand be under it.
+        """
+
+        def ready(registers: list[Register]) -> None:
+            self._setup = None
+            self.registers = registers
+            prepared()
+
+        if self._setup is None:
+            self._setup = DriverSetup(
+                *(self._node, self._name, self._wait_s, lambda: True, ready, self._stream.rivals),
+                aim=None,
             )
 
     def cancel(self) -> None:

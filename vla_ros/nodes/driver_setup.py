@@ -72,6 +72,7 @@ class DriverSetup:
             of `write_registers`, which a servo forgets when it is rebooted.
         rivals: returns one sentence when other nodes command the arm, else nothing.
         aim: called before the torque of an arm without it is switched on; makes its goal its pose.
+            None: the torque stays as it is.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class DriverSetup:
         has_joint_states: Callable[[], bool],
         ready: Callable[[list[Register]], None],
         rivals: Callable[[], str],
-        aim: Callable[[], None],
+        aim: Callable[[], None] | None,
     ):
         self._node = node
         self._name = robot_name
@@ -206,7 +207,7 @@ class DriverSetup:
         self._call(self._read, request, then)
 
     def _check_torque(self, torque: RegisterValues.Response) -> None:
-        if 0 not in list(torque.values):
+        if self._aim is None or 0 not in list(torque.values):
             self._finish()
             return
         self._node.get_logger().warning(
