@@ -215,6 +215,22 @@ def test_what_was_before_a_long_silence_is_no_proof():
     assert plant.loop.blocks == 0
 
 
+@pytest.mark.parametrize(("pause_s", "is_limp"), [(0.2, True), (1.0, False)])
+def test_what_was_before_a_process_was_held_up_for_long_is_no_proof(pause_s, is_limp):
+    plant = Plant()
+    plant.loop.set_target(READY, 0.5)
+    plant.tick(10)
+    # Somebody else has moved the arm; it goes to the next command once there is one.
+    plant.q = READY + 0.15 * WAIST
+    plant.follows, plant.effort_ma[0] = False, 0.0
+    plant.tick()
+    plant.tick(gap_s=pause_s)
+    assert bool(plant.loop.stop_reason) == is_limp
+    plant.follows, plant.effort_ma[0] = True, 100.0
+    plant.tick(50)
+    assert bool(plant.loop.stop_reason) == is_limp
+
+
 def test_an_arm_that_stays_blocked_is_given_up_after_ten_times_and_holds():
     plant = Plant()
     plant.loop.set_target(READY + 1.0 * WAIST, 0.5)

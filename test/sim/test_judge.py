@@ -13,6 +13,7 @@ T_S = 0.02
 # 1 rad/s is 0.02 rad a goal, 4 rad/s^2 a change of 0.0016 rad from goal to goal.
 LIMITS = wx250s_limits(velocity_rad_s=1.0, acceleration_rad_s2=4.0)
 STILL = np.zeros(6)
+WAIST, ROLL = np.eye(6)[0], np.eye(6)[5]
 SPEED_UP = [0.0016 * k for k in range(1, 13)]
 
 
@@ -366,6 +367,29 @@ def test_a_reference_that_turns_too_suddenly_is_counted():
     assert judge.peaks["reference acceleration"] == pytest.approx(6.25 / 4.0)
 
 
+def test_a_servo_that_gets_its_torque_back_sets_out_from_outside():
+    # 0.25 sin(0.22) is 4.6 mm outside; ticks 1 to 11 are 5 periods.
+    back = [False, *[True] * 40]
+    assert ticked(np.full(11, 0.22), powered=back, limits=box(0.05)).violations == {}
+    late = ticked(np.full(14, 0.22), powered=back, limits=box(0.05)).violations
+    assert late == {"reference workspace": 2}
+
+
+def test_a_reference_comes_in_after_its_goals():
+    """Goals come in from 0.2016 rad; the reference is behind by the 25 ms of its profile."""
+    judge = ServoJudge(box(0.05), T_S)
+    for tick in range(40):
+        now_s = tick * T_S / 2
+        waist = max(0.19, 0.25 - 0.004 * max(0, tick - 20))
+        behind = max(0.19, 0.25 - 0.004 * max(0, tick - 22.5))
+        pose, reference = (arm.READY_RAD + angle * WAIST for angle in (waist, behind))
+        if tick % 2 == 0:
+            told(judge, now_s, pose.astype(np.float32), pose, STILL if tick == 0 else np.ones(6))
+        judge.tick(now_s, reference, arm.READY_RAD, True)
+    judge.finish()
+    assert judge.violations["reference workspace"] == 0
+
+
 def test_what_moves_without_torque_is_nobodys_command():
     ramp = 0.1 * np.arange(8)
     assert ticked(np.zeros(8), ramp).violations == {"arm velocity": 4}
@@ -411,6 +435,20 @@ def test_a_goal_outside_that_speeds_another_joint_up_is_no_limp_joints_doing():
     # The wrist was at 0.05 rad/s, within its acceleration, and goes on, or brakes.
     judge = sunk((0.0, 0.0), (0.0, 0.001), (0.4, 0.002))
     assert (judge.violations, judge.apart) == ({}, {"goal workspace, limp joint": 1})
+
+
+def test_where_joints_with_torque_are_sent_to_where_they_stand_a_limp_one_may_be_anywhere():
+    for present_roll, counts in ((0.001, 0), (0.0, 0), (0.01, 1)):
+        judge = ServoJudge(box(0.05), T_S)
+        poses = [
+            arm.READY_RAD + waist * WAIST + roll * ROLL for waist, roll in ((0, 0), (0.4, 0.001))
+        ]
+        told(judge, 0.0, poses[0].astype(np.float32), poses[0])
+        present = arm.READY_RAD + 0.4 * WAIST + present_roll * ROLL
+        for period in range(1, 9):
+            told(judge, period * T_S, poses[0].astype(np.float32), present, STILL, LIMP_WAIST)
+        told(judge, 9 * T_S, poses[1].astype(np.float32), present, STILL, LIMP_WAIST)
+        assert judge.violations["goal workspace"] == counts
 
 
 def test_the_speed_of_a_limp_joint_is_no_reason_against_a_new_start():

@@ -1,7 +1,7 @@
 """What the arm is told next: targets, what is measured, faults and stops in; one command out.
 
-The whole of the safety layer without ROS. Once a period call `judge`, let a mission set its target
-if `may_move`, then send `command`. No clock is read: times are handed in.
+The whole safety layer, no ROS. Once a period call `judge`, let a mission set its target if
+`may_move`, then send `command`. No clock is read: times are handed in.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ _REST_S = 0.5
 # With no joint state for this long, commands are kept back [s]: the arm rests by then, and a driver
 # that is started anew may have let it fall.
 BLIND_S = 1.0
-# Joint states that are no older than this [s] are a gap in what the monitor sees, not its end: were
-# all forgotten at each, a busy machine's many gaps would let a blocked servo push to its overload.
+# Joint states no older than this [s], or periods no further apart, are a gap in what the monitor
+# sees, not its end: were all forgotten at each, many would let a blocked servo push to overload.
 _GAP_S = 0.3
 
 
@@ -220,17 +220,17 @@ class CommandLoop:
 
     def _judged(self, seen: Seen) -> Verdict:
         tick = self.clock.tick(seen.now_ns, seen.steady_s)
-        self._now_s = seen.now_ns / 1e9 if self._simulated else seen.steady_s
+        last_s, self._now_s = self._now_s, seen.now_ns / 1e9 if self._simulated else seen.steady_s
         if tick.late:
             self._guard.halt()
+            if self._now_s - last_s > _GAP_S:
+                self._monitor.reset()
         if tick.jump_s:
-            verdict = Verdict(
-                "hold",
-                "clock",
+            self._anew_reason = (
                 f"the clock jumped by {tick.jump_s:.2f} s: holding, then starting anew from the "
-                "measured pose; check what sets it",
+                "measured pose; check what sets it"
             )
-            self._anew_reason = verdict.sentence
+            verdict = Verdict("hold", "clock", self._anew_reason)
         else:
             verdict = self.freshness(seen)
         if verdict.level != "go" or self.is_limp:
@@ -239,9 +239,8 @@ class CommandLoop:
                 self._monitor.reset()
             return verdict
         q_commanded, _ = self._guard.commanded
-        verdict = self._monitor.judge(
-            self._now_s, q_commanded, seen.q_rad, seen.effort_ma, seen.stamp_ns
-        )
+        now_s, stamp_ns = self._now_s, seen.stamp_ns
+        verdict = self._monitor.judge(now_s, q_commanded, seen.q_rad, seen.effort_ma, stamp_ns)
         return verdict if verdict.level != "go" else self.cameras.judge(seen.now_ns)
 
     def _give_up_target(self, verdict: Verdict, seen: Seen) -> None:

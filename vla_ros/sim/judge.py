@@ -47,6 +47,8 @@ STANDS_RAD_S = 0.1
 _DETOUR_M = np.array([0.05] * 6 + [0.0])
 # How long such a moment lasts, in command periods.
 _MOMENT_PERIODS = 5.0
+# A reference is at its goal after so many, with a profile of 25 ms.
+_PROFILE_PERIODS = 1.75
 _BATCH = 1000
 
 
@@ -76,7 +78,8 @@ class ServoJudge:
         self._last: tuple[float, np.ndarray] | None = None
         self._speeds = GoalSpeeds(limits, period_s)
         self._allowed_m = np.zeros(7)
-        self._gap_ends_s = self._restart_s = self._torque_s = self._rival_s = -np.inf
+        self._gap_ends_s = self._restart_s = self._torque_s = -np.inf
+        self._outside_s = self._rival_s = -np.inf
         self._was_powered = True
         self._goal_rows: list[tuple[float, np.ndarray]] = []
 
@@ -138,7 +141,9 @@ class ServoJudge:
         if not powered.all():
             slowest = np.fmax(np.fmax(self._speeds.low, -self._speeds.high), 0.0)
             is_faster = bool(np.any(slowest > before + 4.0 * WIRE_RAD))
-            self._judge_limp(now_s, goal_rad, is_faster)
+            # To where the joints with torque stand is no motion of theirs, however short.
+            begins = bool(may_begin.all(axis=1).any())
+            self._judge_limp(now_s, goal_rad, is_faster and not begins)
         elif self._allowed_m.any():
             self._judge_way_back(now_s, goal_rad, may_begin)
         elif may_begin.all(axis=1).any() and self._limits.excess(goal_rad[None]).any():
@@ -252,13 +257,18 @@ class ServoJudge:
         self._was_powered = powered
         recent_s = now_s - _MOMENT_PERIODS * self._period_s
         last_s = self._last[0] if self._last else np.inf
-        moment = 2 if self._torque_s >= recent_s else 0
+        torque_back = self._torque_s >= recent_s
+        moment = 2 if torque_back else 0
         if self._gap_ends_s >= recent_s or now_s - last_s > 1.25 * self._period_s:
             moment = 1
         moment = 3 if self._rival_s >= recent_s else moment
-        # The way of an arm that started outside is the goals' business; between two commanders
-        # it is nobody's.
-        place_counts = powered and moment != 3 and not self._allowed_m.any()
+        if self._allowed_m.any():
+            self._outside_s = now_s
+        # The way of an arm that started outside is the goals' business, which are some 25 ms ahead
+        # of the reference; between two commanders it is nobody's, and a servo that gets its torque
+        # back sets out from where the limp joint was.
+        comes_in = now_s - self._outside_s < _PROFILE_PERIODS * self._period_s
+        place_counts = powered and not torque_back and moment != 3 and not comes_in
         speed_counts = powered and self._restart_s < recent_s
         self._ticks.add(
             Tick(
