@@ -8,6 +8,7 @@ import pytest
 from vla_ros.core import arm, kinematics
 from vla_ros.core.limits import wx250s_limits
 from vla_ros.sim.judge import WIRE_RAD, ServoJudge
+from vla_ros.sim.servo import Servo
 
 T_S = 0.02
 # 1 rad/s is 0.02 rad a goal, 4 rad/s^2 a change of 0.0016 rad from goal to goal.
@@ -360,6 +361,25 @@ def test_what_servos_make_of_two_commanders_is_counted_apart():
     assert judge.apart["reference velocity, second commander"] >= 4
 
 
+@pytest.mark.parametrize("away_rad", [0.05, 0.3])
+def test_how_a_servo_comes_back_from_a_second_commander_is_counted_apart(away_rad):
+    judge, servo = ServoJudge(LIMITS, T_S), Servo(-3.0, 3.0, "position", "time")
+    servo.registers.update(Profile_Velocity=25, Profile_Acceleration=10)
+    for tick in range(140):
+        now_s = tick * T_S / 2
+        if tick % 2 == 0:
+            told(judge, now_s, arm.READY_RAD, arm.READY_RAD)
+            servo.command(0.0, now_s)
+            if 50 <= tick <= 60:
+                judge.rival(now_s)
+                servo.command(away_rad, now_s)
+        servo.advance(now_s + T_S / 2, T_S / 2)
+        judge.tick(now_s, arm.READY_RAD + servo.position * WAIST, arm.READY_RAD, True)
+    judge.finish()
+    assert judge.apart["reference acceleration, second commander"] > 0
+    assert judge.violations == {}
+
+
 def test_a_reference_that_turns_too_suddenly_is_counted():
     # 0.0025 rad over two windows of 0.02 s are 6.25 rad/s^2.
     judge = ticked([0.0, 0.0, 0.0, 0.00125, 0.0025, 0.00375, 0.005])
@@ -368,10 +388,10 @@ def test_a_reference_that_turns_too_suddenly_is_counted():
 
 
 def test_a_servo_that_gets_its_torque_back_sets_out_from_outside():
-    # 0.25 sin(0.22) is 4.6 mm outside; ticks 1 to 11 are 5 periods.
+    # 0.25 sin(0.22) is 4.6 mm outside; ticks 1 to 15 are 7 periods.
     back = [False, *[True] * 40]
-    assert ticked(np.full(11, 0.22), powered=back, limits=box(0.05)).violations == {}
-    late = ticked(np.full(14, 0.22), powered=back, limits=box(0.05)).violations
+    assert ticked(np.full(15, 0.22), powered=back, limits=box(0.05)).violations == {}
+    late = ticked(np.full(18, 0.22), powered=back, limits=box(0.05)).violations
     assert late == {"reference workspace": 2}
 
 
