@@ -101,6 +101,42 @@ def test_a_damaged_chunk_costs_itself_and_the_original_is_kept(torn, tmp_path):
     assert repaired.original == tmp_path / "play-1.damaged"
 
 
+def test_what_follows_a_page_of_zeros_is_found_and_the_original_is_kept(torn, tmp_path):
+    part = copy_of(torn, tmp_path)
+    file = part / "play-1" / "play-1.mcap"
+    damaged = bytearray(file.read_bytes())
+    # From the index of the first chunk into the second one: where that begins is gone.
+    first, last = torn.chunk_ends[0] + 1, torn.ends[0] + 60
+    damaged[first:last] = bytes(last - first)
+    file.write_bytes(damaged)
+    repaired = repair(part)
+    assert read(repaired.path) == torn.written[:3] + torn.written[6:]
+    assert repaired.damaged_chunks == 1
+    assert (tmp_path / "play-1.damaged" / "play-1.mcap").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("byte", [0, 3, 9 + 24 + 4 + 4 + 4 + 3])
+def test_a_chunk_that_says_a_wrong_opcode_or_length_costs_itself(torn, tmp_path, byte):
+    part = copy_of(torn, tmp_path)
+    file = part / "play-1" / "play-1.mcap"
+    damaged = bytearray(file.read_bytes())
+    assert damaged[torn.ends[1]] == 6
+    damaged[torn.ends[1] + byte] ^= 0x80
+    file.write_bytes(damaged)
+    repaired = repair(part)
+    assert read(repaired.path) == torn.written[:6] + torn.written[9:]
+    assert repaired.original == tmp_path / "play-1.damaged"
+
+
+def test_an_end_that_is_neither_cut_nor_zeros_keeps_the_original(torn, tmp_path):
+    part = copy_of(torn, tmp_path, torn.ends[1])
+    with (part / "play-1" / "play-1.mcap").open("ab") as file:
+        file.write(bytes(300) + b"something")
+    repaired = repair(part)
+    assert (repaired.messages, repaired.damaged_chunks) == (6, 1)
+    assert repaired.original == tmp_path / "play-1.damaged"
+
+
 def test_a_bag_that_was_only_not_renamed_is_whole(torn, tmp_path):
     part = copy_of(torn, tmp_path)
     repair(part)

@@ -40,7 +40,7 @@ class Repaired:
         path: the bag's folder.
         messages: how many it holds.
         dropped_bytes: length of the torn end.
-        damaged_chunks: chunks before that end that could not be read.
+        damaged_chunks: stretches before that end that could not be read.
         original: where the original was kept, None when nothing but a torn end is lost.
     """
 

@@ -1,8 +1,11 @@
 """Reads what is whole in an MCAP file that was cut off or damaged, front to back, index or none.
 
+Behind a damage that hides where the next record begins, the next whole chunk is looked for.
 `rosbags` and rosbag2 want the footer, which is written last. Format: https://mcap.dev/spec
 """
 
+import mmap
+import re
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +19,14 @@ from rosbags.rosbag2.storage_mcap import decompress
 MAGIC = b"\x89MCAP0\r\n"
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 1, 2, 3, 4, 5, 6, 15
 _STATISTICS = 11
+# The opcodes that the format has; another one is damage.
+_OPCODES = range(_HEADER, _DATA_END + 1)
+# How a chunk's record begins: opcode, length, two times, size, sum, and the length of the
+# compression's name, which is "", "lz4" or "zstd". Lengths have zeros in their upper bytes.
+_CHUNK_START = re.compile(rb"\x06.{5}\0{3}.{28}[\0\3\4]\0{3}", re.DOTALL)
+# Chunk's times, size and sum, before the compression's name.
+_CHUNK_HEAD_BYTES = 32
+_NO_ZERO = re.compile(rb"[^\0]")
 # Opcode and length of the content.
 _RECORD = struct.Struct("<BQ")
 _FOOTER_BYTES = _RECORD.size + 20 + len(MAGIC)
@@ -48,7 +59,8 @@ class Placed(NamedTuple):
 
 # What a chunk holds, once a thread has unpacked it; None where none does.
 _Chunk = Future[memoryview] | None
-_Record = tuple[int, bytes, _Chunk]
+# Place in the file, opcode, content.
+_Record = tuple[int, int, bytes, _Chunk]
 
 
 class TornMcap:
@@ -56,9 +68,10 @@ class TornMcap:
 
     Attributes:
         channels: by id, as far as they have been read.
-        sound_bytes: length of the part that is whole records, after `messages` was read out.
+        sound_bytes: length of all whole records, after `messages` was read out.
         size_bytes: length of the file.
-        damaged_chunks: chunks in that part whose content is not what was written; left out.
+        damaged_chunks: stretches that are not what was written, left out: chunks, or all up to the
+            next whole one. What a cut leaves at the end, a record's beginning or zeros, is none.
         complete: whether the writer had come to the end of the data.
     """
 
@@ -97,8 +110,7 @@ class TornMcap:
                 return
             self.sound_bytes = len(MAGIC)
             records = self._records(file)
-            for opcode, content, chunk in records if pool is None else _ahead(records, pool):
-                place = self.sound_bytes
+            for place, opcode, content, chunk in records if pool is None else _ahead(records, pool):
                 self.sound_bytes += _RECORD.size + len(content)
                 if opcode in (_DATA_END, _FOOTER):
                     self.complete = True
@@ -141,7 +153,7 @@ class TornMcap:
                 return None
             file.seek(start)
             try:
-                for opcode, content, _ in self._records(file):
+                for _, opcode, content, _ in self._records(file):
                     if opcode == _STATISTICS:
                         return dict(struct.iter_unpack("<HQ", content[46:]))
                     if opcode in (_SCHEMA, _CHANNEL):
@@ -151,16 +163,40 @@ class TornMcap:
         return None
 
     def _records(self, file: BinaryIO) -> Iterator["_Record"]:
-        at = file.tell()
-        while True:
-            start = file.read(_RECORD.size)
-            if len(start) < _RECORD.size:
-                return
-            opcode, length = _RECORD.unpack(start)
-            at += _RECORD.size + length
-            if opcode == 0 or at > self.size_bytes:
-                return
-            yield opcode, file.read(length), None
+        at: int | None = file.tell()
+        while at is not None and at + _RECORD.size <= self.size_bytes:
+            file.seek(at)
+            opcode, length = _RECORD.unpack(file.read(_RECORD.size))
+            end = at + _RECORD.size + length
+            if opcode in _OPCODES and end <= self.size_bytes:
+                content = file.read(length)
+                if opcode != _CHUNK or _is_framed(content):
+                    yield at, opcode, content, None
+                    if opcode in (_DATA_END, _FOOTER):
+                        return
+                    at = end
+                    continue
+            at = self._behind_damage(file, at, opcode in _OPCODES)
+
+    def _behind_damage(self, file: BinaryIO, at: int, may_be_cut: bool) -> int | None:
+        """Return where the next whole chunk begins after `at`, and count what was left out.
+
+        Args:
+            may_be_cut: whether a record begins at `at`, of which the file lacks the end.
+        """
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        found = _CHUNK_START.search(data, at + 1)
+        while found is not None:
+            place = found.start()
+            (length,) = struct.unpack_from("<Q", data, place + 1)
+            content = data[place + _RECORD.size : place + _RECORD.size + length]
+            if len(content) == length and _is_framed(content) and _is_whole(content):
+                self.damaged_chunks += 1
+                return place
+            found = _CHUNK_START.search(data, place + 1)
+        is_end = may_be_cut or _NO_ZERO.search(data, at) is None
+        self.damaged_chunks += not is_end
+        return None
 
     def _unpacked(self, opcode: int, content: bytes, chunk: "_Chunk") -> list[Placed]:
         """Return the messages of a record, all or none of them."""
@@ -210,26 +246,43 @@ def message_at(group: memoryview, at: int) -> memoryview:
     return group[at + _MESSAGE_HEAD.size : at + length]
 
 
+def _is_framed(content: bytes) -> bool:
+    """Return whether a chunk's record is as long as what it says it holds."""
+    if len(content) < _CHUNK_HEAD_BYTES:
+        return False
+    (name,) = struct.unpack_from("<I", content, _CHUNK_HEAD_BYTES - 4)
+    start = _CHUNK_HEAD_BYTES + name + 8
+    return start + int.from_bytes(content[start - 8 : start], "little") == len(content)
+
+
+def _is_whole(content: bytes) -> bool:
+    try:
+        _chunk_data(content)
+    except Exception:  # struct and the decompressors each raise their own
+        return False
+    return True
+
+
 def _chunk_data(content: bytes) -> memoryview:
     size, crc, name = struct.unpack_from("<QII", content, 16)
-    start = 32 + name
+    start = _CHUNK_HEAD_BYTES + name
     (length,) = struct.unpack_from("<Q", content, start)
     packed = memoryview(content)[start + 8 : start + 8 + length]
-    return memoryview(decompress(packed, content[32:start].decode(), size, crc))
+    return memoryview(decompress(packed, content[_CHUNK_HEAD_BYTES:start].decode(), size, crc))
 
 
 def _ahead(records: Iterator[_Record], pool: Executor) -> Iterator[_Record]:
     """Yield the same records, each chunk handed to the pool some records before."""
     waiting: deque[_Record] = deque()
     chunks = 0
-    for opcode, content, _ in records:
+    for place, opcode, content, _ in records:
         # The sum and the name of the compression; without both there is nothing to do ahead.
         is_work = opcode == _CHUNK and any(content[24:32])
         chunk = pool.submit(_chunk_data, content) if is_work else None
-        waiting.append((opcode, content, chunk))
+        waiting.append((place, opcode, content, chunk))
         chunks += chunk is not None
-        while waiting and (chunks > _CHUNKS_AHEAD or waiting[0][2] is None):
-            chunks -= waiting[0][2] is not None
+        while waiting and (chunks > _CHUNKS_AHEAD or waiting[0][3] is None):
+            chunks -= waiting[0][3] is not None
             yield waiting.popleft()
     yield from waiting
 
