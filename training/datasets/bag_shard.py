@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.datasets.frames import DropList, MaxAge, Segment, Streams, segments_from_streams
+from training.datasets.drop_list import DropList
+from training.datasets.frames import MaxAge, Segment, Streams, segments_from_streams
 from training.datasets.labels import Recorded, vector_axes
 from training.datasets.picture_pass import PicturePass, last_uses
 from training.datasets.shard import Camera

@@ -7,12 +7,13 @@ place in the bag, so that those that no frame shows are never read.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
+from training.datasets.drop_list import DropList
 from training.datasets.labels import (
     ACTION,
     POSE,
@@ -23,7 +24,6 @@ from training.datasets.labels import (
     pose_vector,
     vector_axes,
 )
-from training.datasets.shard import Drop
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, StaleDataError
 from vla_ros.core.kinematics import forward
@@ -104,30 +104,6 @@ class Segment:
         return len(self.ticks_ns)
 
 
-class DropList:
-    """Ticks and messages that yield no frame, as runs of one reason."""
-
-    def __init__(self, rate_hz: float, runs: Iterable[Drop] = ()):
-        self._joined_ns = int(1.5 * NS_PER_S / rate_hz)
-        self._runs: list[Drop] = list(runs)
-        self._last: dict[str, int] = {}
-
-    def add(self, reason: str, first_ns: int, last_ns: int | None = None, count: int = 1) -> None:
-        """Note `count` ticks from `first_ns` to `last_ns`; consecutive ones become one run."""
-        last_ns = first_ns if last_ns is None else last_ns
-        at = self._last.get(reason)
-        if at is not None and 0 <= first_ns - self._runs[at].last_ns <= self._joined_ns:
-            run = self._runs[at]
-            self._runs[at] = Drop(reason, run.count + count, run.first_ns, last_ns)
-            return
-        self._last[reason] = len(self._runs)
-        self._runs.append(Drop(reason, count, first_ns, last_ns))
-
-    def runs(self) -> list[Drop]:
-        """Return the runs by time."""
-        return sorted(self._runs, key=lambda run: (run.first_ns, run.reason))
-
-
 def segments_from_streams(
     streams: Streams,
     contract: Contract,
@@ -138,8 +114,8 @@ def segments_from_streams(
     """Return the segments of one recording; what yields no frame is added to `drops`.
 
     Ticks count from the first stamp of the first camera, so that a camera whose rate is a multiple
-    of the contract's is sampled exactly on its stamps; those before every stream began are not
-    ticks.
+    of the contract's is sampled exactly on its stamps. Those before every stream began and after
+    one has ended are dropped by the name of that stream.
     """
     recorded = recorded or Recorded(has_commanded=streams.commanded is not None)
     axes = vector_axes(label, recorded)
@@ -174,12 +150,10 @@ def _samples(
 ) -> Iterator[_Sample]:
     """Yield the samples of all ticks that every stream vouches for."""
     buffers = streams.all()
-    firsts = [buffer.first_ns for buffer in buffers if buffer.first_ns is not None]
-    lasts = [buffer.last_ns for buffer in buffers if buffer.last_ns is not None]
-    if len(firsts) < len(buffers):
+    bounds = _bounds(buffers, rate_hz, drops)
+    if bounds is None:
         return
-    start_ns, end_ns = firsts[0], min(lasts)
-    index = first_tick_from(start_ns, max(firsts), rate_hz)
+    start_ns, index, end_ns = bounds
     # Closed: a sample that lands exactly on the last tick counts.
     while (tick_ns := tick_at(start_ns, index, rate_hz)) <= end_ns:
         stamps, values = [], []
@@ -201,6 +175,40 @@ def _samples(
             arm = _arm(streams, values[num_cameras:], has_kinematics)
             yield _Sample(index, tick_ns, values[:num_cameras], min(stamps[:num_cameras]), arm)
             index += 1
+
+
+def _bounds(
+    buffers: list[StreamBuffer], rate_hz: float, drops: DropList
+) -> tuple[int, int, int] | None:
+    """Return (start of the ticks [ns], first tick to look at, end [ns]), None without any.
+
+    What lies before the last stream began, and after the first has ended, is added to `drops`.
+    """
+    firsts = [buffer.first_ns for buffer in buffers if buffer.first_ns is not None]
+    lasts = [buffer.last_ns for buffer in buffers if buffer.last_ns is not None]
+    if len(firsts) < len(buffers):
+        if firsts:
+            count = first_tick_from(min(firsts), max(lasts) + 1, rate_hz)
+            (empty, *_) = [buffer.name for buffer in buffers if buffer.first_ns is None]
+            drops.add(f"no {empty}", min(firsts), max(lasts), count)
+        return None
+    start_ns, begin_ns, end_ns = firsts[0], max(firsts), min(lasts)
+    index = first_tick_from(start_ns, begin_ns, rate_hz)
+    # Ticks before the first camera's first picture are counted back from it.
+    before = index + int((start_ns - min(firsts)) * (rate_hz / NS_PER_S))
+    if before:
+        late = buffers[firsts.index(begin_ns)].name
+        last_ns = tick_at(start_ns, index - 1, rate_hz)
+        drops.add(
+            f"before {late} began", tick_at(start_ns, index - before, rate_hz), last_ns, before
+        )
+    over = max(index, first_tick_from(start_ns, end_ns + 1, rate_hz))
+    after = first_tick_from(start_ns, max(lasts) + 1, rate_hz) - over
+    if after > 0:
+        ended = buffers[lasts.index(end_ns)].name
+        last_ns = tick_at(start_ns, over + after - 1, rate_hz)
+        drops.add(f"after {ended} ended", tick_at(start_ns, over, rate_hz), last_ns, after)
+    return start_ns, index, end_ns
 
 
 def _arm(streams: Streams, values: list, has_kinematics: bool) -> Tick:

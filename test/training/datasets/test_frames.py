@@ -145,7 +145,31 @@ def test_ticks_begin_when_every_stream_has_begun():
     joints = {ms: value for ms, value in moving.items() if ms >= 350}
     segments, dropped = segments_and_drops(streams(range(0, 1001, 100), joints, moving))
     assert (segments[0].ticks_ns // MS).tolist() == [400, 600, 800]
-    assert dropped == {"no next frame": 1}
+    assert dropped == {"before joints began": 2, "no next frame": 1}
+
+
+def test_what_comes_before_the_last_stream_and_after_the_first_is_listed_by_its_name():
+    # Joints from 0 to 4000 ms; the camera from 610 to 1900, the wrist's from 500 to 3000.
+    moving = steady(4000)
+    recording = streams(range(610, 1911, 100), moving, moving, wrist=range(500, 3001, 100))
+    segments, runs = segments_and_runs(recording)
+    assert [(s.ticks_ns // MS).tolist() for s in segments] == [[610, 810, 1010, 1210, 1410, 1610]]
+    assert [(r.reason, r.count, r.first_ns // MS, r.last_ns // MS) for r in runs] == [
+        ("before images of front began", 3, 10, 410),
+        ("no next frame", 1, 1810, 1810),
+        ("after images of front ended", 10, 2010, 3810),
+    ]
+
+
+def test_streams_that_never_meet_are_listed_once():
+    moving = steady(2000)
+    joints = {ms: value for ms, value in moving.items() if ms >= 1000}
+    segments, runs = segments_and_runs(streams(range(0, 401, 100), joints, moving))
+    assert segments == []
+    assert [(r.reason, r.count, r.first_ns // MS, r.last_ns // MS) for r in runs] == [
+        ("before joints began", 5, 0, 800),
+        ("after images of front ended", 6, 1000, 2000),
+    ]
 
 
 def test_motion_that_no_arm_makes_is_dropped():
@@ -158,7 +182,9 @@ def test_motion_that_no_arm_makes_is_dropped():
 
 
 def test_an_empty_stream_gives_nothing():
-    assert segments_and_drops(streams([], steady(500), steady(500)))[0] == []
+    segments, dropped = segments_and_drops(streams([], steady(500), steady(500)))
+    assert segments == []
+    assert dropped == {"no images of front": 3}  # ticks of 0, 200 and 400 ms
 
 
 def test_a_tick_needs_every_camera_and_names_the_one_that_lacks():
