@@ -1,11 +1,11 @@
 """The cache of decoded frames: whole or absent, one builder at a time, with real processes."""
 
 import fcntl
+import os
 import resource
-import subprocess
-import sys
+import signal
+import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,28 +13,7 @@ import pytest
 from training.learning.frame_cache import CACHE_VERSION, cached_frames
 from vla_ros.core.errors import DatasetError
 
-ROOT = Path(__file__).resolve().parents[3]
 SHAPE = (5, 4, 4, 3)
-# Builds a cache of slow pictures and says how many it has made itself.
-BUILDER = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from training.learning.frame_cache import cached_frames
-made = 0
-def frames():
-    global made
-    for i in range(5):
-        print("made", flush=True)
-        made += 1
-        time.sleep(float(sys.argv[2]))
-        yield np.full((4, 4, 3), i, np.uint8)
-array = cached_frames(Path(sys.argv[1]), "front-4", "a" * 64, (5, 4, 4, 3), frames)
-assert array[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-print("total", made)
-"""
-
-
 def pictures(count=5):
     return (np.full((4, 4, 3), i, np.uint8) for i in range(count))
 
@@ -47,14 +26,28 @@ def names(folder):
     return sorted(path.name for path in (folder / "cache").iterdir())
 
 
-def start(folder, delay_s):
-    return subprocess.Popen(
-        [sys.executable, "-c", BUILDER, str(folder), str(delay_s)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(fork):
+    """Return what builds a cache of slow pictures elsewhere and tells how many it made itself."""
+
+    def start(folder, delay_s):
+        made = []
+
+        def slow():
+            for picture in pictures():
+                print("made")
+                made.append(picture)
+                time.sleep(delay_s)
+                yield picture
+
+        def build():
+            array = cached_frames(folder, "front-4", "a" * 64, SHAPE, slow)
+            assert array[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+            print("total", len(made))
+
+        return fork(build)
+
+    return start
 
 
 @contextmanager
@@ -116,33 +109,36 @@ def test_a_cut_off_cache_is_named(tmp_path):
         cached_frames(tmp_path, "front-4", "a" * 64, SHAPE, never)
 
 
-def test_two_processes_that_want_it_at_once_build_it_once(tmp_path):
-    both = [start(tmp_path, 0.1) for _ in range(2)]
-    answers = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], answers
-    totals = sorted(int(out.split()[-1]) for out, _ in answers)
-    assert totals == [0, 5]
+def test_two_processes_that_want_it_at_once_build_it_once(tmp_path, start):
+    both = [start(tmp_path, 0.05) for _ in range(2)]
+    answers = [process.end() for process in both]
+    assert [code for code, _ in answers] == [0, 0], answers
+    assert sorted(int(said.split()[-1]) for _, said in answers) == [0, 5]
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
-def test_a_builder_that_is_killed_leaves_nothing_in_the_way(tmp_path):
+def test_a_builder_that_is_killed_leaves_nothing_in_the_way(tmp_path, start):
     process = start(tmp_path, 60)
-    assert process.stdout.readline() == "made\n"  # its file is open now, and one picture is in it
-    process.kill()
-    process.communicate(timeout=60)
+    assert process.said.readline() == "made\n"  # its file is open now, and one picture is in it
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.end()[0] == -signal.SIGKILL
     stem = f"front-4-v{CACHE_VERSION}"
     assert names(tmp_path) == [f".{stem}.tmp", f"{stem}.lock"]
     cached_frames(tmp_path, "front-4", "a" * 64, SHAPE, pictures)
     assert names(tmp_path) == [f"{stem}-{'a' * 16}.npy", f"{stem}.lock"]
 
 
-def test_who_waits_says_so(tmp_path):
+def test_who_waits_says_so(tmp_path, start):
     (tmp_path / "cache").mkdir()
-    with (tmp_path / "cache" / f"front-4-v{CACHE_VERSION}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        process = start(tmp_path, 0)
-        assert "another process decodes front-4" in process.stderr.readline()
-        assert not list((tmp_path / "cache").glob("*.npy"))
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "total 5" in out
+    path = tmp_path / "cache" / f"front-4-v{CACHE_VERSION}.lock"
+    lock = os.open(path, os.O_WRONLY | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    process = start(tmp_path, 0)
+    assert "another process decodes front-4" in process.said.readline()
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    # Not by closing it: the other process has inherited the file, and with it the lock.
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
+    code, said = process.end()
+    assert code == 0
+    assert "total 5" in said
