@@ -16,9 +16,10 @@ CAUSES = {
     "clock_jump": ("stale", "clock"),
     "drop_commands": ("frozen", *_GIVES_WAY),
     "stall": _GIVES_WAY,
-    # A joint that sinks takes the arm to where the others push against something.
-    "servo_error": _GIVES_WAY,
-    "torque_lost": _GIVES_WAY,
+    # A joint that sinks takes the arm to where the others push against something; one that does not
+    # stays where it is whatever it is told.
+    "servo_error": ("frozen", *_GIVES_WAY),
+    "torque_lost": ("frozen", *_GIVES_WAY),
     "frozen_camera": ("camera",),
     "no_camera": ("camera",),
     "second_commander": ("frozen", *_GIVES_WAY),
@@ -39,7 +40,8 @@ class HoldBook:
 
     Attributes:
         faults: how many of each began.
-        holds: how many holds each cause had that a fault explains, like "stale by delay".
+        holds: how many holds each cause had that a fault explains, like "stale by delay", or
+            that play does: "overload by contact".
         unattributed: the others, by cause.
         hold_s: for each fault, the times from its begin to its hold [s]: of an arm that moved from
             the begin to the hold, and held for nothing else meanwhile.
@@ -75,13 +77,17 @@ class HoldBook:
         """Note that the arm is told to rest: nothing that begins to show later is measured."""
         self._moving_since.clear()
 
-    def hold(self, now_s: float, cause: str, limp: Iterable[str] = ()) -> bool:
-        """Book a hold that begins at `now_s` [s]; return whether a fault explains it.
+    def hold(
+        self, now_s: float, cause: str, limp: Iterable[str] = (), touches: bool = False
+    ) -> bool:
+        """Book a hold that begins at `now_s` [s]; return whether something explains it.
 
         Args:
             now_s: when.
             cause: what the loop names.
             limp: the servos without torque.
+            touches: whether the arm lies against something. That is play, and explains that a
+                servo pushes, where no fault does.
         """
         able = [name for name in self._active if cause in CAUSES.get(name, ())]
         able += [
@@ -94,7 +100,10 @@ class HoldBook:
             for servo in limp
             if servo in self._took and cause in CAUSES[self._took[servo]]
         ]
-        if not able:
+        pushes = touches and cause in ("stall", "overload")
+        if not able and pushes:
+            self.holds[f"{cause} by contact"] += 1
+        elif not able:
             self.unattributed[cause] += 1
         else:
             # The last that began of those that are active.
@@ -104,4 +113,4 @@ class HoldBook:
             if name in self._moving_since:
                 self.hold_s[name].append(now_s - self._moving_since[name])
         self._moving_since.clear()
-        return bool(able)
+        return bool(able) or pushes

@@ -87,6 +87,11 @@ class Contacts:
             self.moved += int(np.linalg.norm(way_m) > _MOVED_M)
             self._open[index] = False
 
+    def touches(self) -> bool:
+        """Return whether the arm now touches anything but itself, the table included."""
+        bodies = self._world.model.geom_bodyid[self._world.data.contact.geom]
+        return bool((self._is_arm[bodies].sum(axis=1) == 1).any())
+
     def _positions(self) -> np.ndarray:
         return np.array([self._world.object_pose(name)[:3, 3] for name in self._world.objects])
 

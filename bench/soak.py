@@ -115,7 +115,7 @@ class Soak:
         limp = [
             n for n, powered in zip(SERVOS, self.world.reference.torque, strict=True) if not powered
         ]
-        if not self.book.hold(self.now_s, cause, limp):
+        if not self.book.hold(self.now_s, cause, limp, self.contacts.touches()):
             sentence = self._loop.verdict.sentence
             self._tell(self.now_s, f"hold that no fault explains, {cause}", sentence)
 

@@ -44,6 +44,16 @@ def test_a_servo_without_torque_explains_a_hold_long_after_its_fault():
         assert book.unattributed == ({} if explained else {"limp": 1})
 
 
+def test_an_arm_that_lies_against_something_explains_that_it_pushes_where_no_fault_does():
+    book = HoldBook()
+    assert book.hold(1.0, "overload", touches=True)
+    assert not book.hold(2.0, "limp", touches=True)
+    book.change(3.0, [STALL], moves=True)
+    assert book.hold(3.5, "stall", touches=True)
+    assert book.holds == {"overload by contact": 1, "stall by stall": 1}
+    assert book.unattributed == {"limp": 1}
+
+
 def test_only_an_arm_in_motion_is_timed():
     for rests_between in (False, True):
         book = HoldBook()

@@ -61,6 +61,21 @@ def test_objects_on_the_table_and_the_arm_on_itself_are_no_contacts():
     assert play(world, Contacts(world), [(0.0, [(0, APPLE), (BASE, FINGER)], 0.0)]) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "touches"),
+    [
+        ([], False),
+        ([(0, APPLE), (BASE, FINGER)], False),
+        ([(APPLE, FINGER)], True),
+        ([(FINGER, 0)], True),
+    ],
+)
+def test_the_arm_touches_what_is_not_itself(pairs, touches):
+    world = TouchingWorld()
+    world.touch(*pairs)
+    assert Contacts(world).touches() == touches
+
+
 def test_two_fingers_on_one_object_are_one_contact():
     world = TouchingWorld()
     assert play(world, Contacts(world), [(0.0, [(FINGER, APPLE), (BASE, APPLE)], 0.0)]) == (1, 0)
