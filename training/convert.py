@@ -126,7 +126,7 @@ def convert_bags(
                 count += one.key is not None
             for where in forget_changed(folder, {str(d.path): d.key for d in done if d.key}):
                 print(f"{where} has changed since: its frames are replaced", file=sys.stderr)
-            shards, refusals = read_shards(folder)
+            shards, refusals = read_shards(folder, {one.key for one in done if one.key})
             failed = [(d.path, d.failure) for d in done if d.key is None]
             if not any(shard.facts.num_frames for shard in shards):
                 # Nothing is lost by it, and the next try is free to have other options.
@@ -194,6 +194,7 @@ def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> 
                 "kind": first.kind if first else None,
                 "task": first.task if first else None,
                 "frames": facts.num_frames,
+                "lost": facts.lost,
                 "dropped": dict(_dropped([shard])),
                 "dropped_runs": [
                     f"{run.count} {run.reason}, {run.first_ns} to {run.last_ns} ns"
@@ -246,6 +247,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     for row in info["vla_ros"]["provenance"]["skipped_bags"]:
         print(f"left out: {row['bag']}: {row['reason']}", file=sys.stderr)
+    for row in info["vla_ros"]["provenance"]["bags"]:
+        if row["lost"]:
+            print(f"lost: {row['bag']}: {'; '.join(row['lost'])}", file=sys.stderr)
     print(f"{args.out}: {summary(info)}")
     if info["failed"]:
         print(

@@ -136,6 +136,16 @@ def test_refuses_a_bag_that_is_not_one_episode(recording, bag_writer, tmp_path, 
     assert not list(tmp_path.glob("*d*.tmp"))
 
 
+def test_what_of_a_bag_was_lost_is_listed_with_it_and_said(recording, tmp_path, capsys):
+    bag = recording()
+    (bag / "metadata.yaml").unlink()
+    assert main([str(bag), "--out", str(tmp_path / "d"), "--image-size", "32"]) == 0
+    info = json.loads((tmp_path / "d/meta/info.json").read_text())
+    (row,) = info["vla_ros"]["provenance"]["bags"]
+    assert row["lost"] == ["metadata.yaml is missing"]
+    assert "lost: bags/play-0: metadata.yaml is missing\n" in capsys.readouterr().err
+
+
 def test_refuses_a_folder_that_is_no_dataset(recording, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d/thesis.txt").write_text("years of work")

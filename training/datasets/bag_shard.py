@@ -28,7 +28,7 @@ from vla_ros.core.contract import Contract
 from vla_ros.core.errors import BagError
 
 # Raise it when the same bag and settings would give other frames: shards of before are not reused.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 SAY_EVERY = 32
 
 # Told ("frames", how many a bag has) and ("done", how many more are written).
@@ -142,12 +142,13 @@ def _write_shard(bag: Bag, target: Path, sha256: str, settings: Settings, say: S
     size = contract.image.shape[0]
     shown = PicturePass(pictures, uses, size, f"bag {bag.path}")
     episode, cameras = recording.episode, cameras_of(recording.cameras, size)
+    lost = recording.lost
     del recording, streams
     say("frames", sum(map(len, segments)))
     with ShardWriter(target, contract, vector_axes(settings.label, recorded)) as writer:
         _write_frames(writer, segments, shown, (episode, cameras), drops, say)
         options = settings.options
-        writer.finish(bag_label(bag.path), sha256, options["source"], options, drops.runs())
+        writer.finish(bag_label(bag.path), sha256, options["source"], options, drops.runs(), lost)
 
 
 def cameras_of(facts: dict[str, CameraFacts], size: int) -> dict[str, Camera]:

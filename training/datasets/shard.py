@@ -8,16 +8,17 @@ is whole.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.provenance import file_sha256
 from vla_ros.core.errors import DatasetError
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 FRAMES_FILE = "frames.parquet"
 FACTS_FILE = "facts.json"
 TIMES = {
@@ -101,6 +102,8 @@ class Facts:
         cameras, image_size, rate_hz: of the contract.
         vectors: names of the axes by column.
         num_frames: rows of `frames.parquet`.
+        frames_sha256: of `frames.parquet`.
+        lost: what of the recording could not be read, a clause each.
     """
 
     label: str
@@ -112,8 +115,10 @@ class Facts:
     rate_hz: float
     vectors: dict[str, list[str]]
     num_frames: int
+    frames_sha256: str
     episodes: list[Episode]
     dropped: list[Drop]
+    lost: list[str] = field(default_factory=list)
     version: int = SHARD_VERSION
 
 
@@ -143,6 +148,13 @@ class Shard:
 
     path: Path
     facts: Facts
+
+    def check_frames(self) -> None:
+        """Raise DatasetError unless `frames.parquet` has the bytes that were written."""
+        if file_sha256(self.path / FRAMES_FILE) != self.facts.frames_sha256:
+            raise DatasetError(
+                f"shard {self.path} is damaged: {FRAMES_FILE} is not what was written; {REMEDY}"
+            )
 
     def batches(self, columns: list[str] | None = None, first: int = 0) -> Iterator[pa.Table]:
         """Yield the row groups from frame `first`, which begins one, on; each in one episode.

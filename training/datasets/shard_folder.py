@@ -8,7 +8,7 @@ import fcntl
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -94,7 +94,7 @@ def is_done(folder: Path, key: str) -> bool:
     if not (folder / key).exists():
         return False
     try:
-        open_shard(folder / key)
+        open_shard(folder / key).check_frames()
     except DatasetError:
         shutil.rmtree(folder / key)
         return False
@@ -125,15 +125,24 @@ def forget_changed(folder: Path, keys: dict[str, str]) -> list[str]:
     return changed
 
 
-def read_shards(folder: Path) -> tuple[list[Shard], list[Refusal]]:
+def read_shards(
+    folder: Path, checked: Collection[str] = ()
+) -> tuple[list[Shard], list[Refusal]]:
     """Return all shards and refusals, by label and content; a content that is there twice once.
 
     Where two bags have the same label, each gets the beginning of its hash.
+
+    Args:
+        folder: of the shards.
+        checked: keys of those whose bytes were seen to be whole just now; others are read through.
 
     Raises:
         DatasetError: one is damaged.
     """
     shards = [open_shard(path) for path in folder.iterdir() if _is_shard(path)]
+    for shard in shards:
+        if shard.path.name not in checked:
+            shard.check_frames()
     shards.sort(key=lambda shard: (shard.facts.label, shard.facts.source_sha256))
     refusals = [
         Refusal(**_read_json(path))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from training.datasets.shard import (
     frames_schema,
     parquet_options,
 )
+from training.provenance import file_sha256
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import DatasetError
 from vla_ros.core.resample import NS_PER_S
@@ -171,7 +173,13 @@ class ShardWriter:
         return 0
 
     def finish(
-        self, label: str, source_sha256: str, source: dict, options: dict, dropped: list[Drop]
+        self,
+        label: str,
+        source_sha256: str,
+        source: dict,
+        options: dict,
+        dropped: list[Drop],
+        lost: Sequence[str] = (),
     ) -> "Shard":
         """Write the facts and give the folder its name; a shard may be without frames."""
         assert self._open is None, "end_episode comes first"
@@ -186,8 +194,10 @@ class ShardWriter:
             rate_hz=self.contract.rate_hz,
             vectors={name: list(axes) for name, axes in self.vectors.items()},
             num_frames=self.num_frames,
+            frames_sha256=file_sha256(self._temporary / FRAMES_FILE),
             episodes=self.episodes,
             dropped=dropped,
+            lost=list(lost),
         )
         sync_file(self._temporary / FRAMES_FILE)
         write_text(self._temporary / FACTS_FILE, json.dumps(asdict(facts), ensure_ascii=False))

@@ -155,7 +155,7 @@ def cut(path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (change(version=0), "has version 0, and 1 is read"),
+        (change(version=0), "has version 0, and 2 is read"),
         (change(num_frames=4), "says 4 frames of 2 episodes, and frames.parquet with 5 rows"),
         (change(vectors={"action": ["da"]}), "does not fit"),
         (change(unknown=1), "is damaged .*unknown"),
@@ -169,3 +169,20 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path, damage, message):
     damage(tmp_path / "s")
     with pytest.raises(DatasetError, match=message + r".*convert again"):
         open_shard(tmp_path / "s")
+
+
+def test_a_flipped_byte_of_a_picture_is_seen(tmp_path):
+    write(tmp_path / "s")
+    file = tmp_path / "s" / shard.FRAMES_FILE
+    content = file.read_bytes()
+    assert content.count(b"front 1") >= 1
+    file.write_bytes(content.replace(b"front 1", b"front 9"))
+    opened = open_shard(tmp_path / "s")
+    with pytest.raises(DatasetError, match=r"frames.parquet is not what was written; remove .*"):
+        opened.check_frames()
+
+
+def test_what_the_recording_lost_is_kept(tmp_path):
+    with ShardWriter(tmp_path / "s", contract(), VECTORS) as writer:
+        writer.finish("a", "b", {}, {}, [], ["a.mcap is cut off"])
+    assert open_shard(tmp_path / "s").facts.lost == ["a.mcap is cut off"]
