@@ -15,7 +15,8 @@ CAUSES = {
     "delay": ("stale",),
     "clock_jump": ("stale", "clock"),
     "drop_commands": ("frozen", *_GIVES_WAY),
-    "stall": _GIVES_WAY,
+    # A blocked arm stands still to the last count, whatever it is told.
+    "stall": ("frozen", *_GIVES_WAY),
     # A joint that sinks takes the arm to where the others push against something; one that does not
     # stays where it is whatever it is told.
     "servo_error": ("frozen", *_GIVES_WAY),

@@ -50,8 +50,9 @@ _TICKS_PER_PICTURE, _TICKS_PER_CONTACT = 10, 5
 _SEED, _HOURS = 20, 10.0
 _FAULTS_PER_HOUR, _MISCHIEF_PER_HOUR, _STOPS_PER_HOUR = 60.0, 30.0, 6.0
 _LAYOUT_S = 600.0
-# Once a fault is over, how soon a person is there [s], and how long servos take to reboot.
-_PERSON_S, _REBOOT_S = 3.0, 0.5
+# Once a fault is over, how soon a person is there [s], how long servos take to reboot, and how long
+# a joint that got its torque back is given to settle: a node prepares the driver for longer.
+_PERSON_S, _REBOOT_S, _SETTLE_S = 3.0, 0.5, 0.5
 # A person waits until the body of the arm is well, and nobody else commands it.
 _WAITED_FOR = ("stall", "servo_error", "torque_lost", "second_commander")
 
@@ -176,6 +177,9 @@ class Soak:
         for index, name in enumerate(SERVOS):
             if not driver.get_register("group", "all", "Torque_Enable")[index]:
                 driver.torque_enable("single", name, True)
+        end_s = self.now_s + _SETTLE_S
+        while self.now_s < end_s:
+            yield
         if self._loop.end_reason:
             self.ends[self._loop.verdict.cause or self._loop.end_reason] += 1
             self._end_node()
