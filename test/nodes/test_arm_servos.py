@@ -14,7 +14,7 @@ from rclpy.node import Node  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm  # noqa: E402
-from vla_ros.nodes import qos, servo_check, servo_registers  # noqa: E402
+from vla_ros.nodes import arm_torque, qos, servo_check, servo_registers  # noqa: E402
 from vla_ros.nodes.arm_client import ArmClient  # noqa: E402
 from vla_ros.nodes.lifetime import ShellNode  # noqa: E402
 from vla_ros.nodes.sim_driver import DriverEndpoints  # noqa: E402
@@ -161,6 +161,35 @@ def test_an_arm_that_is_found_limp_does_not_jump_to_the_goal_of_the_one_before(s
     assert servos.jump() < 1e-3
 
 
+@pytest.mark.parametrize("enable", [False, True])
+def test_an_arm_whose_torque_nobody_answers_for_stops_and_holds_where_it_is(
+    stage, monkeypatch, enable
+):
+    monkeypatch.setattr(arm_torque, "_PATIENCE_S", AS_LONG_S)
+    client = stage.begin().client
+    if enable:
+        client.set_torque(False)
+        stage.until(lambda: not any(servo.torque for servo in stage.servos.driver.servos))
+    (service,) = (s for s in stage.driver.services if s.srv_name.endswith("torque_enable"))
+    stage.driver.destroy_service(service)
+    client.set_torque(enable)
+    assert client._loop.is_limp
+    stage.until(lambda: client.stopped)
+    assert "did not answer torque_enable" in client.blocked_reason
+    held = client.commanded[0].copy()
+    # A powered arm sags a little; its command must not follow.
+    stage.servos.present[1] += 0.05
+    stage.let_pass(0.3)
+    assert client.commanded[0] == pytest.approx(held)
+
+
+def test_an_arm_with_torque_stays_commanded_while_its_torque_is_asked_for(stage):
+    client = stage.begin().client
+    client.set_target(AWAY, 1.0)
+    client.set_torque(True)
+    stage.until(lambda: client.arrived and client.commanded[0][0] > 0.39)
+
+
 def test_a_warm_servo_asks_for_rest_until_it_has_cooled_and_one_near_its_limit_stops(stage):
     elbow = stage.begin().servos.driver.servos[2]
     stage.check()
@@ -236,13 +265,32 @@ def test_nothing_moves_after_a_reset_before_the_servos_have_their_profile_again(
     assert driver.servos[0].registers["Profile_Velocity"] == 25
 
 
-def test_a_servo_that_does_not_take_its_profile_keeps_the_arm_stopped(stage):
-    servo = stage.begin().servos.driver.servos[3]
-    servo.registers = Deaf(servo.registers, Profile_Acceleration=0)
+@pytest.mark.parametrize(
+    ("joint", "register", "said"),
+    [
+        (3, "Profile_Velocity", "Profile_Velocity of arm reads [25, 25, 25, 0, 25, 25] where 25"),
+        (6, "Goal_Current", "Goal_Current of gripper reads [0] where 200"),
+    ],
+)
+def test_a_servo_that_does_not_take_a_register_keeps_the_arm_stopped(stage, joint, register, said):
+    servo = stage.begin().servos.driver.servos[joint]
+    servo.registers = Deaf(servo.registers, **{register: 0})
     stage.client._estop.stop("a test")
     stage.reset()
-    stage.until(lambda: "reads [10, 10, 10, 0, 10, 10] where 10" in stage.client.blocked_reason)
+    stage.until(lambda: said in stage.client.blocked_reason)
     assert stage.client.stopped
+
+
+def test_a_rebooted_gripper_gets_its_profile_and_the_limit_of_its_grasp_again(stage):
+    driver = stage.begin().servos.driver
+    stage.client._estop.stop("a test")
+    driver.reboot("single", "gripper", True, False)
+    assert driver.servos[6].registers["Profile_Velocity"] == 0
+    stage.reset()
+    stage.until(lambda: not stage.client.stopped)
+    registers = driver.servos[6].registers
+    names = ("Goal_Current", "Profile_Velocity", "Profile_Acceleration")
+    assert [registers[name] for name in names] == [200, 200, 50]
 
 
 def test_a_driver_that_is_back_gets_its_servos_prepared_before_anything_moves(stage, monkeypatch):

@@ -62,11 +62,14 @@ ROD_LENGTH_M = 0.024
 
 # What the servos need while commands stream: cmd_type, name, register and value of a RegisterValues
 # request. A time profile of 1.25 and 0.5 of the command period of 20 ms; the largest current of a
-# grasp, about 0.54 A of the XM430's 2.3 A stall current, in its 2.69 mA units.
+# grasp, about 0.54 A of the XM430's 2.3 A stall current, in its 2.69 mA units. The profile of the
+# gripper is set with its mode, too, but a reboot forgets it.
 STREAM_REGISTERS = (
     ("single", "gripper", "Goal_Current", 200),
     ("group", "arm", "Profile_Velocity", 25),
     ("group", "arm", "Profile_Acceleration", 10),
+    ("single", "gripper", "Profile_Velocity", 200),
+    ("single", "gripper", "Profile_Acceleration", 50),
 )
 # The gripper's mode, and its profile: a position command limited by current neither slips nor
 # overheats the servo.

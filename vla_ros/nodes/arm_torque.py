@@ -1,9 +1,11 @@
 """Torque on and off: by a person's wish anywhere, by itself only where the arm rests on itself."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 from interbotix_xs_msgs.srv import TorqueEnable
+from rclpy.clock import Clock, ClockType
 
 from vla_ros.core import arm
 from vla_ros.core.command_loop import CommandLoop
@@ -14,6 +16,9 @@ from vla_ros.nodes.lifetime import ShellNode
 
 # Close enough to the sleep pose: of the command, and of the arm, which lies on its rest there.
 _SLEEP_COMMANDED_RAD, _SLEEP_MEASURED_RAD = 0.01, 0.1
+# How long the driver may take to answer for both [s, wall].
+_PATIENCE_S = 5.0
+_LOOK_S = 0.1
 
 
 class ArmTorque:
@@ -24,24 +29,39 @@ class ArmTorque:
         robot_name: the driver's namespace.
         loop: what commands the arm, and has to know.
         measured: where the arm is.
+        unanswered: called with one sentence when nobody knows whether the arm has torque.
     """
 
-    def __init__(self, node: ShellNode, robot_name: str, loop: CommandLoop, measured: MeasuredArm):
+    def __init__(
+        self,
+        node: ShellNode,
+        robot_name: str,
+        loop: CommandLoop,
+        measured: MeasuredArm,
+        unanswered: Callable[[str], None],
+    ):
         self._node, self._loop, self._arm = node, loop, measured
+        self._unanswered = unanswered
         self._client = node.create_client(TorqueEnable, f"/{robot_name}/torque_enable")
+        self._deadline_s: float | None = None
+        # Which call is under way: an answer to an earlier one changes nothing any more.
+        self._round = 0
+        node.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def switch(self, enable: bool) -> None:
         """Switch it by a person's wish, wherever the arm is; without it a person moves both.
 
         The person's hand is the command then: the measured pose is what the driver is sent, so that
-        the arm stays there when the torque is back, and what `/vla/commanded` says.
+        the arm stays there when the torque is back, and what `/vla/commanded` says. An arm that is
+        not limp goes on being commanded while its torque is asked for.
         """
 
         def resume() -> None:
-            if enable and self._arm.pose is not None:
-                self._loop.take_hold(*self._arm.pose)
+            if enable:
+                self._take_hold()
 
-        self._loop.let_go()
+        if not enable:
+            self._loop.let_go()
         self._ask(enable, resume)
 
     def release(self, active: bool, then: Callable[[], None]) -> None:
@@ -66,14 +86,39 @@ class ArmTorque:
         self._ask(False, then)
 
     def _ask(self, enable: bool, then: Callable[[], None]) -> None:
-        """Ask for both, and call `then` when the driver has answered."""
+        """Ask for both, and call `then` when the driver has answered in time."""
+        self._round += 1
+        this_round = self._round
+        self._deadline_s = time.monotonic() + _PATIENCE_S
 
         def gripper_too(_: TorqueEnable.Response) -> None:
             gripper = TorqueEnable.Request(cmd_type="single", name="gripper", enable=enable)
-            call(self._node, self._client, gripper, lambda _: then())
+            call(self._node, self._client, gripper, answered)
+
+        def answered(_: TorqueEnable.Response) -> None:
+            if this_round == self._round and self._deadline_s is not None:
+                self._deadline_s = None
+                then()
 
         group = TorqueEnable.Request(cmd_type="group", name="arm", enable=enable)
         call(self._node, self._client, group, gripper_too)
+
+    def _look(self) -> None:
+        if self._deadline_s is None or time.monotonic() < self._deadline_s:
+            return
+        self._deadline_s = None
+        # As if it had torque: one that has would creep down under commands that follow it, and one
+        # that has none is followed by a stopped arm's command, too.
+        self._take_hold()
+        self._unanswered(
+            f"the driver did not answer torque_enable for {_PATIENCE_S:g} s, so nobody knows "
+            "whether the arm has torque: support it, look at the driver, call torque_enable, then "
+            "/vla/reset_stop"
+        )
+
+    def _take_hold(self) -> None:
+        if self._loop.is_limp and self._arm.pose is not None:
+            self._loop.take_hold(*self._arm.pose)
 
 
 def why_not_release(q_commanded: np.ndarray, q_measured: np.ndarray, at_rest: bool) -> str:

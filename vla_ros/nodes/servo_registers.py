@@ -15,7 +15,7 @@ _LOOK_S = 0.1
 
 
 class RegisterRewrite:
-    """Writes the registers again after a person's reset, and reads one back.
+    """Writes the registers again after a person's reset, and reads each back.
 
     Args:
         node: the node to live in.
@@ -46,22 +46,28 @@ class RegisterRewrite:
         this_round = self._round
         self._deadline_s = time.monotonic() + _PATIENCE_S
 
-        def read_back() -> None:
-            cmd_type, name, register, value = registers[-1]
-            request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
-            call(self._node, self._reader, request, lambda answer: check(register, value, answer))
+        unread = list(registers)
 
-        def check(register: str, value: int, answer: RegisterValues.Response) -> None:
-            if this_round != self._round or self._deadline_s is None:
-                return
-            found = list(answer.values)
-            if any(one != value for one in found):
-                self._end(f"{register} reads {found} where {value} was written")
-            else:
-                # A driver that tells nothing cannot be checked.
+        def read_next() -> None:
+            if not unread:
                 self._end("")
+                return
+            cmd_type, name, register, value = unread.pop(0)
+            request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
 
-        write_registers(self._node, self._writer, registers, read_back)
+            def check(answer: RegisterValues.Response) -> None:
+                if this_round != self._round or self._deadline_s is None:
+                    return
+                found = list(answer.values)
+                # A driver that tells nothing cannot be checked.
+                if any(one != value for one in found):
+                    self._end(f"{register} of {name} reads {found} where {value} was written")
+                else:
+                    read_next()
+
+            call(self._node, self._reader, request, check)
+
+        write_registers(self._node, self._writer, registers, read_next)
 
     def _look(self) -> None:
         if self._deadline_s is not None and time.monotonic() > self._deadline_s:
