@@ -48,10 +48,14 @@ class GoalSpeeds:
         Returns:
             Which limits it breaks, each with its joints' shares (6,), 0 where they keep it.
         """
+        mean = way_rad / periods
+        if periods == 1 and self._goes_on(mean):
+            self.low = self.high = mean
+            self._starts, self.began = self._starts[:0], False
+            return {}
         low = np.concatenate([self.low[None], self._starts])
         high = np.concatenate([self.high[None], self._starts])
         self._starts = self._starts[:0]
-        mean = way_rad / periods
         velocity = np.abs(mean) / self._step_max
         too_fast = np.abs(mean) > self._step_max + 2.0 * WIRE_RAD / periods
         if periods == 1:
@@ -76,6 +80,12 @@ class GoalSpeeds:
             )
             if broken.any()
         }
+
+    def _goes_on(self, step: np.ndarray) -> bool:
+        """Return whether a step (6,) goes on legally, as nearly all do; not where NaN is known."""
+        change = np.maximum(self.low - step, step - self.high)
+        slow = np.abs(step) <= self._step_max + 2.0 * WIRE_RAD
+        return bool((slow & (change <= self.step_change + 4.0 * WIRE_RAD)).all())
 
     def begin(self, joints: np.ndarray) -> None:
         """Note that these joints (6,) bool began anew: only their starts count from here."""
