@@ -7,6 +7,7 @@ import traceback
 import warnings
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -81,6 +82,20 @@ def make_typestore():
     for name, definition in INTERBOTIX_MESSAGES.items():
         typestore.register(get_types_from_msg(definition, name))
     return typestore
+
+
+@pytest.fixture(scope="module")
+def no_compiler():
+    """Keep the first optimiser from importing torch's compiler: 800 modules that nobody uses."""
+    import torch
+
+    compiler = ModuleType("torch._dynamo")
+    compiler.disable = lambda function, *_, **__: function
+    compiler.graph_break = lambda: None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch._dynamo", compiler)
+        patch.setattr(torch, "_dynamo", compiler, raising=False)
+        yield
 
 
 class BagWriter:

@@ -15,6 +15,8 @@ from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.runner import PolicyRunner
 
+pytestmark = pytest.mark.usefixtures("no_compiler")
+
 
 @pytest.fixture
 def stage1(dataset_path, tmp_path):
@@ -31,6 +33,21 @@ def stage2(dataset_path, tmp_path):
     ]
 
 
+@pytest.fixture(scope="module")
+def trained_once(no_compiler, converted, tmp_path_factory):
+    """Return the checkpoint of a Stage 1 run as `stage1` says it."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = shutil.copytree(converted, folder / "data")
+    stage1_tap.main(["--data", str(data), "--out", str(folder / "s1"), "--recipe", "tiny"])
+    return folder / "s1"
+
+
+@pytest.fixture
+def stage1_done(trained_once, tmp_path):
+    """Put the checkpoint of that run where `stage2` looks for it."""
+    return shutil.copytree(trained_once, tmp_path / "s1")
+
+
 def weights(path):
     return load_checkpoint(path).policy.state_dict()
 
@@ -45,9 +62,8 @@ def test_from_bags_to_a_legal_action(stage1, stage2, tmp_path, capsys):
     assert runner.run["init"]["stage"] == 1
 
 
-def test_metrics_hold_curves_baseline_and_cost(stage1, tmp_path):
-    stage1_tap.main(stage1)
-    metrics = json.loads((tmp_path / "s1" / "metrics.json").read_text())
+def test_metrics_hold_curves_baseline_and_cost(stage1_done):
+    metrics = json.loads((stage1_done / "metrics.json").read_text())
     assert [point["step"] for point in metrics["train_curve"]] == [1, 2]
     assert [point["step"] for point in metrics["val_curve"]] == [2]
     assert metrics["val_curve"][0]["loss"] == metrics["val_loss"]
@@ -59,9 +75,10 @@ def test_metrics_hold_curves_baseline_and_cost(stage1, tmp_path):
     assert len(metrics["val_constant_loss_by_dimension"]) == 7
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(stage1, tmp_path):
-    stage1_tap.main(stage1)
-    first = weights(tmp_path / "s1")
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(
+    stage1, trained_once, tmp_path
+):
+    first = weights(trained_once)
     stage1_tap.main(stage1)
     again = weights(tmp_path / "s1")
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -70,9 +87,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(stage1, tmp
 
 
 @pytest.mark.parametrize(("script", "which"), [(stage1_tap, "s1"), (stage2_tap, "s2")])
-def test_a_resumed_run_equals_an_uninterrupted_one(script, which, stage1, stage2, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    script, which, stage1, stage2, trained_once, tmp_path
+):
     if script is stage2_tap:
-        stage1_tap.main(stage1)
+        shutil.copytree(trained_once, tmp_path / "s1")
     arguments = [*(stage1 if script is stage1_tap else stage2), "--steps", "4"]
     whole = script.train(script.parse_arguments(arguments))
     expected = weights(tmp_path / which)
@@ -87,16 +106,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(script, which, stage1, stage2
     assert not (tmp_path / which / "training_state.pt").exists()
 
 
-def test_resuming_a_finished_run_changes_nothing(stage1, tmp_path, capsys):
-    stage1_tap.main(stage1)
+def test_resuming_a_finished_run_changes_nothing(stage1, stage1_done, tmp_path, capsys):
     before = (tmp_path / "s1" / "model.safetensors").read_bytes()
     assert stage1_tap.main([*stage1, "--resume"]) == 0
     assert (tmp_path / "s1" / "model.safetensors").read_bytes() == before
     assert "held-out loss" in capsys.readouterr().out
 
 
-def test_stage_2_starts_from_the_weights_of_stage_1(stage1, stage2, tmp_path):
-    stage1_tap.main(stage1)
+def test_stage_2_starts_from_the_weights_of_stage_1(stage1_done, stage2, tmp_path):
     args = stage2_tap.parse_arguments(stage2)
     stage2_tap.train(args)
     before, after = weights(tmp_path / "s1"), weights(tmp_path / "s2")

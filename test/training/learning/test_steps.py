@@ -8,6 +8,8 @@ from vla_ros.core.errors import VlaError
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.tap import TapPolicy
 
+pytestmark = pytest.mark.usefixtures("no_compiler")
+
 
 def test_the_rate_rises_then_falls_to_nothing():
     config = RunConfig(steps=100, warmup_fraction=0.1, peak_lr=1.0)
