@@ -264,6 +264,15 @@ def test_goals_outside_the_box_are_counted():
     assert judged(OUT, box(0.05)).violations == {"goal workspace": 9}
 
 
+def test_an_arm_that_creeps_out_of_the_box_is_no_stream_that_begins_outside():
+    judge = ServoJudge(box(0.05), T_S)
+    for period, goal in enumerate(OUT):
+        # At 0.05 rad/s it follows so closely that each goal is a first step from where it is.
+        told(judge, period * T_S, goal, OUT[max(0, period - 1)], np.full(6, 0.05))
+    judge.finish()
+    assert judge.violations == {"goal workspace": 9}
+
+
 def test_an_arm_found_outside_may_go_back_but_not_out_again():
     back_and_out = np.concatenate([OUT[::-1], OUT])
     judge = judged(back_and_out, box(0.05))

@@ -27,6 +27,7 @@ class GoalSpeeds:
     Attributes:
         low, high: what the last step of each joint may have been (6,) [rad a period].
         began: whether the last step shows that the goal before it began a stream.
+        paused: whether the last step came after a pause in which the servos came to rest.
     """
 
     def __init__(self, limits: SafetyLimits, period_s: float):
@@ -34,7 +35,12 @@ class GoalSpeeds:
         self.step_change = limits.acceleration_rad_s2 * period_s**2
         self.low, self.high = np.zeros(6), np.zeros(6)
         self._starts = np.empty((0, 6))
-        self.began = False
+        self.began = self.paused = False
+
+    @property
+    def rested(self) -> bool:
+        """Whether the last step moved no joint."""
+        return bool(np.all((np.abs(self.low) <= WIRE_RAD) & (np.abs(self.high) <= WIRE_RAD)))
 
     @property
     def fastest(self) -> np.ndarray:
@@ -49,6 +55,7 @@ class GoalSpeeds:
             Which limits it breaks, each with its joints' shares (6,), 0 where they keep it.
         """
         mean = way_rad / periods
+        self.paused = periods >= _PAUSE_PERIODS
         if periods == 1 and self._goes_on(mean):
             self.low = self.high = mean
             self._starts, self.began = self._starts[:0], False

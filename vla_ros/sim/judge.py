@@ -134,21 +134,23 @@ class ServoJudge:
         if np.any((goal_rad < low) | (goal_rad > high)):
             self.tally.one(now_s, "goal position")
         powered, before = np.asarray(torque), self._speeds.fastest
+        rested = self._speeds.rested or self._last is None
         broken = self._broken_speeds(now_s, goal_rad, powered)
         may_begin = self._may_begin(goal_rad, np.abs(arm_rad_s), powered)
         if broken and not self._begins_anew(now_s, goal_rad, may_begin, broken):
             for kind, shares in broken.items():
                 self.tally.one(now_s, kind, shares_said(shares, 0.0))
+        # To where the arm stands, however short the way: but only a stream that rested, or paused,
+        # can have begun anew, or an arm that creeps out would begin with each goal.
+        begins = may_begin.all(axis=1).any() and (rested or self._speeds.paused)
         self._last = now_s, goal_rad
         if not powered.all():
             slowest = np.fmax(np.fmax(self._speeds.low, -self._speeds.high), 0.0)
             is_faster = bool(np.any(slowest > before + 4.0 * WIRE_RAD))
-            # To where the joints with torque stand is no motion of theirs, however short.
-            begins = bool(may_begin.all(axis=1).any())
             self._judge_limp(now_s, goal_rad, is_faster and not begins)
         elif self._allowed_m.any():
-            self._judge_way_back(now_s, goal_rad, may_begin)
-        elif may_begin.all(axis=1).any() and self._limits.excess(goal_rad[None]).any():
+            self._judge_way_back(now_s, goal_rad, begins)
+        elif begins and self._limits.excess(goal_rad[None]).any():
             self._begin_at(now_s, goal_rad)
         else:
             self._goal_rows.append((now_s, goal_rad))
@@ -198,11 +200,11 @@ class ServoJudge:
         known = np.clip(known, self._limits.low_rad, self._limits.high_rad)
         return np.where(torque, goal_rad - known, 0.0)
 
-    def _judge_way_back(self, now_s, goal_rad, may_begin_k6) -> None:
+    def _judge_way_back(self, now_s: float, goal_rad: np.ndarray, begins: bool) -> None:
         """Judge the place of a goal of an arm that began outside; what is inside stays inside."""
         outside = self._limits.excess(goal_rad[None])[0]
         over_m = np.maximum(outside - self._allowed_m, 0.0)
-        if np.any(over_m > _WIRE_M) and may_begin_k6.all(axis=1).any():
+        if begins and np.any(over_m > _WIRE_M):
             self._begin_at(now_s, goal_rad)
             return
         self.tally.places([now_s], "goal", over_m[None], _WIRE_M)
