@@ -28,7 +28,8 @@ CONSTRAINTS = REQUIREMENTS / "constraints.txt"
 # What no wheel has, in the order of building.
 MESSAGES = ("interbotix_xs_msgs", "tf2_msgs")
 STANDIN = ROOT / "pip_ros" / "launch_standin"
-PACKAGE = ("vla_ros", "launch", "config", "scripts", "resource", "setup.py", "package.xml")
+EXTRAS = "pip_ros/requirements/extras.txt"  # setup.py reads it
+PACKAGE = ("vla_ros", "launch", "config", "scripts", "resource", "setup.py", "package.xml", EXTRAS)
 
 
 def pip(*arguments: str | Path) -> tuple[str | Path, ...]:
@@ -171,6 +172,7 @@ def install_copy(step: Step, source: Path, names: Iterable[str]) -> None:
         if path.is_dir():
             shutil.copytree(path, work / name, ignore=ignore, dirs_exist_ok=True)
         elif path.is_file():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, work / name)
     options = ("--no-deps", "--no-build-isolation", "--use-pep517", "--force-reinstall")
     step.run(*pip(*options, work))
