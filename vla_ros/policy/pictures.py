@@ -3,10 +3,14 @@
 A camera's picture goes through `dataset_jpeg` on its way into a dataset, and through
 `dataset_picture`, the same bytes decoded, on its way into a policy that runs: what a policy sees
 on the robot is what it has seen in training, to the bit.
+
+JPEGs go through `simplejpeg`, which refuses what libjpeg only warns of: OpenCV makes a good-looking
+picture of a JPEG with a hole in it. What is whole gives the same bits with both.
 """
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from vla_ros.core.errors import ContractError
 
@@ -15,11 +19,9 @@ DATASET_JPEG_QUALITY = 95
 _JPEG_START = b"\xff\xd8"
 # Start-of-frame markers: all of C0..CF but the tables C4 and CC and the extension C8.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_REDUCED = {
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-}
+_REDUCED = (8, 4, 2)
+# Far above any camera's: a header that says more would have gigabytes asked for.
+_MAX_PIXELS = 1 << 26
 
 
 def check_rgb(image: np.ndarray, where: str) -> None:
@@ -50,21 +52,24 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     """Return the picture (H, W, 3) uint8 RGB of JPEG or PNG bytes.
 
     Raises:
-        ContractError: the bytes are not a picture.
+        ContractError: the bytes are not a whole picture.
     """
-    return _decode(data, cv2.IMREAD_COLOR_RGB, where)
+    return _decode(data, 1, where)
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """Return the JPEG bytes of `image` (H, W, 3) uint8 RGB."""
-    return _encode(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()
 
 
 def dataset_jpeg(picture: bytes | np.ndarray, size: int, where: str) -> tuple[bytes, np.ndarray]:
     """Return (JPEG bytes at (size, size), its RGB picture before encoding) of a camera's picture.
 
-    A JPEG of that size is kept byte for byte. A larger one is decoded at the smallest of 1, 1/2,
-    1/4 and 1/8 of its size that is not below `size`, then resized by area.
+    A JPEG of that size and in colour is kept byte for byte. A larger one is decoded at the smallest
+    of 1, 1/2, 1/4 and 1/8 of its size that is not below `size`, then resized by area.
 
     Args:
         picture: JPEG or PNG bytes, or (H, W, 3) uint8 RGB.
@@ -80,12 +85,10 @@ def dataset_jpeg(picture: bytes | np.ndarray, size: int, where: str) -> tuple[by
         return encode_jpeg(small, DATASET_JPEG_QUALITY), small
     shape = jpeg_shape(picture)
     fitting = [step for step in _REDUCED if shape and -(-min(shape) // step) >= size]
-    flag = _REDUCED[fitting[0]] if fitting else cv2.IMREAD_COLOR
-    whole = _decode(picture, flag, where)
-    small = resize_rgb(whole, size)
-    is_kept = small is whole and shape == (size, size)
-    data = bytes(picture) if is_kept else _encode(small, DATASET_JPEG_QUALITY)
-    return data, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    small = resize_rgb(_decode(picture, fitting[0] if fitting else 1, where), size)
+    # A grey one is made colour, as every picture of a dataset is.
+    is_kept = _jpeg_frame(picture) == (size, size, 3)
+    return bytes(picture) if is_kept else encode_jpeg(small, DATASET_JPEG_QUALITY), small
 
 
 def dataset_picture(picture: bytes | np.ndarray, size: int, where: str) -> np.ndarray:
@@ -99,17 +102,22 @@ def dataset_picture(picture: bytes | np.ndarray, size: int, where: str) -> np.nd
 
 def jpeg_shape(data: bytes) -> tuple[int, int] | None:
     """Return (height, width) [px] from a JPEG's header, None where there is none."""
+    frame = _jpeg_frame(data)
+    return None if frame is None else frame[:2]
+
+
+def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
+    """Return (height, width, components) from a JPEG's header, None where there is none."""
     at = 2
     if data[:2] != _JPEG_START:
         return None
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker in _FRAME_MARKERS:
-            shape = (
-                int.from_bytes(data[at + 5 : at + 7], "big"),
-                int.from_bytes(data[at + 7 : at + 9], "big"),
-            )
-            return shape if all(shape) else None
+            height = int.from_bytes(data[at + 5 : at + 7], "big")
+            width = int.from_bytes(data[at + 7 : at + 9], "big")
+            components = int.from_bytes(data[at + 9 : at + 10], "big")
+            return (height, width, components) if height and width else None
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
@@ -117,16 +125,27 @@ def jpeg_shape(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _decode(data: bytes, flag: int, where: str) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if len(data) else None
+def _decode(data: bytes, step: int, where: str) -> np.ndarray:
+    """Return the picture (H, W, 3) uint8 RGB, of a JPEG at 1/`step` of its size, rounded up."""
+    shape = jpeg_shape(data)
+    try:
+        if shape is None:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        elif shape[0] * shape[1] > _MAX_PIXELS:
+            raise ValueError(f"its header says {shape[1]} x {shape[0]} pixels")
+        else:
+            height, width = (-(-side // step) for side in shape)
+            # An accurate DCT and full upsampling by default, as in OpenCV.
+            image = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    except (ValueError, MemoryError, cv2.error) as error:
+        reason = "no picture" if isinstance(error, cv2.error) else str(error)
+        raise _undecodable(data, where, reason) from None
     if image is None:
-        raise ContractError(
-            f"image of {where} cannot be decoded ({len(data)} bytes); drop or record it again"
-        )
+        raise _undecodable(data, where, "no picture")
     return image
 
 
-def _encode(image_bgr: np.ndarray, quality: int) -> bytes:
-    done, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    return data.tobytes()
+def _undecodable(data: bytes, where: str, reason: str) -> ContractError:
+    return ContractError(
+        f"image of {where} cannot be decoded ({len(data)} bytes: {reason}); drop or record it again"
+    )
