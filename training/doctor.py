@@ -41,7 +41,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from training.datasets.files import write_text
-from training.datasets.workers import Say, side_by_side
+from training.datasets.side_by_side import Say, side_by_side
 from training.inspection.doctor_bag import IMAGES, examine
 from training.inspection.doctor_page import page
 from training.inspection.doctor_report import EXIT_CODES, BagReport, DoctorLimits, limits_text

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.datasets.bag_shard import Settings
-from training.datasets.workers import Done, Say, convert_one
+from training.datasets.side_by_side import Say
+from training.datasets.workers import Done, convert_one
 from vla_ros.core.errors import DatasetError
 
 

@@ -4,7 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from training.datasets.workers import Say
+from training.datasets.side_by_side import Say
 from training.inspection.doctor_contents import (
     SAMPLED_EVERY,
     SAMPLED_PICTURES,
