@@ -50,6 +50,7 @@ _TICKS_PER_PICTURE, _TICKS_PER_CONTACT = 10, 5
 _SEED, _HOURS = 20, 10.0
 _FAULTS_PER_HOUR, _MISCHIEF_PER_HOUR, _STOPS_PER_HOUR = 60.0, 30.0, 6.0
 _LAYOUT_S = 600.0
+_TOLD_APART_S = 1.0
 # Once a fault is over, how soon a person is there [s], how long servos take to reboot, and how long
 # a joint that got its torque back is given to settle: a node prepares the driver for longer.
 _PERSON_S, _REBOOT_S, _SETTLE_S = 3.0, 0.5, 0.5
@@ -83,6 +84,7 @@ class Soak:
         self.rejected: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.trace = Trace()
+        self._told_s: dict[str, float] = {}
         self.stops = self.presses = self.segments = self.refusals = self.unreachable = 0
         self._person: Generator | None = None
         self._start_node()
@@ -137,7 +139,10 @@ class Soak:
         self.trace.note(self.now_s, State(loop.verdict.cause or "go", does, torque, faults))
         events = self.judge.tally.events
         for event in events:
-            self._tell(*event)
+            # One line for those that go on.
+            if event.at_s - self._told_s.get(event.kind, -np.inf) > _TOLD_APART_S:
+                self._tell(*event)
+            self._told_s[event.kind] = event.at_s
         events.clear()
 
     def _between_segments(self) -> None:

@@ -266,6 +266,17 @@ def test_a_joint_without_torque_stops_the_arm_until_a_person_resets_and_its_comm
     assert np.abs(plant.told - plant.q).max() <= 0.1
 
 
+def test_an_arm_that_stands_with_a_limp_joint_is_told_to_stay_as_a_whole():
+    """Half the command and half the arm may together be under the table."""
+    plant = Plant()
+    plant.loop.set_target(READY + 0.9 * WAIST + np.array([0, 0.4, 0, 0, 0, 0]), 0.5)
+    plant.follows, plant.effort_ma[0] = False, 0.0
+    while not plant.loop.stop_reason:
+        plant.tick()
+    assert "waist is" in plant.loop.stop_reason
+    np.testing.assert_allclose(plant.told, plant.q, atol=1e-9)
+
+
 def test_the_other_joints_of_an_arm_with_a_limp_one_brake_within_their_limits():
     plant = Plant()
     roll = np.array([0, 0, 0, 0, 0, 1.0])

@@ -218,6 +218,16 @@ def test_joint_that_sank_to_the_table_is_dropped_while_the_others_brake_and_come
     assert np.diff(LIMITS.excess(np.array(back))[:, 6]).max() <= 1e-9
 
 
+def test_a_command_further_outside_than_the_arm_is_given_up_though_it_is_near():
+    """0.25 sin(0.21) is 2.1 mm outside of a box that ends at 0.05 m; 0.19 rad is inside."""
+    limits = replace(LIMITS, workspace_high_m=np.array([0.5, 0.05, 0.5]))
+    waist = np.array([1.0, 0, 0, 0, 0, 0])
+    for commanded, measured, anew in ((0.21, 0.19, True), (0.21, 0.23, False), (0.19, 0.21, False)):
+        guard = CommandGuard(limits)
+        guard.reset(arm.READY_RAD + commanded * waist, 0.5)
+        assert guard.resync(arm.READY_RAD + measured * waist, 0.5) == anew
+
+
 def test_way_that_leaves_the_box_ends_in_a_stop():
     # From x = 0.14 m to 0.40 m at one height, the straight way in joint space rises by 37 mm.
     limits = replace(LIMITS, workspace_high_m=np.array([0.5, 0.4, 0.22]))

@@ -402,6 +402,9 @@ def test_a_servo_that_gets_its_torque_back_sets_out_from_outside():
     assert ticked(np.full(15, 0.22), powered=back, limits=box(0.05)).violations == {}
     late = ticked(np.full(18, 0.22), powered=back, limits=box(0.05)).violations
     assert late == {"reference workspace": 2}
+    # Until a goal comes, nobody has sent it anywhere.
+    unsent = ticked(np.full(18, 0.22), powered=back, limits=box(0.05), goals_at=range(1, 10))
+    assert unsent.violations == {}
 
 
 def test_a_reference_comes_in_after_its_goals():

@@ -249,8 +249,13 @@ class CommandLoop:
             self.end_reason = self.end_reason or verdict.sentence
             return
         if verdict.cause == "limp":
-            # The other joints brake, or stay: to begin anew is to stop at once.
-            self._guard.drop(verdict.joints, seen.q_rad)
+            if verdict.still:
+                # Where joints hang, and the others are not quite where they were told to be (as
+                # where somebody else commands them), the two together may be under the table.
+                self._guard.reset(seen.q_rad, seen.opening)
+            else:
+                # The other joints brake: to begin anew is to stop at once.
+                self._guard.drop(verdict.joints, seen.q_rad)
             self.stop(verdict.sentence)
             return
         # The servos' goal becomes where the arm is: it pushes no more, and stays there once free.

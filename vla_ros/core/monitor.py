@@ -29,12 +29,14 @@ class Verdict:
         cause: one word for counting and for tests; empty with "go".
         sentence: what is wrong and what to do; empty with "go".
         joints: places of the arm joints that are without torque.
+        still: with joints: whether the whole arm stands still.
     """
 
     level: Literal["go", "hold", "stop"]
     cause: str = ""
     sentence: str = ""
     joints: tuple[int, ...] = ()
+    still: bool = False
 
 
 GO = Verdict("go")
@@ -172,7 +174,7 @@ class ArmMonitor:
         held: Verdict | None = None
         for verdict in (one for one in found if one is not None):
             if verdict.level == "stop" and (still or verdict.cause == "limp"):
-                return verdict
+                return replace(verdict, still=still)
             held = held or replace(verdict, level="hold")
         return held or GO
 

@@ -29,6 +29,8 @@ _TARGET_TOLERANCE_RAD = 0.02
 # 0.1 rad takes about half of the stall current.
 _RESYNC_RAD = 0.1
 _ROUNDING_M = 1e-9
+# A command this much further outside than the arm is worth giving up [m]: more than noise makes.
+_FURTHER_M = 1e-3
 # Columns of `SafetyLimits.excess`. A straight way in joint space from outside the box bends, so
 # it may go this much further out before it comes in; deeper into the table it may not go.
 _DETOUR_M = np.array([0.05] * 6 + [0.0])
@@ -107,8 +109,9 @@ class CommandGuard:
         """Start anew after a time in which the arm may have gone elsewhere.
 
         Where it is measured within 0.1 rad of the command, that command stays: the arm does not
-        twitch, nor sink a little each time. Otherwise this is `reset`, the one command that may
-        jump, and only to where the arm is.
+        twitch, nor sink a little each time. Otherwise, and where the command is further outside the
+        workspace than the arm, this is `reset`, the one command that may jump, and only to where
+        the arm is.
 
         Returns:
             Whether it was a `reset`.
@@ -118,7 +121,9 @@ class CommandGuard:
         """
         q = finite_joints(q_measured, opening, "measured pose")
         if self._q is not None and np.all(np.abs(q - self._q) <= _RESYNC_RAD):
-            return False
+            commanded, measured = self.limits.excess(np.stack([self._q, q]))
+            if np.all(commanded <= measured + _FURTHER_M):
+                return False
         self.reset(q, opening)
         return True
 

@@ -80,7 +80,7 @@ class ServoJudge:
         self._last: tuple[float, np.ndarray] | None = None
         self._speeds = GoalSpeeds(limits, period_s)
         self._allowed_m = np.zeros(7)
-        self._gap_ends_s = self._restart_s = self._torque_s = -np.inf
+        self._gap_ends_s = self._restart_s = self._torque_s = self._powered_s = -np.inf
         self._outside_s = self._rival_s = -np.inf
         self._was_powered = True
         self._goal_rows: list[tuple[float, np.ndarray]] = []
@@ -257,10 +257,13 @@ class ServoJudge:
         """
         self.ticks += 1
         if powered and not self._was_powered:
-            self._torque_s = now_s
+            self._powered_s = now_s
         self._was_powered = powered
         recent_s = now_s - _MOMENT_PERIODS * self._period_s
         last_s = self._last[0] if self._last else np.inf
+        if last_s < self._powered_s:
+            # Until somebody sends a goal it stays where it lay.
+            self._torque_s = now_s
         torque_back = self._torque_s >= recent_s
         moment = 2 if torque_back else 0
         if self._gap_ends_s >= recent_s or now_s - last_s > 1.25 * self._period_s:
