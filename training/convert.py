@@ -26,7 +26,14 @@ from training.datasets.frames import MaxAge
 from training.datasets.labels import LABELS, label_contract
 from training.datasets.progress import Progress
 from training.datasets.shard import Shard
-from training.datasets.shard_folder import Refusal, discard, forget_changed, opened, read_shards
+from training.datasets.shard_folder import (
+    Refusal,
+    discard,
+    forget_changed,
+    note_place,
+    opened,
+    read_shards,
+)
 from training.datasets.video import CODECS, DEFAULT_CODEC
 from training.datasets.workers import Done, convert_side_by_side
 from training.provenance import code_version
@@ -123,8 +130,10 @@ def convert_bags(
             done: list[Done] = []
             for one in _converted(bag_paths, folder, settings, workers, ray_address):
                 done.append(one)
-                count += one.key is not None
-            for where in forget_changed(folder, {str(d.path): d.key for d in done if d.key}):
+                if one.key is not None:
+                    count += 1
+                    note_place(folder, str(one.path), one.key)
+            for where in forget_changed(folder):
                 print(f"{where} has changed since: its frames are replaced", file=sys.stderr)
             shards, refusals = read_shards(folder, {one.key for one in done if one.key})
             failed = [(d.path, d.failure) for d in done if d.key is None]

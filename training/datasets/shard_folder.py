@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from training.datasets.dataset_folder import difference, refuse_other_dataset
-from training.datasets.files import sync_folder, write_text
+from training.datasets.files import sync_file, sync_folder, write_text
 from training.datasets.shard import Shard, open_shard
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import DatasetError
@@ -22,6 +22,7 @@ from vla_ros.core.errors import DatasetError
 FOLDER = ".shards"
 SETTINGS_FILE = "settings.json"
 PATHS_FILE = "paths.json"
+PLACES_FILE = "places.jsonl"
 LOCK_FILE = "lock"
 REFUSED_SUFFIX = ".refused.json"
 
@@ -106,28 +107,43 @@ def write_refusal(folder: Path, key: str, refusal: Refusal) -> None:
     _write_json(folder / f"{key}{REFUSED_SUFFIX}", asdict(refusal))
 
 
-def forget_changed(folder: Path, keys: dict[str, str]) -> list[str]:
+def note_place(folder: Path, where: str, key: str) -> None:
+    """Note that the bag at the resolved path `where` has `key` now, whatever comes after."""
+    with (folder / PLACES_FILE).open("a", encoding="utf-8") as file:
+        # A line of its own also behind one that a power cut has left half written.
+        file.write(f"\n{json.dumps([where, key])}")
+    sync_file(folder / PLACES_FILE)
+
+
+def forget_changed(folder: Path) -> list[str]:
     """Remove the shards of bags that have changed since, and return where these bags are.
 
-    Args:
-        folder: of the shards.
-        keys: key of each bag by its resolved path, as it is now.
+    A run that was stopped has noted its bags as well, so that none stays in two versions.
     """
-    path = folder / PATHS_FILE
+    path, noted = folder / PATHS_FILE, folder / PLACES_FILE
     before = _read_json(path) if path.exists() else {}
-    now = {**before, **keys}
-    changed = [where for where, key in before.items() if now[where] != key]
-    for key in {before[where] for where in changed} - set(now.values()):
+    places = [*before.items(), *_noted(noted)]
+    now = dict(places)
+    changed = sorted({where for where, key in places if now[where] != key})
+    for key in {key for _, key in places} - set(now.values()):
         shutil.rmtree(folder / key, ignore_errors=True)
         (folder / f"{key}{REFUSED_SUFFIX}").unlink(missing_ok=True)
     if now != before:
         _write_json(path, dict(sorted(now.items())))
+    noted.unlink(missing_ok=True)
     return changed
 
 
-def read_shards(
-    folder: Path, checked: Collection[str] = ()
-) -> tuple[list[Shard], list[Refusal]]:
+def _noted(path: Path) -> list[tuple[str, str]]:
+    places = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(ValueError):  # the last line of a run that was cut off
+            where, key = json.loads(line)
+            places.append((where, key))
+    return places
+
+
+def read_shards(folder: Path, checked: Collection[str] = ()) -> tuple[list[Shard], list[Refusal]]:
     """Return all shards and refusals, by label and content; a content that is there twice once.
 
     Where two bags have the same label, each gets the beginning of its hash.
