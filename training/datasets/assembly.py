@@ -33,6 +33,7 @@ def assemble(
     provenance: dict,
     images: str = "jpeg",
     codec: str = video.DEFAULT_CODEC,
+    workers: int = 1,
 ) -> dict:
     """Write the dataset `out` of the shards, in their order, and return its info.json.
 
@@ -44,6 +45,7 @@ def assemble(
             "options" must be those of the dataset that is in `out`.
         images: "jpeg", the bytes of the shards in the data files, or "video", mp4 files.
         codec: of videos, a key of `video.CODECS`.
+        workers: processes that encode videos.
 
     Raises:
         DatasetError: no frame, a shard or a dataset in `out` of another contract or other options,
@@ -63,7 +65,7 @@ def assemble(
     placed = write_data(built, shards, cameras, tasks, fps)
     stream = None
     if images == "video":
-        placed = write_videos(built, shards, placed, codec, fps)
+        placed = write_videos(built, shards, placed, codec, fps, workers)
         stream = video.stream_info(contract.image.shape[0], codec, fps)
     _write_meta(built, shards, placed, tasks, fps)
     vectors = shards[0].facts.vectors

@@ -29,6 +29,9 @@ DATA_FILE = DATA_PATH.format(chunk_index=0, file_index=0)
 EPISODES_FILE = EPISODES_PATH.format(chunk_index=0, file_index=0)
 FILES_PER_CHUNK = 1000
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
+# LeRobot looks for a picture at a float32 time with a tolerance of 0.1 ms; that time is the sum of
+# an episode's start and a float32, and from 1024 s on two roundings of 0.06 ms are too much.
+VIDEO_FILE_S = 1000.0
 EPISODES_PER_FILE = 10_000
 SCALARS = {
     "timestamp": pa.float32(),

@@ -91,16 +91,31 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], codec: str, fps: int
     return count
 
 
-def join_videos(path: Path, parts: list[Path], fps: int) -> None:
-    """Copy the streams of `parts`, written alike by `write_video`, one after the other."""
+def count_pictures(path: Path) -> int:
+    """Return how many pictures the header of a video file promises; 0 where there is no header."""
     av = _require_av()
+    try:
+        with av.open(str(path)) as container:
+            return container.streams.video[0].frames
+    except (OSError, ValueError, IndexError, av.error.FFmpegError):
+        return 0
+
+
+def join_videos(path: Path, parts: list[Path], fps: int) -> int:
+    """Copy the streams of `parts`, written alike by `write_video`, one after the other.
+
+    Returns how many pictures they are.
+    """
+    av = _require_av()
+    start = 0
     with av.open(str(path), "w", format="mp4") as container:
-        out, start = None, 0
+        out = None
         for part in parts:
             with av.open(str(part)) as source:
                 stream = source.streams.video[0]
                 out = out or container.add_stream_from_template(stream, opaque=True)
                 start += _copy(source, stream, container, out, start, fps)
+    return start
 
 
 def _copy(source, stream, container, out, start: int, fps: int) -> int:

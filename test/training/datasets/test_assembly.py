@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 import shutil
 
 import cv2
@@ -12,7 +13,7 @@ from training.datasets import lerobot_layout as layout
 from training.datasets.assembly import assemble
 from training.datasets.shard import Camera
 from training.datasets.shard_writer import Frame, ShardWriter
-from training.datasets.video import read_video
+from training.datasets.video import read_video, write_video
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import DatasetError
 from vla_ros.policy.pictures import decode_jpeg, encode_jpeg
@@ -292,6 +293,66 @@ def test_a_missing_episode_among_encoded_ones_is_encoded_from_its_own_pictures(s
     second.unlink()
     video_files.encode_shard(shards[0], "vp9", FPS)
     assert second.read_bytes() == before
+
+
+@pytest.mark.parametrize("left", ["empty", "cut", "short"])
+def test_a_video_that_is_not_whole_is_encoded_anew(shards, tmp_path, left):
+    run(tmp_path / "whole", shards, "video")
+    part = video_files.episode_video(shards[0], "wrist", 1, "vp9")
+    data = part.read_bytes()
+    part.write_bytes({"empty": b"", "cut": data[: len(data) // 2]}.get(left, data))
+    if left == "short":
+        write_video(part, [picture(0, 0)] * 2, "vp9", FPS)  # of an episode of three
+    run(tmp_path / "again", shards, "video")
+    assert content(tmp_path / "again") == content(tmp_path / "whole")
+
+
+def test_a_video_is_on_the_disk_before_it_has_its_name(shards, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        video_files, "sync_file", lambda path: synced.append((path, path.stat().st_size))
+    )
+    video_files.encode_shard(shards[1], "vp9", FPS)
+    finished = [video_files.episode_video(shards[1], camera, 0, "vp9") for camera in CAMERAS]
+    assert [size for _, size in synced] == [path.stat().st_size for path in finished]
+    assert all(path.name.endswith(".tmp") and not path.exists() for path, _ in synced)
+
+
+def test_a_joint_video_of_another_length_is_refused(shards, tmp_path, monkeypatch):
+    real = video_files.join_videos
+    monkeypatch.setattr(video_files, "join_videos", lambda *args: real(*args) - 1)
+    with pytest.raises(DatasetError, match="of front in .* have 8 pictures for 9 frames; remove"):
+        run(tmp_path / "d", shards, "video")
+
+
+def test_a_video_file_ends_before_float32_times_are_too_coarse(shards, tmp_path, monkeypatch):
+    # Episodes of 0.8, 0.6 and 0.4 s.
+    monkeypatch.setattr(layout, "VIDEO_FILE_S", 1.1)
+    run(tmp_path / "d", shards, "video")
+    found = rows(tmp_path / "d", EPISODES)
+    prefix = "videos/observation.images.front/"
+    assert [row[f"{prefix}file_index"] for row in found] == [0, 1, 1]
+    assert [row[f"{prefix}from_timestamp"] for row in found] == pytest.approx([0, 0, 0.6])
+
+
+def test_videos_are_encoded_side_by_side_and_a_failure_is_told(shards, tmp_path, monkeypatch):
+    asked = []
+
+    def side_by_side(paths, job, workers, say):
+        job = pickle.loads(pickle.dumps(job))  # as it goes to another process
+        asked.append((paths, workers))
+        return [(path, job(path, say=say)) for path in paths]
+
+    monkeypatch.setattr(video_files, "side_by_side", side_by_side)
+    assemble(tmp_path / "d", CONTRACT, shards, {"options": OPTIONS}, "video", workers=3)
+    assert asked == [([shard.path for shard in shards], 3)]
+    alone = run(tmp_path / "alone", shards, "video")
+    assert content(tmp_path / "d") == content(tmp_path / "alone")
+    assert alone["total_frames"] == 9
+    shutil.rmtree(shards[1].path / "videos")
+    (shards[1].path / "frames.parquet").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match=r"video of shard .*shard-1 cannot be encoded: shard"):
+        video_files.write_videos(tmp_path / "d", shards, [], "vp9", FPS, workers=2)
 
 
 def test_jpeg_pictures_decode_to_what_was_stored(shards, tmp_path):
