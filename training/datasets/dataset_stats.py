@@ -36,18 +36,29 @@ def dense_histogram(sparse: list[list[list[int]]]) -> np.ndarray:
 
 
 def vector_stats(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return LeRobot's statistics of (N, k) or (N,) values, one number an axis; count is [N]."""
+    """Return LeRobot's statistics of (N, k) or (N,) values, one number an axis; count is [N].
+
+    Needs memory for a few copies of one axis, not of all.
+    """
     values = np.asarray(values)
-    values = values.reshape(len(values), -1).astype(np.float64)
-    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
-    return {
-        "min": values.min(0),
-        "max": values.max(0),
-        "mean": values.mean(0),
-        "std": values.std(0),
-        "count": np.array([len(values)]),
-        **dict(zip(QUANTILES, quantiles, strict=True)),
+    values = values.reshape(len(values), -1)
+    axes = [_axis_stats(values[:, axis].astype(np.float64)) for axis in range(values.shape[1])]
+    stats = {name: np.array([axis[name] for axis in axes]) for name in axes[0]}
+    order = ("min", "max", "mean", "std")
+    ends = {name: stats.pop(name) for name in order}
+    return {**ends, "count": np.array([len(values)]), **stats}
+
+
+def _axis_stats(values: np.ndarray) -> dict[str, float]:
+    """Return the statistics of (N,) float64 values, whose order is lost."""
+    stats = {
+        "min": values.min(),
+        "max": values.max(),
+        "mean": values.mean(),
+        "std": values.std(),
     }
+    quantiles = np.quantile(values, list(QUANTILES.values()), overwrite_input=True)
+    return {**stats, **dict(zip(QUANTILES, quantiles, strict=True))}
 
 
 def image_stats(histogram: np.ndarray, num_frames: int) -> dict[str, np.ndarray]:
