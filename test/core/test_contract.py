@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_ros.core.contract import Contract, Field, tap_contract
+from vla_ros.core.contract import Contract, Field, apt_contract, tap_contract
 from vla_ros.core.errors import ContractError
 
 OPENING = Field("opening", (2,), "float32", "1", (0.0, -1.0), (1.0, 1.0))
@@ -50,6 +50,19 @@ def test_same_generator_state_gives_the_same_value():
     field = tap_contract().action
     first, second = (field.generate(np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_apt_contract_is_a_chunk_of_camera_frame_poses():
+    contract = apt_contract(("front", "side"), horizon=4)
+    assert (contract.name, contract.cameras) == ("apt", ("front", "side"))
+    assert contract.needs_extrinsics
+    assert not tap_contract().needs_extrinsics
+    still = np.tile(np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, -1], np.float32), (4, 1))
+    contract.action.validate(still)
+    too_far = still + np.eye(10, dtype=np.float32)[0] * 1.4
+    with pytest.raises(ContractError, match="action must lie in"):
+        contract.action.validate(too_far)
+    assert Contract.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
 
 
 def test_tap_contract_is_seven_numbers_at_five_hertz():

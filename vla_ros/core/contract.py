@@ -4,17 +4,20 @@ Converter, dataset, model, checkpoint and node all read it; a checkpoint carries
 refused where the copy differs.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from vla_ros.core import arm
+from vla_ros.core.chunks import CHUNK_SIZE
 from vla_ros.core.errors import ContractError
 
-ACTION_SPACES = ("ee_delta", "joint", "ee_pose")
+ACTION_SPACES = ("ee_delta", "joint", "ee_pose", "ee_chunk")
 # Bounds of one 5 Hz action: 0.15 m/s of play and 5 cm teacher steps stay far inside.
 MAX_TRANSLATION_M = 0.25
 MAX_ROTATION_RAD = float(np.pi)
+# Twice the arm's reach of 0.65 m: no tool gets further from where it is.
+MAX_CHUNK_TRANSLATION_M = 1.3
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Contract:
         image: uint8 RGB field (H, W, 3) of each camera.
         state: 6 arm joints [rad] and the gripper's opening [0 closed, 1 open].
         action_space: "ee_delta": see `core.actions`; "joint": 6 joints [rad] and the opening;
-            "ee_pose": tool position [m], rotation vector [rad] in base_link, and the opening.
+            "ee_pose": tool position [m], rotation vector [rad] in base_link, and the opening;
+            "ee_chunk": the poses of `core.chunks` in the axes of the first camera.
         action: the action's field.
     """
 
@@ -115,6 +119,11 @@ class Contract:
     def camera(self) -> str:
         """The first camera: the only one that TAP sees."""
         return self.cameras[0]
+
+    @property
+    def needs_extrinsics(self) -> bool:
+        """Whether the poses of the cameras have to be known: actions are in a camera's axes."""
+        return self.action_space == "ee_chunk"
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
@@ -195,5 +204,33 @@ def tap_contract(
             "m x 3, rad x 3, opening",
             (*(-v for v in span), 0.0),
             (*span, 1.0),
+        ),
+    )
+
+
+def apt_contract(
+    cameras: str | tuple[str, ...] = "front",
+    image_size: int = 128,
+    rate_hz: float = 5.0,
+    horizon: int = 32,
+) -> Contract:
+    """Return APT's contract: RGB of one or more calibrated cameras, a chunk of tool poses.
+
+    The chunk is in the axes of the first camera, see `core.chunks`; whoever runs the policy must
+    know where all cameras are. Its rotation is six raw numbers, bounded by 1 for true chunks;
+    a policy's may be a little outside and are made a rotation before anything moves.
+    """
+    span = float(np.float32(MAX_CHUNK_TRANSLATION_M))
+    return replace(
+        tap_contract(cameras, image_size, rate_hz),
+        name="apt",
+        action_space="ee_chunk",
+        action=Field(
+            "action",
+            (horizon, CHUNK_SIZE),
+            "float32",
+            "m x 3, 1 x 6, -1 closed 1 open",
+            (-span,) * 3 + (-1.0,) * 7,
+            (span,) * 3 + (1.0,) * 7,
         ),
     )
