@@ -142,7 +142,7 @@ def convert_bags(
                 discard(out)
                 raise _no_frames(out, shards, refusals, failed)
             provenance = _provenance(shards, refusals, options)
-            info = assemble(out, settings.contract, shards, provenance, images, codec)
+            info = assemble(out, settings.contract, shards, provenance, images, codec, workers)
             return {**info, "failed": failed}
     except OSError as error:
         raise DatasetError(
@@ -254,6 +254,12 @@ def main(argv: list[str] | None = None) -> int:
     except VlaError as error:
         print(f"training.convert: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "training.convert: stopped; what was converted is kept: run the same command again",
+            file=sys.stderr,
+        )
+        return 130
     for row in info["vla_ros"]["provenance"]["skipped_bags"]:
         print(f"left out: {row['bag']}: {row['reason']}", file=sys.stderr)
     for row in info["vla_ros"]["provenance"]["bags"]:
