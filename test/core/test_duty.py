@@ -1,6 +1,6 @@
 import pytest
 
-from vla_ros.core.duty import Backoff, Reminder, Row
+from vla_ros.core.duty import Backoff, Cooling, Reminder, Row
 from vla_ros.core.errors import EpisodeError
 
 MINUTE_NS = 60 * 10**9
@@ -36,6 +36,16 @@ def test_a_success_begins_the_pauses_anew():
     assert backoff.failed(70.0) == 2.0
     assert backoff.failed(129.0) == 4.0
     assert backoff.failed(130.0) is None
+
+
+def test_cooling_ends_after_an_hour_or_when_nothing_was_heard_for_five_minutes():
+    cooling = Cooling(100.0)
+    assert cooling.judge(101.0, 7) == ""
+    assert cooling.judge(401.0, 7) == ""
+    assert "not told for 5 min" in cooling.judge(401.1, 7)
+    assert cooling.judge(402.0, 8) == ""
+    assert cooling.judge(3700.0, 9) == ""
+    assert "not cooled within 60 min" in cooling.judge(3700.1, 10)
 
 
 def test_only_failures_in_a_row_count():

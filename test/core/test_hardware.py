@@ -57,6 +57,29 @@ def test_a_warm_servo_makes_the_arm_rest_until_it_has_cooled():
     assert told == [(False, False), rests, rests, rests, rests, (False, False), (False, False)]
 
 
+@pytest.mark.parametrize(("limit_c", "cooled_c"), [(45, 32), (60, 40), (80, 55)])
+def test_no_servo_has_to_cool_below_the_room(limit_c, cooled_c):
+    heat = HeatWatch()
+    heat.learn_limits(("elbow",), (limit_c,))
+    told = []
+    for celsius in (limit_c - 10, cooled_c + 1, cooled_c):
+        heat.judge(("elbow",), (celsius,))
+        told.append(bool(heat.warm_reason))
+    assert told == [True, True, False]
+
+
+def test_readings_are_those_of_the_warm_servo_that_is_heard_of_least():
+    heat = HeatWatch()
+    heat.judge(("elbow", "gripper"), (40, 40))
+    assert heat.warm_readings == 0
+    heat.judge(("elbow", "gripper"), (75, 65))
+    # A failed read gives 0.
+    heat.judge(("elbow", "gripper"), (75, 0))
+    assert heat.warm_readings == 2
+    heat.judge(("elbow", "gripper"), (75, 0))
+    assert heat.warm_readings == 2
+
+
 def test_a_servo_about_to_drop_out_makes_the_arm_stop():
     heat = HeatWatch()
     heat.judge(("elbow",), (76,))

@@ -2,6 +2,8 @@
 
 import time
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +17,16 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
+from vla_ros.core.duty import Cooling  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
 from vla_ros.core.limits import wx250s_limits  # noqa: E402
 from vla_ros.core.pose_library import PoseLibrary, generate  # noqa: E402
-from vla_ros.nodes import episodes, explorer, lifetime, qos  # noqa: E402
+from vla_ros.nodes import episodes, explorer, lifetime, mission, qos  # noqa: E402
 from vla_ros.nodes.explorer import ExplorerNode  # noqa: E402
 from vla_ros.nodes.explorer_motion import load_poses, make_motion  # noqa: E402
 from vla_ros.nodes.explorer_parameters import ExplorerParameters  # noqa: E402
+from vla_ros.nodes.mission import MissionNode  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.player import BlockedError, Player  # noqa: E402
 from vla_ros.nodes.seeds import given_or_drawn  # noqa: E402
@@ -177,21 +181,74 @@ def test_a_reminder_waits_for_a_person_and_the_motors_rest_lying_down(stage):
     assert scene.recorder.events[-1] == ("end", "play-00001", "segment over")
 
 
+OFTEN = {"exploration.waypoints_min": 1, "exploration.waypoints_max": 1}
+
+
 def test_warm_motors_end_the_segment_and_rest_lying_down_until_they_have_cooled(stage, monkeypatch):
-    monkeypatch.setattr(explorer, "_COOL_LOOK_S", 0.05)
-    scene = stage(segments=1, segment_s=5.0, rest_every_min=0.0, rest_min=0.0)
+    monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
+    monkeypatch.setattr(explorer, "_ASK_AFTER_S", 0.0)
+    scene = stage(segments=1, segment_s=9.0, rest_every_min=0.0, rest_min=0.0, **OFTEN)
+    answer, rested = scene.driver.answer, []
+
+    def note(request, response):
+        if scene.node.phase.startswith("playing"):
+            rested.append(scene.node.arm.at_rest)
+        return answer(request, response)
+
+    for service in scene.driver.services:
+        if service.srv_name.endswith("get_motor_registers"):
+            service.callback = note
+    scene.until(scene.is_playing)
     scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
     scene.until(lambda: scene.node.phase.startswith("letting the motors cool: shoulder is at 71"))
     assert not torques(scene.driver)[-1].enable
     np.testing.assert_allclose(scene.driver.position[:6], arm.SLEEP_RAD, atol=1e-3)
     assert scene.recorder.events[-1][2].startswith("the motors have to rest: shoulder is at 71")
     assert scene.node.log.segments == 0
+    assert rested
+    assert all(rested), "asked while the arm moved"
+    monkeypatch.setattr(explorer, "_ASK_AFTER_S", 60.0)
     scene.driver.registers["all", "Present_Temperature"] = [40, 55, 40, 40, 40, 40, 40]
     scene.until(scene.node.done.done)
     assert scene.node.done.result() == 0
     assert torques(scene.driver)[-1].enable
     log = scene.node.log
     assert (log.rests, log.stopped, log.segments) == (1, 1, 1)
+
+
+def test_motors_that_are_not_heard_of_end_play_where_they_lie(stage, monkeypatch):
+    monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
+    monkeypatch.setattr(mission, "Cooling", partial(Cooling, unread_s=0.3))
+    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true")
+    scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
+    scene.until(lambda: scene.node.arm.warm_reason)
+    scene.driver.registers["all", "Present_Temperature"] = [0] * 7
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 1
+    assert "how warm the motors are" in scene.node.exit_sentence
+    assert not torques(scene.driver)[-1].enable
+    np.testing.assert_allclose(scene.driver.position[:6], arm.SLEEP_RAD, atol=1e-3)
+
+
+def test_motors_that_are_warm_when_the_time_is_over_lie_where_they_are(stage, monkeypatch):
+    monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
+    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true", hours=0.002)
+    scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    assert [request.enable for request in torques(scene.driver)] == [False, False]
+
+
+def test_a_mission_waits_until_the_servos_have_answered():
+    answers = iter((True, True, False))
+
+    class Arm:
+        asks_servos = property(lambda _: next(answers))
+
+        def check_hardware(self):
+            return True
+
+    assert len(list(MissionNode.ask_servos(SimpleNamespace(arm=Arm())))) == 2
 
 
 def test_an_arm_that_is_stopped_while_its_motors_rest_stays_limp_until_the_reset(stage):

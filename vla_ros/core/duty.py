@@ -66,6 +66,44 @@ class Backoff:
         return pause_s
 
 
+class Cooling:
+    """How long motors that rest may take to cool.
+
+    Args:
+        now_s: when they begin to [s].
+        longest_s: by then they have cooled [s]: a servo from 70 to 55 degrees Celsius within a
+            quarter of an hour or two.
+        unread_s: for no longer than this [s] may nothing be heard of one that was warm.
+    """
+
+    def __init__(self, now_s: float, longest_s: float = 3600.0, unread_s: float = 300.0):
+        if not 0 < unread_s <= longest_s:
+            raise EpisodeError(f"unread_s must be above 0 and at most {longest_s}, got {unread_s}")
+        self._end_s, self._longest_s, self._unread_s = now_s + longest_s, longest_s, unread_s
+        self._readings, self._read_s = -1, now_s
+
+    def judge(self, now_s: float, readings: int) -> str:
+        """Return why it is given up; empty while it is not.
+
+        Args:
+            now_s: steady time [s].
+            readings: how often the warm servo that was read the least was read so far.
+        """
+        if readings != self._readings:
+            self._readings, self._read_s = readings, now_s
+        if now_s > self._end_s:
+            return (
+                f"the motors have not cooled within {self._longest_s / 60:g} min: look what warms "
+                "them, and whether their sensors tell the truth"
+            )
+        if now_s - self._read_s > self._unread_s:
+            return (
+                f"the driver has not told for {self._unread_s / 60:g} min how warm the motors "
+                "are: look at the driver and the servos' cables"
+            )
+        return ""
+
+
 class Row:
     """Counts failures that follow each other without a success in between.
 

@@ -1,5 +1,6 @@
 """What the servos' registers say about their health, in words."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from vla_ros.core.monitor import SERVOS
@@ -25,6 +26,9 @@ MODEL_LIMIT_C = 80
 LIMITS_C = dict.fromkeys(SERVOS, MODEL_LIMIT_C) | {"wrist_rotate": 72, "gripper": 72}
 # So far below its limit [degrees Celsius] a servo stops the arm, is warm, and has cooled.
 HOT_BELOW_C, WARM_BELOW_C, COOL_BELOW_C = 3, 10, 25
+# A servo of a low limit need not cool further than to this [degrees Celsius], which a warm room
+# allows, or to a little less than warm.
+_COOL_ENOUGH_C, _COOL_MARGIN_C = 40, 3
 # Registers outside these were not read: a failed read gives 0.
 _CREDIBLE_C, _CREDIBLE_LIMIT_C = (1, 120), (40, 120)
 
@@ -94,8 +98,14 @@ class HeatWatch:
         self._limits_c = dict(LIMITS_C)
         self._now_c: dict[str, int] = {}
         self._warm: set[str] = set()
+        self._readings: Counter[str] = Counter()
         self.hottest: tuple[str, int] = ("", 0)
         self.warm_reason = self.hot_reason = ""
+
+    @property
+    def warm_readings(self) -> int:
+        """How often the warm servo that was read the least was read; 0 where none is warm."""
+        return min((self._readings[name] for name in self._warm), default=0)
 
     def learn_limits(self, names: Sequence[str], limits_c: Sequence[int]) -> None:
         """Take the servos' Temperature_Limit registers, none above that of its model."""
@@ -111,9 +121,10 @@ class HeatWatch:
             if not low <= celsius <= high:
                 continue
             self._now_c[name] = celsius
+            self._readings[name] += 1
             if self._left_c(name) <= WARM_BELOW_C:
                 self._warm.add(name)
-            elif self._left_c(name) >= COOL_BELOW_C:
+            elif self._left_c(name) >= self._cool_below_c(name):
                 self._warm.discard(name)
         worst = sorted(self._now_c, key=self._left_c)
         self.hottest = max(self._now_c.items(), key=lambda item: item[1], default=("", 0))
@@ -128,6 +139,10 @@ class HeatWatch:
 
     def _limit_c(self, name: str) -> int:
         return self._limits_c.get(name, MODEL_LIMIT_C)
+
+    def _cool_below_c(self, name: str) -> int:
+        enough = self._limit_c(name) - _COOL_ENOUGH_C
+        return min(COOL_BELOW_C, max(enough, WARM_BELOW_C + _COOL_MARGIN_C))
 
     def _left_c(self, name: str) -> int:
         return self._limit_c(name) - self._now_c[name]

@@ -81,7 +81,10 @@ class ArmClient:
         self._estop = EStop(node, loop, self._on_reset)
         self._torque = ArmTorque(node, robot_name, loop, self._arm, self._estop.stop)
         self._rewrite = RegisterRewrite(node, robot_name, self._on_rewritten, self._estop.stop)
-        self._servos = ServoCheck(node, robot_name, lambda: loop.is_limp, self._estop.stop)
+        self._servos = ServoCheck(
+            *(node, robot_name, lambda: loop.is_limp, lambda: loop.verdict.cause != "stale"),
+            *(self._estop.stop, (monitor_limits or MonitorLimits()).stale_s),
+        )
         self._return = DriverReturn(loop, simulated, self._start, self._servos.ask)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ticks = tick_every(node, COMMAND_PERIOD_S, self._tick)
@@ -125,6 +128,16 @@ class ArmClient:
         return self._servos.heat.warm_reason
 
     @property
+    def warm_readings(self) -> int:
+        """How often the warm servo that was read the least was read."""
+        return self._servos.heat.warm_readings
+
+    @property
+    def is_limp(self) -> bool:
+        """Whether the arm is without torque by somebody's wish."""
+        return self._loop.is_limp
+
+    @property
     def refusals(self) -> int:
         """How many targets the guard refused."""
         return self._loop.refusals
@@ -158,6 +171,11 @@ class ArmClient:
         second of the last time. A fault latches the stop, with the sentence as its reason.
         """
         return self.active and (self.at_rest or self._loop.is_limp) and self._servos.ask()
+
+    @property
+    def asks_servos(self) -> bool:
+        """Whether the servos' answers are waited for; nothing shall move then."""
+        return self._servos.is_asking
 
     def set_torque(self, enable: bool) -> None:
         """Switch the torque of arm and gripper; without it a person moves both."""

@@ -138,8 +138,8 @@ class CommanderNode(MissionNode):
         """Set the arm's target; called before each command while the arm is active and `acting`."""
 
     def park_arm(self) -> Steps:
-        """Lie down without torque, if asked to."""
-        if self.parameters.park:
+        """Lie down without torque, if asked to, and unless it does."""
+        if self.parameters.park and not self.arm.is_limp:
             self.phase = "parking"
             yield from self.lie_down(self.arm.commanded[1])
 

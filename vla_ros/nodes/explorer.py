@@ -26,9 +26,8 @@ from vla_ros.nodes.rest_camera import RestCamera
 from vla_ros.nodes.seeds import given_or_drawn
 
 _LINE_PERIOD_S = 60.0
-# In a long segment the servos are asked in a rest of the motion after so long [s]; how often while
-# they cool [s, wall].
-_ASK_AFTER_S, _COOL_LOOK_S = 60.0, 5.0
+# In a long segment the servos are asked in a rest of the motion after so long [s].
+_ASK_AFTER_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 
 
@@ -106,9 +105,11 @@ class ExplorerNode(CommanderNode):
             yield from self._shuffle_objects()
             if self._motor_rest.due(self.now_ns) or self.arm.warm_reason:
                 yield from self._rest_motors()
+                if self._is_over():
+                    break
             yield from self._segment_or_wait()
             self.phase = "between two segments"
-            self.arm.check_hardware()
+            yield from self.ask_servos()
             yield from self.wait(self.parameters.pause_s)
 
     def _is_over(self) -> bool:
@@ -133,7 +134,7 @@ class ExplorerNode(CommanderNode):
             self.log.cuts += 1
             self.phase = f"waiting {pause_s:g} s: {error}"
             self.get_logger().warning(f"{error}; the next try is in {pause_s:g} s")
-            yield from self._wait_steady(pause_s)
+            yield from self.wait_steady(pause_s)
         else:
             self._backoff.succeeded()
             self._count(outcome)
@@ -173,7 +174,8 @@ class ExplorerNode(CommanderNode):
             if self.arm.warm_reason:
                 outcome, reason = "stopped", f"the motors have to rest: {self.arm.warm_reason}"
                 break
-            if self.now_ns > ask_ns and self.arm.check_hardware():
+            if self.now_ns > ask_ns and self._player.rests and self.arm.at_rest:
+                yield from self._ask_in_rest()
                 ask_ns = self.now_ns + int(_ASK_AFTER_S * 1e9)
             goes_on = self._player.go_on()
             yield
@@ -184,6 +186,13 @@ class ExplorerNode(CommanderNode):
         if not goes_on:
             yield from self.go_to(arm.READY_RAD, 1.0)
         return outcome
+
+    def _ask_in_rest(self) -> Steps:
+        """Ask the servos where the motion rests; it goes on when they have answered."""
+        self.acting = False
+        self.arm.hold()
+        yield from self.ask_servos()
+        self.acting = True
 
     def on_tick(self) -> None:
         """One command period further in the play motion."""
@@ -206,12 +215,11 @@ class ExplorerNode(CommanderNode):
         released = yield from self.release_arm()
         self.phase = f"resting the motors for {self.parameters.rest_min:g} min"
         yield from self.wait(60.0 * self.parameters.rest_min)
-        while self.arm.warm_reason:
-            self.phase = f"letting the motors cool: {self.arm.warm_reason}"
-            self.arm.check_hardware()
-            yield from self._wait_steady(_COOL_LOOK_S)
+        yield from self.cool_down(self._is_over)
         if released:
             self.log.rests += 1
+            if self._is_over():
+                return  # it lies as it shall
             # A stopped arm stays limp: a hand may be under it.
             yield from self.until_free()
             self.arm.set_torque(True)
@@ -242,12 +250,6 @@ class ExplorerNode(CommanderNode):
         self._shuffle.attended(self.now_ns)
         response.success, response.message = True, "thank you: play goes on"
         return response
-
-    def _wait_steady(self, duration_s: float) -> Steps:
-        """Let wall time pass: what is waited for is no part of the simulation."""
-        end_s = time.monotonic() + duration_s
-        while time.monotonic() < end_s:
-            yield
 
     # --- what it says ---
 

@@ -5,12 +5,14 @@ A step is a generator: plain sequential code that yields wherever it waits.
 
 import json
 import time
+from collections.abc import Callable
 
 import numpy as np
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vla_ros.core import arm
+from vla_ros.core.duty import Cooling
 from vla_ros.core.errors import EpisodeError, SafetyError
 from vla_ros.nodes import qos
 from vla_ros.nodes.arm_client import ArmClient
@@ -22,6 +24,8 @@ _MOVE_LIMIT_S = 30.0
 # How long the arm may take to sink into its cradle before its torque goes [s], and the driver to
 # answer that [s, wall].
 _SINK_S, _ANSWER_S = 1.0, 5.0
+# How often servos that cool are asked [s, wall].
+_COOL_LOOK_S = 5.0
 
 
 class MissionNode(ShellNode):
@@ -100,9 +104,18 @@ class MissionNode(ShellNode):
                 )
             yield
 
+    def ask_servos(self) -> Steps:
+        """Ask the servos how they are, unless just asked, and rest until they have answered.
+
+        A driver that does not answer for 10 s is not waited for.
+        """
+        self.arm.check_hardware()
+        while self.arm.asks_servos:
+            yield
+
     def until_free(self) -> Steps:
         """Ask the servos how they are, and wait while the arm is stopped until a person's reset."""
-        self.arm.check_hardware()
+        yield from self.ask_servos()
         while self.arm.stopped:
             self.phase = f"stopped: {self.arm.blocked_reason}"
             yield
@@ -144,6 +157,27 @@ class MissionNode(ShellNode):
                 f"the arm driver did not say within {_ANSWER_S:g} s that the torque is off"
             )
         return True
+
+    def cool_down(self, is_over: Callable[[], bool]) -> Steps:
+        """Wait until every servo has cooled, or until `is_over`.
+
+        Raises:
+            SafetyError: they do not cool, or are not heard of any more.
+        """
+        cooling = Cooling(time.monotonic())
+        while self.arm.warm_reason and not is_over():
+            self.phase = f"letting the motors cool: {self.arm.warm_reason}"
+            self.arm.check_hardware()
+            yield from self.wait_steady(_COOL_LOOK_S)
+            problem = cooling.judge(time.monotonic(), self.arm.warm_readings)
+            if problem and self.arm.warm_reason:
+                raise SafetyError(f"{problem} ({self.arm.warm_reason})")
+
+    def wait_steady(self, duration_s: float) -> Steps:
+        """Let wall time pass: what is waited for is no part of the simulation."""
+        end_s = time.monotonic() + duration_s
+        while time.monotonic() < end_s:
+            yield
 
     @property
     def scene_can_reset(self) -> bool:

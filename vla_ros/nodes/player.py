@@ -49,6 +49,11 @@ class Player:
         self._began_ns = 0
         self.unreachable = self.blocks = 0
 
+    @property
+    def rests(self) -> bool:
+        """Whether the motion itself rests, half a second or more, between two trajectories."""
+        return self._motion.phase == "rest"
+
     def start(self) -> bool:
         """Begin to play where the arm is; return whether that is possible."""
         self._interrupted = False
@@ -92,7 +97,7 @@ class Player:
         self._solution = q
         self._arm.set_target(q, opening)
         if self._table is not None:
-            self._table.look(self._motion.phase == "rest", self._arm.measured[0])
+            self._table.look(self.rests, self._arm.measured[0])
 
     def _held_up_m(self) -> float:
         return kinematics.held_up_m(self._arm.measured[0], self._arm.commanded[0])

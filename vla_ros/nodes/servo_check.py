@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from interbotix_xs_msgs.srv import RegisterValues
+from rclpy.clock import Clock, ClockType
 
 from vla_ros.core.hardware import HeatWatch, servo_fault, torque_fault
 from vla_ros.core.monitor import SERVOS
@@ -17,6 +18,10 @@ from vla_ros.nodes.driver_setup import call
 from vla_ros.nodes.lifetime import ShellNode
 
 _PERIOD_S = 1.0
+# A torque that reads as off is read once more, so long after [s], and with joint states coming: a
+# bus that fails gives the same answer twice in a moment.
+_DOUBT_S = 0.5
+_LOOK_S = 0.1
 # An unanswered question is asked again after this time [s].
 _PATIENCE_S = 10.0
 _TRIES = 3
@@ -52,7 +57,9 @@ class ServoCheck:
         robot_name: the driver's namespace.
         is_limp: returns whether the arm is without torque by somebody's wish: it needs none then,
             and to stop it would not cool it.
+        is_fresh: returns whether joint states come in time.
         on_fault: called with one sentence when a servo is in error, without torque, or too hot.
+        stale_s: a question that takes longer than this [s] lets the joint states grow too old.
 
     Attributes:
         heat: how warm the servos are.
@@ -64,13 +71,16 @@ class ServoCheck:
         node: ShellNode,
         robot_name: str,
         is_limp: Callable[[], bool],
+        is_fresh: Callable[[], bool],
         on_fault: Callable[[str], None],
+        stale_s: float,
     ):
         self._node = node
         self._logger = node.get_logger()
-        self._is_limp, self._on_fault = is_limp, on_fault
+        self._is_limp, self._is_fresh, self._on_fault = is_limp, is_fresh, on_fault
+        self._stale_s, self._said_slow = stale_s, False
         self._client = node.create_client(RegisterValues, f"/{robot_name}/get_motor_registers")
-        self._asked_s = -float("inf")
+        self._asked_s = self._sent_s = -float("inf")
         self._open: list[_Question] = []
         # How often the driver failed to answer each question that it has never answered; after a
         # few times it is not asked any more.
@@ -78,9 +88,17 @@ class ServoCheck:
         self._answered: set[_Question] = set()
         # Whose torque was read as off once: a failed read looks the same.
         self._doubted: _Question | None = None
+        self._doubted_s = 0.0
+        self._is_waiting = False
         self._was_limp = False
         self.heat = HeatWatch()
         self.checks = 0
+        node.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether answers are waited for; for no longer than 10 s after the last question."""
+        return bool(self._open) and time.monotonic() - self._asked_s < _PATIENCE_S
 
     def ask(self) -> bool:
         """Start a check, unless one was started in the last second; return whether it was."""
@@ -88,7 +106,7 @@ class ServoCheck:
         if elapsed_s < (_PATIENCE_S if self._open else _PERIOD_S):
             return False
         self._asked_s = time.monotonic()
-        self._was_limp, self._doubted = self._is_limp(), None
+        self._was_limp, self._doubted, self._is_waiting = self._is_limp(), None, False
         self._open = [question for question in _QUESTIONS if self._is_due(question)]
         self._next()
         return True
@@ -103,13 +121,27 @@ class ServoCheck:
             self.checks += 1
             return
         question = self._open[0]
+        if question is self._doubted and not self._may_repeat:
+            self._is_waiting = True
+            return
+        self._is_waiting = False
+        self._sent_s = time.monotonic()
         cmd_type, name, register, _ = question
         request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
         call(self._node, self._client, request, lambda answer: self._heard(question, answer))
 
+    @property
+    def _may_repeat(self) -> bool:
+        return time.monotonic() - self._doubted_s >= _DOUBT_S and self._is_fresh()
+
+    def _look(self) -> None:
+        if self._is_waiting and self._may_repeat:
+            self._next()
+
     def _heard(self, question: _Question, answer: RegisterValues.Response) -> None:
-        if not self._open or self._open[0] is not question:
+        if self._is_waiting or not self._open or self._open[0] is not question:
             return  # the late answer to a question that was asked again
+        self._note_time(question)
         del self._open[0]
         if len(answer.values) == len(question.servos):
             self._answered.add(question)
@@ -117,6 +149,16 @@ class ServoCheck:
         else:
             self._note_failure(question)
         self._next()
+
+    def _note_time(self, question: _Question) -> None:
+        took_s = time.monotonic() - self._sent_s
+        if took_s > self._stale_s and not self._said_slow:
+            self._said_slow = True
+            self._logger.warning(
+                f"the driver took {took_s:.2f} s to tell {question.register} of {question.name}, "
+                f"longer than a joint state may be old ({self._stale_s:g} s): set the latency "
+                "timer of the USB adapter to 1 ms, or raise safety.stale_s"
+            )
 
     def _note_failure(self, question: _Question) -> None:
         # An empty answer is a failed read, or a driver that does not know the register.
@@ -138,7 +180,7 @@ class ServoCheck:
         elif question.register == "Torque_Enable":
             sentence = "" if is_limp else torque_fault(servos, values)
             if sentence and self._doubted is not question:
-                self._doubted = question
+                self._doubted, self._doubted_s = question, time.monotonic()
                 self._open.insert(0, question)
             elif sentence:
                 self._on_fault(sentence)
