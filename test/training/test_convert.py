@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from training.convert import convert, main
+from training.datasets import workers
 from training.datasets.frames import MaxAge
 from training.recordings.bags import find_bags
 from vla_ros.core import arm
@@ -191,3 +192,14 @@ def test_the_same_bags_give_the_same_bytes(recording, bag_writer, tmp_path):
         convert(find_bags([bag_writer.folder]), tmp_path / name, CONTRACT, MaxAge())
     one, two = ((tmp_path / name / DATA).read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_a_stop_by_the_keyboard_is_one_sentence(recording, tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "shard_of_bag", stopped)
+    assert main([str(recording()), "--out", str(tmp_path / "d")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "training.convert: stopped; what was converted is kept: run the same command again"
+    )

@@ -21,6 +21,7 @@ from training.datasets.shard import Camera
 from training.datasets.shard_folder import Refusal, is_done, write_refusal
 from training.datasets.shard_writer import Frame, ShardWriter
 from training.provenance import combined_sha256, file_sha256
+from training.recordings.bag_folder import UnreadableBagError
 from training.recordings.bags import Bag, bag_label
 from training.recordings.recording import CameraFacts, EpisodeFacts, Recording, read_recording
 from training.recordings.source import Source, vla_source
@@ -75,7 +76,8 @@ def shard_of_bag(path: Path, folder: Path, settings: Settings, say: Say) -> str:
     """Make sure that `folder` holds the bag's shard, or its refusal, and return the key.
 
     Raises:
-        OSError: the disk refuses, or the bag may not be read.
+        UnreadableBagError: the bag cannot be read now, which is no refusal.
+        OSError: the disk refuses what is written.
     """
     label = bag_label(path)
     try:
@@ -85,15 +87,29 @@ def shard_of_bag(path: Path, folder: Path, settings: Settings, say: Say) -> str:
             if not is_done(folder, key):
                 try:
                     _write_shard(bag, folder / key, sha256, settings, say)
+                except UnreadableBagError:
+                    raise
                 except BagError as error:
                     _refuse(path, folder, key, sha256, error)
             return key
+    except UnreadableBagError:
+        raise
     except BagError as error:  # it cannot even be opened
-        hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.is_file()}
-        sha256 = combined_sha256(hashes)
+        sha256 = _content_sha256(path)
         key = settings.key(label, sha256)
         _refuse(path, folder, key, sha256, error)
         return key
+
+
+def _content_sha256(path: Path) -> str:
+    try:
+        hashes = {file.name: file_sha256(file) for file in path.iterdir() if file.is_file()}
+    except OSError as error:
+        raise UnreadableBagError(
+            f"bag {path} cannot be read ({error.strerror or error}): check the disk, or leave it "
+            "out"
+        ) from None
+    return combined_sha256(hashes)
 
 
 def _refuse(path: Path, folder: Path, key: str, sha256: str, error: BagError) -> None:

@@ -32,14 +32,14 @@ def convert_one(path: Path, folder: Path, settings: Settings, say: Say) -> Done:
     """Convert one bag here; what goes wrong with it is told, not raised."""
     try:
         key = shard_of_bag(path, folder, settings, lambda what, number: say(path, what, number))
-    except OSError as error:
-        if error.filename is None or Path(error.filename).is_relative_to(folder):
-            return Done(path, None, error.strerror or str(error), is_disk=True)
-        return Done(path, None, f"{error.filename} cannot be read ({error.strerror})")
     except VlaError as error:
         return Done(path, None, str(error))
+    except OSError as error:  # what of the bag cannot be read has a name of its own
+        return Done(path, None, error.strerror or str(error), is_disk=True)
     except MemoryError:
         return Done(path, None, "there is not enough memory")
+    except Exception as error:  # whatever a damaged file makes of a reader
+        return Done(path, None, f"the converter failed on it ({error!r}); leave it out")
     return Done(path, key)
 
 

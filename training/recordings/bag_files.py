@@ -4,6 +4,7 @@ Every file is read front to back, in the order it was written, and only what is 
 ever changed.
 """
 
+import errno
 import shutil
 import sqlite3
 from collections import Counter
@@ -160,6 +161,8 @@ class SqliteFile:
         rows = self._db.execute(
             "SELECT id, name, type, serialization_format FROM topics"
         ).fetchall()
+        # A message of another kind is bytes too: its reader says what is wrong with them.
+        self._db.text_factory = bytes
         self._topics = {number: name for number, name, _, _ in rows}
         self.types: dict[str, set[str]] = {name: set() for _, name, _, _ in rows}
         for _, name, msgtype, _ in rows:
@@ -185,19 +188,24 @@ class SqliteFile:
         try:
             for place, number, received_ns, data in self._db.execute(query, (*head, *numbers)):
                 topic = self._topics[number]
+                data = data if isinstance(data, bytes) else b""
                 if topic in heads and data[:4] == ZSTD_MAGIC:
                     (data,) = self.fetch([(place, 0)])
                 yield Raw(topic, place, 0, unpacked(data, topic in heads), received_ns)
         except sqlite3.DatabaseError as error:
+            _raise_if_disk(error, self.path)
             self._lost.append(f"{self.path.name} ends early ({error})")
 
     def fetch(self, places: list[tuple[int, int]]) -> Iterator[bytes | memoryview]:
         """Yield the messages at sorted (place, at)."""
         for place, _ in places:
-            (data,) = self._db.execute(
-                "SELECT data FROM messages WHERE id = ?", (place,)
-            ).fetchone()
-            yield unpacked(data, False)
+            query = "SELECT data FROM messages WHERE id = ?"
+            try:
+                (data,) = self._db.execute(query, (place,)).fetchone() or (b"",)
+            except sqlite3.DatabaseError as error:
+                _raise_if_disk(error, self.path)
+                raise
+            yield unpacked(data if isinstance(data, bytes) else b"", False)
 
     def lost(self) -> list[str]:
         """Return what the last whole scan could not read, a clause each."""
@@ -211,9 +219,17 @@ class SqliteFile:
         query = "SELECT topic_id, count(*) FROM messages GROUP BY topic_id"
         try:
             return self._db.execute(query).fetchall()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            _raise_if_disk(error, self.path)
             # Cut off: what can be read is read; that there are some is all that is known.
             return [(number, 1) for number in self._topics]
+
+
+def _raise_if_disk(error: sqlite3.Error, path: Path) -> None:
+    """Raise OSError where it is the disk that refuses and not the database that is damaged."""
+    # `sqlite_errorcode` is there from Python 3.11 on.
+    if "disk I/O error" in str(error):
+        raise OSError(errno.EIO, "disk I/O error", str(path))
 
 
 def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
@@ -250,4 +266,10 @@ def expand(path: Path, scratch: Path) -> tuple[Path, str | None]:
 
 def open_file(path: Path, scratch: Path) -> BagFile:
     """Open one file; raises OSError, ValueError or sqlite3.Error where it is none of a bag."""
-    return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path, scratch)
+    if path.suffix == ".mcap":
+        return McapFile(path)
+    try:
+        return SqliteFile(path, scratch)
+    except sqlite3.Error as error:
+        _raise_if_disk(error, path)
+        raise

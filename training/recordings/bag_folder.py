@@ -20,6 +20,10 @@ METADATA = "metadata.yaml"
 STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 
+class UnreadableBagError(BagError):
+    """A bag cannot be read now, which says nothing of what it holds: another time it may."""
+
+
 class BagFolder:
     """A bag's files as one, open for reading; use it in a `with` statement.
 
@@ -36,14 +40,15 @@ class BagFolder:
         self._stack = ExitStack()
 
     def __enter__(self):
-        """Open the bag; raises BagError if that fails."""
+        """Open the bag; raises BagError if that fails, UnreadableBagError if the system refuses."""
         try:
             self._open()
         except OSError as error:
             self._stack.close()
-            raise BagError(
-                f"bag {self.path} cannot be opened ({error.strerror or error}: "
-                f"{error.filename}); give access to it, or leave it out"
+            where = f": {error.filename}" if error.filename else ""
+            raise UnreadableBagError(
+                f"bag {self.path} cannot be opened ({error.strerror or error}{where}); give access "
+                "to it, or leave it out"
             ) from None
         except BaseException:
             self._stack.close()
@@ -140,13 +145,20 @@ class BagFolder:
         return {topic: ", ".join(sorted(types)) for topic, types in found.items()}
 
     def sha256(self) -> str:
-        """Return the hash of the bag's content: its files of messages, in order."""
+        """Return the hash of the bag's content: its files of messages, in order.
+
+        Raises:
+            UnreadableBagError: the disk cannot be read.
+        """
         digest = hashlib.sha256()
-        for path in self._paths:
-            digest.update(path.stat().st_size.to_bytes(8, "little"))
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+        try:
+            for path in self._paths:
+                digest.update(path.stat().st_size.to_bytes(8, "little"))
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+        except OSError as error:
+            raise self._unreadable(error) from None
         return digest.hexdigest()
 
     @property
@@ -193,7 +205,7 @@ class BagFolder:
             pool: threads that may unpack what comes next.
 
         Raises:
-            BagError: the disk cannot be read.
+            UnreadableBagError: the disk cannot be read.
         """
         try:
             for number, file in enumerate(self._files):
@@ -209,7 +221,8 @@ class BagFolder:
             places: number of the file, place and at of each message, see `read`.
 
         Raises:
-            BagError: the disk cannot be read, or a message is not what it was.
+            UnreadableBagError: the disk cannot be read.
+            BagError: a message is not what it was.
         """
         order = np.lexsort(places.T[::-1])
         try:
@@ -229,8 +242,8 @@ class BagFolder:
             "out, or record it again"
         )
 
-    def _unreadable(self, error: OSError) -> BagError:
-        return BagError(
+    def _unreadable(self, error: OSError) -> UnreadableBagError:
+        return UnreadableBagError(
             f"bag {self.path} cannot be read ({error.strerror or error}): check the disk, or leave "
             "it out"
         )

@@ -9,8 +9,10 @@ import numpy as np
 from training.datasets.shard import Drop
 from training.recordings import messages
 from training.recordings.bag_files import Raw
+from training.recordings.bag_folder import UnreadableBagError
 from training.recordings.bags import Bag, ImageIndex
 from training.recordings.cdr import stamp_ns
+from training.recordings.episode_facts import EpisodeFacts, facts_of_events
 from training.recordings.messages import (
     CAMERA_INFO,
     JOINT_STATE,
@@ -21,29 +23,13 @@ from training.recordings.messages import (
 )
 from training.recordings.source import EPISODE_TOPIC, ToolPose
 from training.recordings.streams import Clock, Drops, JointStream, Transforms
-from vla_ros.core.episode import EpisodeEvent
-from vla_ros.core.errors import BagError, EpisodeError
+from vla_ros.core.errors import BagError
 
 TF, TF_STATIC = "/tf", "/tf_static"
+# Pictures that are asked for their frame before there is none.
+_TRIED_PICTURES = 8
 # Distortion models whose K is that of a pinhole camera.
 _PINHOLE = ("plumb_bob", "rational_polynomial", "")
-
-
-@dataclass(frozen=True)
-class EpisodeFacts:
-    """What was done in a recording.
-
-    Attributes:
-        kind: play, demo or policy.
-        task: the instruction, empty where there is none.
-        success: None where nobody judged.
-        reason: how it ended.
-    """
-
-    kind: str
-    task: str
-    success: bool | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -261,17 +247,27 @@ class _Reader:
         if info is not None and (info.k[0] == 0 or info.model not in _PINHOLE):
             info = None
         T_base_camera = None
-        if len(index):
-            frame = self.bag.frame_id_at(camera, index.places[0])
-            T_base_camera = self._transforms.static(source.base_frame, frame) if frame else None
+        if frame := self._frame_of(camera, index):
+            T_base_camera = self._transforms.static(source.base_frame, frame)
         if info is None:
             return CameraFacts(None, None, T_base_camera)
         return CameraFacts(info.size, np.reshape(info.k, (3, 3)), T_base_camera)
 
+    def _frame_of(self, camera: str, index: ImageIndex) -> str | None:
+        """Return the frame that the camera's first whole picture names; None where none does."""
+        for place in index.places[:_TRIED_PICTURES]:
+            try:
+                return self.bag.frame_id_at(camera, place)
+            except UnreadableBagError:
+                raise
+            except BagError:  # damaged
+                continue
+        return None
+
     def _episode(self) -> EpisodeFacts:
         source, bag = self.bag.source, self.bag
         if source.task is None:
-            return _facts_of_events(bag, self._texts)
+            return facts_of_events(bag.path, self._texts)
         texts = set(self._texts) if source.task.topic else {source.task.text}
         if len(texts) != 1:
             raise BagError(
@@ -279,21 +275,3 @@ class _Reader:
                 "record one task a bag, or give the text in the source file"
             )
         return EpisodeFacts(source.kind, texts.pop(), None, "nobody judged")
-
-
-def _facts_of_events(bag: Bag, texts: list[str]) -> EpisodeFacts:
-    try:
-        events = [EpisodeEvent.from_json(text) for text in texts]
-    except EpisodeError as error:
-        raise BagError(f"{EPISODE_TOPIC} in bag {bag.path}: {error}") from None
-    starts = [event for event in events if event.event == "start"]
-    ends = [event for event in events if event.event == "end"]
-    if len(starts) != 1 or len(ends) > 1:
-        raise BagError(
-            f"bag {bag.path} must hold one episode, got {len(starts)} start and {len(ends)} end "
-            f"events on {EPISODE_TOPIC}; leave it out"
-        )
-    start = starts[0]
-    if not ends:
-        return EpisodeFacts(start.kind, start.task, None, "no end event")
-    return EpisodeFacts(start.kind, start.task, ends[0].success, ends[0].reason)

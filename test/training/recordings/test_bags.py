@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from training.recordings.bag_folder import UnreadableBagError
 from training.recordings.bags import Bag, find_bags, finished_bags
 from vla_ros.bags.torn_mcap import TornMcap
 from vla_ros.bags.writer import ChunkedWriter
@@ -390,3 +391,38 @@ def test_a_bag_that_is_saved_while_one_looks_for_bags_does_no_harm(tmp_path, mon
     monkeypatch.setattr(os, "scandir", scan)
     assert finished_bags(tmp_path) == [tmp_path / "a" / "one"]
     assert not vanishing.exists(), "nothing vanished: the test shows nothing"
+
+
+@pytest.mark.parametrize("value", [7, 2.5, "a text"])
+def test_a_message_of_a_database_that_is_no_blob_is_a_damaged_one(write, value):
+    path = write(storage=StoragePlugin.SQLITE3)
+    (storage,) = path.glob("*.db3")
+    with sqlite3.connect(storage) as db:
+        pictures = "topic_id = (SELECT id FROM topics WHERE name LIKE '%compressed')"
+        db.execute(f"UPDATE messages SET data = ? WHERE {pictures}", (value,))
+    db.close()
+    with Bag(path) as bag:
+        assert stamps_ms(bag) == [0, 100, 200, 300, 400]
+        with pytest.raises(BagError, match="compressed in bag .* cannot be read"):
+            bag.image_index("front")
+        rows = np.array([[0, place, 0] for place in (1, 2)])
+        assert all(isinstance(data, bytes) for _, data in bag.fetch(rows))
+
+
+def test_a_disk_that_refuses_is_not_a_database_that_is_damaged(write, monkeypatch):
+    path = write(storage=StoragePlugin.SQLITE3)
+
+    class Refusing:
+        def execute(self, *_):
+            raise sqlite3.OperationalError("disk I/O error")
+
+        def close(self):
+            pass
+
+    with Bag(path) as bag:
+        monkeypatch.setattr(bag._files[0], "_db", Refusing())
+        with pytest.raises(UnreadableBagError, match="cannot be read .disk I/O error"):
+            stamps_ms(bag)
+        with pytest.raises(UnreadableBagError, match="cannot be read .disk I/O error"):
+            list(bag.fetch(np.array([[0, 1, 0]])))
+        assert bag.lost == []

@@ -1,5 +1,6 @@
 """What one pass over a bag gives, of our own recordings and of foreign ones; what is dropped."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -314,6 +315,21 @@ def test_a_camera_that_was_moved_or_calibrated_anew_has_no_pose_and_no_intrinsic
     camera = read(ours.write()).cameras["front"]
     assert camera.K is None
     assert camera.T_base_camera is None
+
+
+def test_a_damaged_first_picture_costs_neither_the_bag_nor_the_cameras_pose(ours):
+    ours.transform("/tf_static", 0, ("wx250s/base_link", "front_frame", 0.5))
+    path = ours.write(StoragePlugin.SQLITE3)
+    (storage,) = path.glob("*.db3")
+    with sqlite3.connect(storage) as db:
+        pictures = "SELECT messages.id FROM messages JOIN topics ON topic_id = topics.id"
+        first = f"({pictures} WHERE name = '{FRONT}' ORDER BY messages.id LIMIT 1)"
+        # Its stamp is whole, its frame is not.
+        db.execute(f"UPDATE messages SET data = substr(data, 1, 18) WHERE id = {first}")
+    db.close()
+    found = read(path)
+    assert len(found.images["front"]) == 5
+    assert found.cameras["front"].T_base_camera[:3, 3].tolist() == [0.5, 0, 0]
 
 
 def other_arm(streams, ee_pose, frame="base"):
