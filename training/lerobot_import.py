@@ -8,58 +8,22 @@ left out and named. Run again after a stop: it goes on where it was.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from training.datasets.assembly import IMAGES, assemble
-from training.datasets.frames import DropList
 from training.datasets.labels import LABELS, label_contract
-from training.datasets.shard_folder import Refusal, is_done, opened, read_shards, write_refusal
-from training.datasets.shard_writer import Frame, ShardWriter
-from training.datasets.video import CODECS, DEFAULT_CODEC
-from training.lerobot.map import Mapping
+from training.datasets.shard_folder import discard, opened, read_shards
+from training.datasets.video import CODECS, DEFAULT_CODEC, require_av
+from training.lerobot.episode_shard import ImportSettings, import_episode
 from training.lerobot.map_file import load_mapping
-from training.lerobot.motion import Motion, frame_vectors, motion_of, require_label, vector_axes
-from training.lerobot.source import LerobotSource, SourceEpisode
+from training.lerobot.motion import require_label
+from training.lerobot.source import LerobotSource
 from training.provenance import code_version
-from vla_ros.core.contract import Contract
-from vla_ros.core.errors import ContractError, DatasetError, VlaError
-from vla_ros.core.resample import NS_PER_S
-from vla_ros.policy.pictures import dataset_jpeg
-
-# Raise it when the same dataset and map would give other frames.
-IMPORT_VERSION = 1
-# A row's own time may be off by this share of a frame.
-TIME_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True)
-class ImportSettings:
-    """What shapes the frames: `stride` rows of the dataset are one frame of the contract."""
-
-    contract: Contract
-    mapping: Mapping
-    label: str
-    stride: int
-    dataset_sha256: str
-
-    @property
-    def options(self) -> dict:
-        """Plain JSON: all of this but the contract."""
-        return {
-            "dataset_sha256": self.dataset_sha256,
-            "map": self.mapping.to_dict(),
-            "label": self.label,
-            "stride": self.stride,
-            "import_version": IMPORT_VERSION,
-        }
+from vla_ros.core.errors import DatasetError, VlaError
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -120,9 +84,12 @@ def import_dataset(
     """Write the dataset `out` of all episodes and return its info.json.
 
     Raises:
-        VlaError: `out` cannot be written to or is of another contract or other options, or no
-            episode yields a frame.
+        VlaError: `out` cannot be written to or is of another contract or other options, the dataset
+            cannot be read now, or no episode yields a frame.
     """
+    columns = settings.mapping.cameras.values()
+    if any(source.features[column]["dtype"] == "video" for column in columns):
+        require_av()
     pictures = {"images": images, **({"codec": codec} if images == "video" else {})}
     options = {**settings.options, **pictures}
     try:
@@ -134,10 +101,12 @@ def import_dataset(
             for shard in shards:
                 for run in shard.facts.dropped:
                     dropped[run.reason] += run.count
-            if refusals and not shards:
-                raise DatasetError(
-                    f"none of {len(refusals)} episodes can be used; {refusals[0].reason}"
-                )
+            if not any(shard.facts.num_frames for shard in shards):
+                # Nothing is lost by it, and the next try is free to have other options.
+                discard(Path(out))
+                why = f"none of {len(refusals)} episodes can be used; " if not shards else ""
+                why += refusals[0].reason if refusals else f"no frame, but {dict(dropped)}"
+                raise DatasetError(why)
             provenance = {
                 "bags": [
                     {
@@ -160,109 +129,6 @@ def import_dataset(
             f"{out} cannot be written ({error.strerror or error}); what was imported is kept: "
             "free space or give access, then run the same command again"
         ) from None
-
-
-def import_episode(
-    source: LerobotSource, episode: SourceEpisode, folder: Path, settings: ImportSettings
-) -> str:
-    """Make sure that `folder` holds the episode's shard, or its refusal, and return the key."""
-    label = f"{source.path.resolve().name}/episode-{episode.index:06d}"
-    sha256 = _sha256([settings.dataset_sha256, episode.index])
-    key = _sha256([sha256, settings.contract.to_dict(), settings.options])[:32]
-    if is_done(folder, key):
-        return key
-    try:
-        _write_shard(source, episode, folder / key, (label, sha256), settings)
-    except (DatasetError, ContractError) as error:
-        write_refusal(folder, key, Refusal(label, sha256, str(error)))
-    return key
-
-
-def _sha256(content: list) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write_shard(
-    source: LerobotSource,
-    episode: SourceEpisode,
-    target: Path,
-    names: tuple[str, str],
-    settings: ImportSettings,
-) -> None:
-    mapping, contract = settings.mapping, settings.contract
-    motion = _motion(source, episode, mapping)
-    drops = DropList(contract.rate_hz)
-    runs = _runs(motion, episode, settings, drops)
-    rows = np.array([row for run in runs for row, _ in run], np.int64)
-    shown = zip(*(source.pictures(episode, c, rows) for c in mapping.cameras.values()), strict=True)
-    with ShardWriter(target, contract, vector_axes(mapping, settings.label)) as writer:
-        for run in runs:
-            task = mapping.task or episode.task
-            writer.begin_episode(task, mapping.kind, mapping.success, "imported")
-            for row, vectors in run:
-                where = f"frame {row} of {names[0]}"
-                jpegs, pictures = _pictures(mapping, next(shown), contract, where)
-                writer.add(Frame(_tick_ns(row, settings), jpegs, pictures, vectors, 0.0))
-            if count := writer.end_episode():
-                drops.add("too short a piece", _tick_ns(run[0][0], settings), count=count)
-        options = settings.options
-        writer.finish(*names, options["map"], options, drops.runs())
-
-
-def _motion(source: LerobotSource, episode: SourceEpisode, mapping: Mapping) -> Motion:
-    parts = (mapping.state, mapping.pose, mapping.action)
-    columns = list(dict.fromkeys(part.column for part in parts if part is not None))
-    table = source.table(episode, [*columns, "timestamp"])
-    off = np.abs(table.column("timestamp").to_numpy() * source.fps - np.arange(episode.length))
-    if not np.all(off <= TIME_TOLERANCE):
-        row = int(np.argmax(~(off <= TIME_TOLERANCE)))
-        raise DatasetError(
-            f"frame {row} of episode {episode.index} of {source.path} is not at {row} / "
-            f"{source.fps:g} s; leave that episode out"
-        )
-    rows = {name: np.array(table.column(name).to_pylist(), np.float64) for name in columns}
-    return motion_of(mapping, rows)
-
-
-def _tick_ns(row: int, settings: ImportSettings) -> int:
-    return round(row / settings.stride / settings.contract.rate_hz * NS_PER_S)
-
-
-def _runs(
-    motion: Motion, episode: SourceEpisode, settings: ImportSettings, drops: DropList
-) -> list[list[tuple[int, dict[str, np.ndarray]]]]:
-    """Return runs of (row, vectors) of consecutive frames; what is dropped is noted."""
-    contract, stride = settings.contract, settings.stride
-    is_told = motion.is_told
-    runs: list[list[tuple[int, dict[str, np.ndarray]]]] = [[]]
-    for row in range(0, episode.length, stride):
-        reason = "" if is_told[max(0, row - 1) : row + stride + 1].all() else "not finite"
-        vectors = None if reason else frame_vectors(motion, row, stride, settings.label)
-        if vectors is None:
-            reason = reason or "no next frame or command"
-        else:
-            try:
-                contract.state.validate(vectors["observation.state"])
-                contract.action.validate(vectors["action"])
-            except ContractError:
-                reason = "outside the contract"
-        if vectors is not None and not reason:
-            runs[-1].append((row, vectors))
-            continue
-        drops.add(reason, _tick_ns(row, settings))
-        if runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
-
-
-def _pictures(
-    mapping: Mapping, shown: tuple, contract: Contract, where: str
-) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
-    jpegs, pictures = {}, {}
-    for camera, picture in zip(mapping.cameras, shown, strict=True):
-        size = contract.image.shape[0]
-        jpegs[camera], pictures[camera] = dataset_jpeg(picture, size, f"{camera} of {where}")
-    return jpegs, pictures
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,6 @@
+import errno
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -348,6 +350,43 @@ def test_an_episode_that_cannot_be_read_is_left_out_and_named(tmp_path, capsys):
     said = capsys.readouterr()
     assert "left out: src/episode-000001:" in said.err
     assert "1 episodes, 5 frames at 10 Hz, 1 tasks; 1 episodes left out" in said.out
+
+
+def test_without_av_no_episode_of_video_is_refused_for_good(tmp_path, monkeypatch):
+    dataset = v21(tmp_path / "src", "video", lengths=(6,))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "av", None)
+        with pytest.raises(DatasetError, match="^video needs the package av, which is not inst"):
+            run(dataset, tmp_path / "d")
+    assert run(dataset, tmp_path / "d")["total_frames"] == 5
+
+
+def test_a_passing_read_error_stops_the_import_and_refuses_nothing(tmp_path, monkeypatch):
+    dataset = v21(tmp_path / "src")
+    real = pq.read_table
+
+    def read_table(file, **options):
+        if "episode_000001" in file.name:
+            raise OSError(errno.EIO, "Input/output error", file.name)
+        return real(file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "read_table", read_table)
+        with pytest.raises(DatasetError, match="episode-000001 cannot be read now .*Input/output"):
+            run(dataset, tmp_path / "d")
+    assert not list((tmp_path / "d/.shards").glob("*.refused.json"))
+    assert run(dataset, tmp_path / "d")["total_episodes"] == 2
+
+
+def test_an_import_that_gave_nothing_leaves_the_options_free(tmp_path):
+    dataset, out = v21(tmp_path / "src", lengths=(6,)), tmp_path / "d"
+    whole = (dataset / "data/chunk-000/episode_000000.parquet").read_bytes()
+    drop_row(dataset)
+    with pytest.raises(DatasetError, match="none of 1 episodes can be used"):
+        run(dataset, out)
+    assert not out.exists()
+    (dataset / "data/chunk-000/episode_000000.parquet").write_bytes(whole)
+    assert run(dataset, out, label="commanded")["total_frames"] == 6
 
 
 def cut_video(dataset):

@@ -1,7 +1,19 @@
-"""Files that are whole or absent, also after a power cut."""
+"""Files that are whole or absent, also after a power cut; and errors that may pass."""
 
+import errno
 import os
 from pathlib import Path
+
+# What a disk, a share or this process may refuse now and grant another time.
+_PASSING = {
+    *(errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV),
+}
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Tell whether reading failed for a reason that does not lie in the file's content."""
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def write_text(path: Path, text: str) -> None:

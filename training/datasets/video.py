@@ -32,7 +32,8 @@ PIXEL_FORMAT = "yuv420p"
 SILENT = ("SVT_LOG", "1")
 
 
-def _require_av():
+def require_av():
+    """Return the package av; raises DatasetError where it is not installed."""
     try:
         import av
         import av.codec
@@ -50,7 +51,7 @@ def require_codec(codec: str) -> None:
     if codec not in CODECS:
         raise DatasetError(f"codec {codec!r} is unknown; choose one of {', '.join(CODECS)}")
     encoder, _ = CODECS[codec]
-    if encoder not in _require_av().codec.codecs_available:
+    if encoder not in require_av().codec.codecs_available:
         raise DatasetError(
             f"this installation of av cannot write {codec}: it has no {encoder}; install av from "
             "its wheel, or choose pictures as jpeg"
@@ -66,7 +67,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], codec: str, fps: int
         DatasetError: the codec cannot be written, or odd sides.
     """
     require_codec(codec)
-    av = _require_av()
+    av = require_av()
     os.environ.setdefault(*SILENT)
     encoder, options = CODECS[codec]
     count = 0
@@ -93,7 +94,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], codec: str, fps: int
 
 def count_pictures(path: Path) -> int:
     """Return how many pictures the header of a video file promises; 0 where there is no header."""
-    av = _require_av()
+    av = require_av()
     try:
         with av.open(str(path)) as container:
             return container.streams.video[0].frames
@@ -106,7 +107,7 @@ def join_videos(path: Path, parts: list[Path], fps: int) -> int:
 
     Returns how many pictures they are.
     """
-    av = _require_av()
+    av = require_av()
     start = 0
     with av.open(str(path), "w", format="mp4") as container:
         out = None
@@ -140,7 +141,7 @@ def read_video(path: Path, first_s: float = 0.0) -> Iterator[tuple[float, np.nda
     Raises:
         DatasetError: the file is missing or damaged, or has no video.
     """
-    av = _require_av()
+    av = require_av()
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -156,7 +157,7 @@ def read_video(path: Path, first_s: float = 0.0) -> Iterator[tuple[float, np.nda
         raise DatasetError(
             f"video {path} cannot be read ({type(error).__name__}: {error}); "
             "get the file again, or leave this dataset out"
-        ) from None
+        ) from error
 
 
 def stream_info(side_px: int, codec: str, fps: int) -> dict:

@@ -102,9 +102,14 @@ class LerobotSource:
     def sha256(self) -> str:
         """Return one hash of every file's name and content."""
         files = [p for top in ("meta", "data", "videos", "images") for p in self._files(top)]
-        return combined_sha256(
-            {path.relative_to(self.path).as_posix(): file_sha256(path) for path in files}
-        )
+        try:
+            hashes = {path.relative_to(self.path).as_posix(): file_sha256(path) for path in files}
+        except OSError as error:
+            raise DatasetError(
+                f"{error.filename or self.path} cannot be read ({error.strerror or error}); give "
+                "access to it, or get the dataset again"
+            ) from error
+        return combined_sha256(hashes)
 
     def _files(self, top: str) -> Iterator[Path]:
         return (path for path in (self.path / top).rglob("*") if path.is_file())
@@ -134,7 +139,7 @@ class LerobotSource:
                     filters=[("episode_index", "==", episode.index)],
                 ).sort_by("frame_index")
         except (KeyError, OSError, pa.ArrowException) as error:
-            raise self._damaged(error) from None
+            raise self._damaged(error) from error
         expected = np.arange(episode.length)
         if not np.array_equal(table.column("frame_index").to_numpy(), expected):
             raise DatasetError(
@@ -159,7 +164,10 @@ class LerobotSource:
             value = values[int(row)].as_py()
             data, name = value.get("bytes"), value.get("path")
             if data is None and name and (self.path / name).is_file():
-                data = (self.path / name).read_bytes()
+                try:
+                    data = (self.path / name).read_bytes()
+                except OSError as error:
+                    raise self._damaged(error) from error
             if data is None:
                 raise DatasetError(
                     f"{self.path} has no {column} of frame {row} in episode {episode.index}; get "
