@@ -201,6 +201,16 @@ def test_a_second_commander_is_refused(stage):
     assert "1 other node(s) command the arm" in scene.node.exit_sentence
 
 
+def test_a_second_driver_of_the_same_arm_is_refused(stage):
+    scene = stage(start=False)
+    scene.driver.create_publisher(JointState, "/wx250s/joint_states", 10)
+    scene.client._start._wait_s = 1.0
+    scene.client.start()
+    scene.until(scene.node.done.done)
+    assert "a single driver: 2 nodes publish /wx250s/joint_states" in scene.node.exit_sentence
+    assert scene.driver.commands == []
+
+
 AWAY = arm.READY_RAD + np.array([0.8, 0, 0, 0, 0, 0])
 
 

@@ -43,6 +43,14 @@ def test_a_node_without_text_arguments_gets_a_legal_file(ros):
     rclpy.create_node("reader").destroy_node()
 
 
+def test_a_camera_that_ends_leaves_the_end_of_play_to_the_explorer():
+    event = SimpleNamespace(returncode=1, process_name="camera_node-3")
+    play = SimpleNamespace(launch_configurations={"workspace": ""})
+    assert launching._ON_EXIT["camera"](event, play) == []
+    with pytest.raises(LaunchError, match="camera_node-3 ended with exit code 1"):
+        launching._ON_EXIT["camera"](event, SimpleNamespace(launch_configurations={}))
+
+
 def files_of(monkeypatch, moves_arm, **arguments):
     """Return the parameter files that a node of the launch files gets, in order."""
     monkeypatch.setattr(launching, "Node", lambda **given: SimpleNamespace(**given))

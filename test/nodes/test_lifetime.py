@@ -3,6 +3,7 @@
 import ast
 import time
 from pathlib import Path
+from signal import SIG_DFL, SIG_IGN, raise_signal
 
 import pytest
 
@@ -214,6 +215,27 @@ def test_autostart_that_is_no_boolean_is_refused(ros):
         Worker(autostart="yes")
 
 
+@pytest.mark.parametrize(("before", "ends"), [(SIG_DFL, True), (SIG_IGN, False)])
+def test_a_closed_terminal_ends_a_node_as_ctrl_c_does_but_not_one_under_nohup(ros, before, ends):
+    ros()
+    node = ShellNode("ending")
+    numbers = (1, 2, 15)
+    handlers = [lifetime.signal.getsignal(number) for number in numbers]
+    lifetime.signal.signal(1, before)
+    hangs_up = node.create_timer(0.01, lambda: (hangs_up.cancel(), raise_signal(1)))
+    later = node.create_timer(0.5, lambda: node.finish(7))
+    stops = []
+    node.stop = lambda: (stops.append(True), node.finish())
+    try:
+        assert lifetime._spin(node) == (0 if ends else 7)
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            lifetime.signal.signal(number, handler)
+        later.cancel()
+        node.destroy_node()
+    assert stops == [True] * ends
+
+
 class Failing(ShellNode):
     def __init__(self):
         super().__init__("failing")
@@ -230,9 +252,9 @@ def test_a_process_says_its_one_sentence_and_nothing_where_somebody_else_starts_
     monkeypatch.setattr("sys.argv", ["failing", "--ros-args", *argument])
     # Where it is not to start by itself, it spins until the context goes.
     monkeypatch.setattr(lifetime, "_spin", lambda node: int(node.state != "unconfigured"))
-    signals = [lifetime.signal.getsignal(number) for number in (2, 15)]
+    signals = [lifetime.signal.getsignal(number) for number in (1, 2, 15)]
     code = lifetime.run(Failing, "failing_node")
-    for number, handler in zip((2, 15), signals, strict=True):
+    for number, handler in zip((1, 2, 15), signals, strict=True):
         lifetime.signal.signal(number, handler)
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("failing_n")]
     assert (code, lines) == ((0, []) if argument else (1, [f"failing_node: {lifetime._INTERNAL}"]))

@@ -126,6 +126,11 @@ class DriverSetup:
             for client in self._clients
             if not client.service_is_ready()
         ]
+        # One that was killed is still counted until DDS misses it, after 10 s.
+        topic = f"/{self._name}/joint_states"
+        drivers = self._node.count_publishers(topic)
+        if drivers > 1:
+            missing.append(f"a single driver: {drivers} nodes publish {topic}, stop all but one")
         # From the first look on: a node may have loaded a model since it was made.
         self._deadline = self._deadline or time.monotonic() + self._wait_s
         if missing:

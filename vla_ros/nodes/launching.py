@@ -26,9 +26,8 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "vla_ros"
 ROBOT_MODELS = ["wx250s"]
-# How long a launch outlives these nodes [s]. Without a recorder play parks at once; without a
-# camera it tries again for the ten minutes of explorer_node's give_up_after_min.
-_LET_PARK_S = {"recorder": 60.0, "camera": 900.0}
+# How long a launch outlives its recorder [s]: without one play parks at once.
+_LET_PARK_S = 60.0
 
 
 class LaunchError(Exception):
@@ -166,7 +165,7 @@ def required_node(
             name=name,
             parameters=[*paths, *drawn, text_file(name, texts), others],
             output="screen",
-            on_exit=end_launch_later if name in _LET_PARK_S else end_launch,
+            on_exit=_ON_EXIT.get(name, end_launch),
         )
         return [node]
 
@@ -245,9 +244,21 @@ def end_launch_later(event, context) -> list:
 
     Ended at once with the rest, it could only brake, and the arm would stand there all night.
     """
-    period_s = next(s for name, s in _LET_PARK_S.items() if event.process_name.startswith(name))
     end = OpaqueFunction(function=lambda context: end_launch(event, context))
-    return [TimerAction(period=period_s, actions=[end])]
+    return [TimerAction(period=_LET_PARK_S, actions=[end])]
+
+
+def end_launch_without_arm(event, context) -> list:
+    """Leave the end to the node that moves the arm, where there is one.
+
+    It holds or tries again without pictures, plays on when somebody has started the camera anew,
+    and gives up by itself: play after explorer_node's give_up_after_min.
+    """
+    moves_arm = "workspace" in context.launch_configurations
+    return [] if moves_arm else end_launch(event, context)
+
+
+_ON_EXIT = {"recorder": end_launch_later, "camera": end_launch_without_arm}
 
 
 def included(name: str) -> IncludeLaunchDescription:

@@ -6,8 +6,8 @@ and activates itself; without, somebody else does, by its service `~/change_stat
 A node ends in one of four ways, and each leaves the graph clean:
 - its work is done: `finish`;
 - it failed: `fail`, which gives `stop` the time to come to rest and to save what there is;
-- SIGINT or SIGTERM, once or twice, or the transition `shutdown`: `stop` is called once and may
-  take `STOP_LIMIT_S`, with the graph still alive;
+- SIGINT, SIGTERM, or SIGHUP of a terminal that is closed, once or twice, or the transition
+  `shutdown`: `stop` is called once and may take `STOP_LIMIT_S`, with the graph still alive;
 - the ROS context is shut down by another hand.
 """
 
@@ -25,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from vla_ros.core.errors import VlaError
+from vla_ros.nodes.entry import stop_signals
 from vla_ros.nodes.params import LifecycleParameters, declare_fields
 
 # A launch escalates from SIGINT to SIGTERM after 5 s.
@@ -249,8 +250,8 @@ def run(make_node: Callable[[], ShellNode], name: str) -> int:
         return 0
     finally:
         # A second Ctrl-C (terminal and launch both send one) must not cut this short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in stop_signals():
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.close()
             node.destroy_node()
@@ -275,8 +276,8 @@ def _spin(node: ShellNode) -> int:
         nonlocal signalled
         signalled = True
 
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
+    for number in stop_signals():
+        signal.signal(number, on_signal)
     executor = _executor()
     executor.add_node(node)
     while not node.done.done():
