@@ -134,7 +134,7 @@ def test_refuses_a_bag_that_is_not_one_episode(recording, bag_writer, tmp_path, 
     start, end = bag_writer.events("x")
     with pytest.raises(BagError, match=f"one episode, got {count} start and 1 end|no message on"):
         convert([recording(events=[start] * count + [end])], tmp_path / "d", CONTRACT, MaxAge())
-    assert not list(tmp_path.glob("*d*.tmp"))
+    assert [path.name for path in tmp_path.iterdir()] == ["bags"]
 
 
 def test_what_of_a_bag_was_lost_is_listed_with_it_and_said(recording, tmp_path, capsys):
