@@ -24,6 +24,7 @@ from training.datasets.shard import (
     Facts,
     Shard,
     frames_schema,
+    open_shard,
     parquet_options,
 )
 from training.provenance import file_sha256
@@ -74,15 +75,10 @@ class ShardWriter:
 
     Call `begin_episode`, `add` for each of its frames, `end_episode`, and so on; `finish` gives the
     folder its name. Used in a `with` statement, it removes what was written when an error leaves.
-
-    Raises:
-        DatasetError: `path` exists.
     """
 
     def __init__(self, path: Path, contract: Contract, vectors: dict[str, list[str]]):
         self.path = Path(path)
-        if self.path.exists():
-            raise DatasetError(f"shard {self.path} exists already; {REMEDY}")
         self.contract, self.vectors = contract, vectors
         self.num_frames = 0
         self.episodes: list[Episode] = []
@@ -181,7 +177,14 @@ class ShardWriter:
         dropped: list[Drop],
         lost: Sequence[str] = (),
     ) -> "Shard":
-        """Write the facts and give the folder its name; a shard may be without frames."""
+        """Write the facts and give the folder its name; a shard may be without frames.
+
+        Where another process has made the same shard meanwhile, of a copy of the recording, that
+        one stays.
+
+        Raises:
+            DatasetError: there is something else of that name.
+        """
         assert self._open is None, "end_episode comes first"
         self._writer.close()
         facts = Facts(
@@ -201,7 +204,15 @@ class ShardWriter:
         )
         sync_file(self._temporary / FRAMES_FILE)
         write_text(self._temporary / FACTS_FILE, json.dumps(asdict(facts), ensure_ascii=False))
-        self._temporary.rename(self.path)
+        try:
+            self._temporary.rename(self.path)
+        except OSError:
+            if not self.path.exists():
+                raise
+            there = open_shard(self.path)
+            if there.facts.frames_sha256 != facts.frames_sha256:
+                raise DatasetError(f"shard {self.path} exists already; {REMEDY}") from None
+            return there
         sync_folder(self.path.parent)
         return Shard(self.path, facts)
 

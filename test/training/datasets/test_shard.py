@@ -133,10 +133,19 @@ def test_a_shard_without_frames_is_whole(tmp_path):
     assert written.facts.episodes == []
 
 
-def test_an_existing_shard_is_refused(tmp_path):
-    write(tmp_path / "s")
-    with pytest.raises(DatasetError, match="exists already; remove that folder"):
-        ShardWriter(tmp_path / "s", contract(), VECTORS)
+def test_a_shard_made_twice_at_the_same_time_is_there_once(tmp_path):
+    _, first = write(tmp_path / "s")
+    _, second = write(tmp_path / "s")
+    assert second.facts.frames_sha256 == first.facts.frames_sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_an_existing_shard_of_other_frames_is_refused_and_stays(tmp_path):
+    _, first = write(tmp_path / "s", (3,))
+    with pytest.raises(DatasetError, match="s exists already; remove that folder"):
+        write(tmp_path / "s", (2,))
+    assert open_shard(tmp_path / "s").facts == first.facts
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def change(**values):
