@@ -23,6 +23,7 @@ from training.recordings.messages import (
 )
 from training.recordings.source import EPISODE_TOPIC, ToolPose
 from training.recordings.streams import Clock, Drops, JointStream, Transforms
+from training.recordings.wild_stamps import WildStamps
 from vla_ros.core.errors import BagError
 
 TF, TF_STATIC = "/tf", "/tf_static"
@@ -114,8 +115,10 @@ class _Reader:
         self.takers: dict[str, list[Callable[[int, Raw], None]]] = {}
         # Stamp, number of the file, place and at of each picture, by topic.
         self.pictures: dict[str, array] = {}
+        self._stamped: set[str] = set()
         self._drops = Drops()
         self._clock = Clock(self._drops)
+        self._held = WildStamps(self._clock, self._drops, self._hand_on)
         self._transforms = Transforms()
         self._texts: list[str] = []
         self._calibrations: dict[str, set[messages.CameraInfo]] = {}
@@ -132,6 +135,7 @@ class _Reader:
         for camera in self.cameras:
             topic, info = source.image_topic(camera), source.info_topic(camera)
             self.pictures[topic] = array("q")
+            self._stamped.add(topic)
             self._want(topic, PICTURES, self._take_picture)
             self._calibrations[info] = set()
             self._want(info, (CAMERA_INFO,), self._take_calibration, is_needed=False)
@@ -144,6 +148,7 @@ class _Reader:
     def _want_joints(self, wanted, what: str, is_believed: bool) -> JointStream:
         stream = JointStream(wanted, what, is_believed, self._clock, self._drops)
         self._want(wanted.topic, (JOINT_STATE,), lambda _, raw: stream.take(raw.data))
+        self._stamped.add(wanted.topic)
         return stream
 
     def _want_poses(self, wanted: ToolPose | None) -> None:
@@ -159,6 +164,13 @@ class _Reader:
         self.takers.setdefault(topic, []).append(take)
 
     def take(self, file: int, raw: Raw) -> None:
+        """Take a message, of a topic with stamps once the one after it is there."""
+        if raw.topic in self._stamped:
+            self._held.take(file, raw)
+        else:
+            self._hand_on(file, raw)
+
+    def _hand_on(self, file: int, raw: Raw) -> None:
         for take in self.takers[raw.topic]:
             try:
                 take(file, raw)
@@ -206,6 +218,7 @@ class _Reader:
 
     def recording(self) -> Recording:
         """Return what was taken."""
+        self._held.take_last()
         if not self._joints.stamps:
             raise BagError(self._no_joints())
         source = self.bag.source

@@ -17,6 +17,8 @@ from vla_ros.core.resample import NS_PER_S
 
 # Stamps of one stream that go back further are another time, not a message that came late.
 _CLOCK_SET_BACK_NS = NS_PER_S // 2
+# Messages after which a stream's mean period is believed.
+_PERIODS_KNOWN = 10
 
 
 class Drops:
@@ -39,22 +41,47 @@ class Drops:
 class Clock:
     """Notices that a clock was set back while a recording ran.
 
-    From there on no stamp of any stream can be told from one before, so none is used.
+    From there on no stamp of any stream can be told from one before, so none is used. One message
+    whose stamp is far from those of both its neighbours is no clock: see `is_wild`.
     """
 
     def __init__(self, drops: Drops):
         self._drops = drops
         self._latest: dict[str, int] = {}
+        self._begun: dict[str, tuple[int, int]] = {}
         self._is_set_back = False
 
-    def trusts(self, stream: str, stamp_ns: int) -> bool:
-        """Tell whether a message of the stream, next in the recording, is to be used."""
+    def is_wild(self, stream: str, stamp_ns: int, following_ns: int) -> bool:
+        """Tell whether a stamp is wrong by itself: the next one goes on where the last was."""
+        latest = self._latest.get(stream)
+        if latest is None or not 0 <= following_ns - latest <= _CLOCK_SET_BACK_NS:
+            return False
+        back_ns = self._back_ns(stream)
+        return not latest - back_ns <= stamp_ns <= latest + _CLOCK_SET_BACK_NS
+
+    def trusts(self, stream: str, stamp_ns: int, is_ordered: bool = False) -> bool:
+        """Tell whether a message of the stream, next in the recording, is to be used.
+
+        Messages of a stream that `is_ordered`, as those of one publisher of joint states, never
+        overtake one another: three of its periods back are a clock that was set back.
+        """
         latest = self._latest.setdefault(stream, stamp_ns)
+        self._is_set_back |= stamp_ns < latest - self._back_ns(stream)
         self._latest[stream] = max(latest, stamp_ns)
-        self._is_set_back |= stamp_ns < latest - _CLOCK_SET_BACK_NS
         if self._is_set_back:
             self._drops.add("after the clock was set back", stamp_ns)
+        elif is_ordered:
+            first, count = self._begun.get(stream, (stamp_ns, 0))
+            self._begun[stream] = first, count + 1
         return not self._is_set_back
+
+    def _back_ns(self, stream: str) -> int:
+        """Return how far a stamp may go back."""
+        first, count = self._begun.get(stream, (0, 0))
+        if count < _PERIODS_KNOWN:
+            return _CLOCK_SET_BACK_NS
+        period_ns = (self._latest[stream] - first) // (count - 1)
+        return min(_CLOCK_SET_BACK_NS, 3 * period_ns)
 
 
 class JointStream:
@@ -85,7 +112,7 @@ class JointStream:
             self._names, self._places = names, self._find(names[: len(position)])
         if not self._places:
             self._drops.add(f"{self.what} without the arm's joints", stamp_ns)
-        elif self._clock.trusts(self.wanted.topic, stamp_ns):
+        elif self._clock.trusts(self.wanted.topic, stamp_ns, is_ordered=True):
             reason = self._keep(stamp_ns, position[self._places].tolist())
             if reason:
                 self._drops.add(reason, stamp_ns)

@@ -245,6 +245,39 @@ def test_after_a_clock_that_was_set_back_nothing_is_used(ours):
     assert dropped(found)["after the clock was set back"] >= 3
 
 
+@pytest.mark.parametrize("wild_ms", [0, 3_600_000])
+def test_one_wild_stamp_costs_its_message_and_no_more(streams, wild_ms):
+    streams.events()
+    start = 10_000
+    for i in range(40):
+        at = start + 20 * i
+        streams.measured((wild_ms if i == 20 else at) * MS)
+        streams.jpeg((wild_ms if i == 30 else at) * MS)
+        values = [*arm.READY_RAD, arm.horn_from_opening(0.25)]
+        streams.joints("/vla/commanded", at * MS, (*arm.ARM_JOINTS, "gripper"), values)
+    found = read(streams.write())
+    for missed, stamps in ((20, found.joints.stamps_ns), (30, found.images["front"].stamps_ns)):
+        assert (stamps // MS).tolist() == [start + 20 * i for i in range(40) if i != missed]
+    assert dropped(found) == {
+        f"messages on {topic} with a wild stamp": 1 for topic in (JOINTS, FRONT)
+    }
+    assert len(found.commanded.stamps_ns) == 40
+
+
+def test_joints_that_go_back_by_more_than_three_periods_are_another_time(streams):
+    # Half of the bound for other streams, and 12 of the joints' periods of 20 ms.
+    streams.events()
+    stamps = [1000 + 20 * i for i in range(30)] + [1580 - 240 + 20 * i for i in range(1, 30)]
+    for at in stamps:
+        streams.measured(at * MS)
+        values = [*arm.READY_RAD, arm.horn_from_opening(0.25)]
+        streams.joints("/vla/commanded", at * MS, (*arm.ARM_JOINTS, "gripper"), values)
+        streams.jpeg(at * MS)
+    found = read(streams.write())
+    assert (found.joints.stamps_ns // MS).tolist() == stamps[:30]
+    assert dropped(found)["after the clock was set back"] >= 29
+
+
 def test_a_picture_that_comes_late_is_no_clock_set_back(ours):
     ours.jpeg(350 * MS)
     found = read(ours.write())
