@@ -73,6 +73,10 @@ class SceneRenderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
         self._looks = [self._look_of(name) for name in food.OBJECT_NAMES]
         self._hidden: tuple[bool, ...] = ()
+        # Of each geom, the number of the object that it is part of; -1 for arm and surroundings.
+        bodies = [self._model.body(name).id for name in food.OBJECT_NAMES]
+        owners = {body: index for index, body in enumerate(bodies)}
+        self._owner = np.array([owners.get(int(b), -1) for b in self._model.geom_bodyid])
         # Contexts that live on until the interpreter ends would complain while it does.
         atexit.register(self.close)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
@@ -83,6 +87,43 @@ class SceneRenderer:
         Raises:
             SceneError: qpos has another length, or the renderer is closed.
         """
+        self._draw(qpos)
+        return self._pixels[::-1].copy()
+
+    def objects_seen(self, qpos: np.ndarray, with_arm: bool = True) -> np.ndarray:
+        """Return (H, W) int64: which of `food.OBJECT_NAMES` each pixel shows, -1 for none of them.
+
+        Args:
+            qpos: as for `render`.
+            with_arm: False leaves the arm out, to tell how much of an object it hides.
+
+        Raises:
+            SceneError: as for `render`.
+        """
+        marked = ("SEGMENT", "IDCOLOR")
+        is_arm = (self._owner < 0) & (self._model.geom_bodyid > 0)
+        groups = self._model.geom_group[is_arm]
+        for flag in marked:
+            self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 1
+        try:
+            if not with_arm:
+                self._model.geom_group[is_arm] = _HIDDEN_GROUP
+            self._draw(qpos)
+        finally:
+            self._model.geom_group[is_arm] = groups
+            for flag in marked:
+                self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
+        # A pixel's colour is 1 + its place among the drawn geoms, 0 for the background.
+        drawn = np.full(1 + self._scene.ngeom, -1)
+        for k in range(self._scene.ngeom):
+            geom = self._scene.geoms[k]
+            if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                drawn[1 + geom.segid] = self._owner[geom.objid]
+        pixels = self._pixels[::-1].astype(np.int64)
+        return drawn[pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]]
+
+    def _draw(self, qpos: np.ndarray) -> None:
+        """Draw into `_pixels`, whose first row is OpenGL's: the lowest one."""
         if self._context is None:
             raise SceneError("the simulated camera is closed; make a new SceneRenderer")
         if np.shape(qpos) != (self._model.nq,):
@@ -106,8 +147,6 @@ class SceneRenderer:
         )
         mujoco.mjr_render(self._rect, self._scene, self._mjr)
         mujoco.mjr_readPixels(self._pixels, None, self._rect, self._mjr)
-        # OpenGL's first row is the lowest one.
-        return self._pixels[::-1].copy()
 
     def _look_of(self, name: str) -> tuple[int, np.ndarray]:
         """Return where an object's x is in qpos, and its drawn geoms."""
