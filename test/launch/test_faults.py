@@ -92,7 +92,7 @@ class Wire:
         since_s = max(since_s, time.monotonic() - REST_S)
         first = bisect.bisect(self.commands, since_s, key=lambda command: command[0])
         recent = [q for _, q in self.commands[max(0, first - 1) :]]
-        return np.abs(np.diff(recent, axis=0)).max(axis=1) if len(recent) > 1 else np.zeros(0)
+        return self.all_steps(recent)
 
     def rests(self, since_s=0.0):
         """Tell whether no command moved the arm for a while; silence is rest for the servos."""
@@ -104,6 +104,16 @@ class Wire:
         moved = [at_s for (at_s, q), (_, p) in zip(inside[1:], inside, strict=False) if any(q != p)]
         ends = [since_s, *moved, min(until_s, time.monotonic())]
         return bool(np.diff(ends).max() > REST_S)
+
+    def braked(self, since_s):
+        """Tell whether the commands since then came to rest in ever shorter steps."""
+        steps = self.all_steps([q for at_s, q in self.commands if at_s > since_s])
+        moving = steps[steps > 0]
+        return len(moving) > 1 and steps[-1] == 0 and bool(np.all(np.diff(moving[-4:]) < 0))
+
+    @staticmethod
+    def all_steps(commands):
+        return np.abs(np.diff(commands, axis=0)).max(axis=1) if len(commands) > 1 else np.zeros(0)
 
     def moves(self, since_s=0.0):
         steps = self.steps(since_s)
@@ -358,4 +368,5 @@ def test_when_the_driver_is_killed_the_explorer_holds_and_ends_with_a_sentence(w
     wire.report("driver killed", told_s)
     sentence = play.end_of_explorer()
     assert play.explorer.returncode == 1
+    assert wire.braked(told_s), "it only fell silent"
     assert "the driver or its cable is gone" in sentence
