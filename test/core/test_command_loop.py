@@ -381,6 +381,32 @@ def test_an_arm_unseen_for_a_second_is_told_nothing_until_it_is_seen_where_it_fe
     np.testing.assert_allclose(plant.told, READY + 0.4 * WAIST)
 
 
+def test_an_arm_that_fell_unseen_is_told_to_stay_there_though_its_camera_is_still_away():
+    plant = Plant()
+    plant.loop.cameras.need("front", 0.5)
+    plant.loop.cameras.saw("front", plant.now_ns, 7, plant.q)
+    plant.tick()
+    plant.talks = False
+    plant.tick(150)
+    plant.q = READY + 0.4 * WAIST
+    plant.talks = True
+    plant.tick()
+    assert plant.loop.verdict.cause == "camera"
+    np.testing.assert_allclose(plant.told, READY + 0.4 * WAIST)
+
+
+@pytest.mark.parametrize("jump_ns", [0, 3600 * 10**9])
+def test_an_unseen_arm_is_told_nothing_when_it_is_given_up_or_the_clock_jumps(jump_ns):
+    plant = Plant()
+    plant.tick()
+    plant.talks = False
+    plant.tick(498)
+    plant.clock_offset_ns += jump_ns
+    for _ in range(5):
+        plant.tick()
+        assert plant.loop.is_silent
+
+
 @pytest.mark.parametrize("jump_s", [-3.0, 3.0])
 def test_a_clock_that_jumps_holds_the_arm_for_a_moment_and_no_step_is_long(jump_s):
     plant = Plant()
@@ -487,7 +513,7 @@ events = st.one_of(
     st.tuples(
         st.sampled_from(
             ["hold", "stop", "reset", "stuck", "limp", "free", "silent", "loud", "let_go"]
-            + ["take_hold", "late", "jump", "overload", "unmeasured"]
+            + ["take_hold", "late", "jump", "overload", "unmeasured", "camera", "picture"]
         ),
         st.none(),
     ),
@@ -514,6 +540,10 @@ def happen(plant, what, value):
             loop.take_hold(plant.measured, 0.5)
     elif what == "late":
         plant.tick(gap_s=0.3)
+    elif what == "camera":
+        loop.cameras.need("front", 0.5)
+    elif what == "picture":
+        loop.cameras.saw("front", plant.now_ns, 7, plant.q)
     elif what == "jump":
         plant.clock_offset_ns += 2 * 10**9
     else:

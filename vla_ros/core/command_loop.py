@@ -66,6 +66,9 @@ class CommandLoop:
         self._pause_periods = round(_PAUSE_S / period_s)
         self._rest_periods = round(_REST_S / period_s)
         self._paused = self._rested = 0
+        # Since the command was last held against the measured pose: was the arm out of sight, and
+        # for so long that it may be anywhere?
+        self._is_unseen = self._is_blind = False
         self._pause_reason = self._anew_reason = self._wait_reason = ""
         self._target: tuple[np.ndarray, float] | None = None
         self._seen: Seen | None = None
@@ -124,9 +127,8 @@ class CommandLoop:
         A limp arm's is: its servos keep their last goal, and may leap to it when their torque
         comes back (as in github.com/pollen-robotics/reachy_mini/issues/1136).
         """
-        unseen = self.verdict.cause == "stale" and abs(self.age_s) > BLIND_S
         # The way to rest is sent in any case: without it the servos stop at once.
-        return unseen and (self.at_rest or self.is_limp)
+        return self._is_blind and (self.at_rest or self.is_limp)
 
     def freshness(self, seen: Seen) -> Verdict:
         """Return whether the arm is seen well enough to begin; "go" if so."""
@@ -184,6 +186,7 @@ class CommandLoop:
         self.clock.restart()
         self._target, self._seen, self.verdict = None, None, GO
         self._paused = self._rested = 0
+        self._is_unseen = self._is_blind = False
         self.end_reason = self._anew_reason = self._wait_reason = ""
         self.is_limp = False
         self.cameras = CameraWatch(self._limits.camera_frozen_rad)
@@ -192,12 +195,16 @@ class CommandLoop:
         """Take in what is known now and return what it means; call before `command`."""
         before, self._seen = self.verdict, seen
         self.verdict = self._judged(seen)
+        if self.verdict.cause in ("stale", "frozen", "lost"):
+            self._is_unseen = True
+            self._is_blind = self._is_blind or abs(self.age_s) > BLIND_S
         if self.verdict.level == "stop":
             self._give_up_target(self.verdict, seen)
         elif self.verdict.level == "hold" and before.cause != self.verdict.cause:
             self._warn(self.verdict.sentence)
-        elif self.verdict.level == "go" and self.at_rest:
-            self._begin_anew(before, seen)
+        # A camera that is missing holds an arm that is seen.
+        if (self.verdict.level == "go" or self.verdict.cause == "camera") and self.at_rest:
+            self._begin_anew(seen)
         if self.is_limp:
             # A person's hand is the command.
             self._guard.reset(seen.q_rad, seen.opening)
@@ -273,12 +280,13 @@ class CommandLoop:
         self._monitor.reset()
         self._pause(reason)
 
-    def _begin_anew(self, before: Verdict, seen: Seen) -> None:
+    def _begin_anew(self, seen: Seen) -> None:
         """Where it is due, go on from the measured pose; only at rest, for that may be a jump."""
         reason = ""
         if not self._wait_reason:
             reason, self._anew_reason = self._anew_reason, ""
-        if reason or before.cause in ("stale", "frozen"):
+        if reason or self._is_unseen:
+            self._is_unseen = self._is_blind = False
             elsewhere = self._guard.resync(seen.q_rad, seen.opening)
             if elsewhere:
                 self._monitor.reset()
