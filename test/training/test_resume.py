@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
+import pickle
 import random
 import resource
 import shutil
@@ -14,6 +16,7 @@ import pytest
 
 from training import provenance
 from training.convert import convert, main
+from training.datasets import workers
 from training.datasets.frames import MaxAge
 from training.recordings.bags import find_bags
 from vla_ros.core.contract import tap_contract
@@ -110,11 +113,24 @@ def test_bags_added_later_give_the_bytes_of_all_at_once(bags, tmp_path):
     assert tree(tmp_path / "added") == tree(tmp_path / "once")
 
 
-@pytest.mark.slow
-def test_workers_and_the_order_of_bags_change_no_byte(bags, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_workers_and_the_order_of_bags_change_no_byte(bags, tmp_path, monkeypatch):
     paths = find_bags([bags])[1:3]
     convert(paths, tmp_path / "one", CONTRACT, MaxAge())
+    # Forked, they need no import; that the job may go to a spawned one is told by its pickling.
+    asked, forking = [], multiprocessing.get_context("fork")
+
+    def process(target, args, daemon):
+        job = pickle.loads(pickle.dumps(args[1]))
+        return forking.Process(target=target, args=(args[0], job), daemon=daemon)
+
+    context = SimpleNamespace(Pipe=forking.Pipe, Process=process)
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda method: asked.append(method) or context
+    )
+    monkeypatch.setattr(workers.cv2, "setNumThreads", lambda _: None)  # not after a fork
     convert(paths[::-1], tmp_path / "two", CONTRACT, MaxAge(), workers=2)
+    assert asked == ["spawn"]
     assert tree(tmp_path / "two") == tree(tmp_path / "one")
 
 
