@@ -21,9 +21,13 @@ from training.learning.engine import (
     run_state,
     train_step,
 )
+from training.learning.event_log import EventLog
 from training.learning.processes import World, join, leave
+from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError, VlaError
+from vla_ros.policy.checkpoint_vla import VlaCheckpoint, load_vla, save_vla
 from vla_ros.policy.fast_tokens import FastTokenizer
+from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap_config import TapConfig
@@ -225,6 +229,30 @@ def test_the_loop_logs_evaluates_and_saves_when_due():
     assert modes == [False, False]
     assert [step for step, _ in progress.curve] == [2, 4, 5]
     assert job.policy.training
+
+
+def test_a_checkpoint_holds_the_averages_and_what_resuming_needs(tmp_path):
+    config = EngineConfig(steps=4, ema_decay=0.9, save_every=2)
+    normalizer = Normalizer([-1.0] * 6, [1.0] * 6)
+
+    def save(job, progress):
+        run_facts = {"stage": 1, "steps_done": progress.step, "weights": "averaged"}
+        contract = tap_contract(image_size=32)
+        checkpoint = VlaCheckpoint(job.policy, contract, run_facts, normalizer)
+        state = {"training_state.pt": run_state(job, progress)}
+        save_vla(checkpoint, tmp_path / "ckpt", state, job.ema.weights())
+
+    job = tiny_job(config)
+    with EventLog(tmp_path / "events") as log:
+        run(job, Progress(), lambda progress: save(job, progress), log, stop_after=2)
+    again = tiny_job(config)
+    progress = resume(again, (tmp_path / "ckpt" / "training_state.pt").read_bytes())
+    run(again, progress, lambda progress: save(again, progress))
+    loaded = load_vla(tmp_path / "ckpt")
+    assert loaded.run["steps_done"] == 4
+    averages = again.ema.weights()
+    assert all(torch.equal(p, averages[n]) for n, p in loaded.policy.named_parameters())
+    assert not torch.equal(loaded.policy.vlm.rows, again.policy.vlm.rows)
 
 
 def test_a_dry_run_counts_and_leaves_the_weights():
