@@ -1,0 +1,128 @@
+import json
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from training import pretrain_vlm
+from training.learning.caption_answers import _summary, answer_loss
+from training.learning.caption_data import open_captions
+from training.learning.readout import ridge_error_m
+from vla_ros.core.errors import CheckpointError, DatasetError
+from vla_ros.policy.small_files import load_small_vlm
+from vla_ros.policy.text_tokens import PADDING
+
+
+@pytest.fixture
+def captions(tmp_path):
+    """Return a folder of 40 pictures with a bright square; frames 19 and 39 are held out."""
+    rows = []
+    for frame in range(40):
+        column = 2 * (frame % 12)
+        picture = np.zeros((32, 32, 3), np.uint8)
+        picture[10:16, column : column + 6] = 255
+        place = [column / 100, 0.0, 0.1]
+        asked = [
+            ("gripper_height", "how high is the gripper?", str(column), ""),
+            ("where_picture", "point at the apple", f"{column} 10", ""),
+            ("opening", "never learn this", "secret", "wording"),
+        ]
+        keys = ("kind", "prompt", "answer", "held_out")
+        rows.append(
+            {
+                "frame": frame,
+                "image": {"bytes": cv2.imencode(".jpg", picture)[1].tobytes(), "path": None},
+                "questions": [dict(zip(keys, question, strict=True)) for question in asked],
+                "gripper_m": place,
+                "held": "",
+                "things": [{"name": "apple", "position_m": place, "is_seen": frame % 2 == 1}],
+            }
+        )
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "shard-00000.parquet")
+    return folder
+
+
+def _arguments(captions, out, *more):
+    return pretrain_vlm.parse_arguments(
+        ["--data", str(captions), "--out", str(out), "--recipe", "tiny", *more]
+    )
+
+
+def test_two_steps_write_a_backbone_and_what_it_can(captions, tmp_path):
+    out = tmp_path / "backbone"
+    metrics = pretrain_vlm.train(_arguments(captions, out))
+    assert metrics == json.loads((out / "metrics.json").read_text())
+    assert metrics["steps"] == 2
+    assert set(metrics["answers"]["seen"]) == {"gripper_height", "where_picture"}
+    assert metrics["answers"]["wording"]["opening"]["count"] == 1
+    assert set(metrics["readout_cm"]["gripper"]) == {"constant", "pretrained", "untrained"}
+    model = load_small_vlm(out)
+    assert model.config.image_size == 32
+    assert not model.training
+
+
+def test_resumed_run_ends_with_the_same_weights(captions, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    pretrain_vlm.train(_arguments(captions, whole))
+    pretrain_vlm.train(_arguments(captions, parts), stop_after=1)
+    pretrain_vlm.train(_arguments(captions, parts, "--resume"))
+    first, second = (load_small_vlm(folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(CheckpointError, match="another run"):
+        pretrain_vlm.train(_arguments(captions, parts, "--resume", "--seed", "1"))
+
+
+def test_held_out_questions_and_frames_are_not_learned_from(captions):
+    data = open_captions(captions, 32)
+    assert data.held_out.tolist() == [19, 39]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        frames, prompts, answers = data.draw(rng, 4, 2)
+        assert not set(frames) & {19, 39}
+        assert "secret" not in answers
+        assert len(prompts) == 8
+    assert "never learn this" not in data.sentences()
+
+
+def test_captions_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="has no captions"):
+        open_captions(tmp_path, 32)
+
+
+def test_loss_is_of_the_next_token_and_leaves_padding_out():
+    logits = torch.zeros(1, 3, 4)
+    logits[0, 0, 3] = 50.0
+    answers = torch.tensor([[3, PADDING]])
+    assert answer_loss(logits, answers).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_error_of_places_is_in_pixels_and_centimetres():
+    asked = {"answer": "10 20"}
+    told = [(asked, 1, 2, "13 24"), (asked, 1, 2, "here")]
+    result = _summary("where_picture", told, 200)
+    assert result["error_px"] == pytest.approx(10.0)  # 3, 4 hundredths of 200 px
+    assert result["unreadable"] == pytest.approx(0.5)
+    asked = {"answer": "x 0 y 0 z 0"}
+    assert _summary("where_place", [(asked, 1, 2, "x 0 y -30 z 40")], 200)["error_cm"] == 5.0
+
+
+def test_ridge_reads_out_what_is_linear_and_nothing_else():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(120, 10)).astype(np.float32)
+    places = features[:, :3] * 0.1 + 0.2
+    exact = ridge_error_m(features[:100], places[:100], features[100:], places[100:])
+    assert exact < 1e-3
+    noise = rng.normal(size=(120, 10)).astype(np.float32)
+    assert ridge_error_m(noise[:100], places[:100], noise[100:], places[100:]) > 0.1
+
+
+def test_folder_with_other_things_is_not_replaced(captions, tmp_path):
+    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary" / "text").write_text("dear diary")
+    with pytest.raises(CheckpointError, match="not replaced"):
+        pretrain_vlm.train(_arguments(captions, tmp_path / "diary"))
