@@ -1,6 +1,5 @@
 """The tests that docs/data.md names exist, no bad input is forgotten, and its source file loads."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -41,18 +40,8 @@ def test_every_bad_input_has_its_row():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_the_tests_that_a_row_names_exist(row):
-    given, answer, shown = row
-    named = re.findall(r"`(test/[\w/]+\.py)::(test_\w+)`", shown)
-    assert answer
-    assert named, f"no test shows: {given}"
-    for file, name in named:
-        functions = {
-            node.name
-            for node in ast.parse((ROOT / file).read_text()).body
-            if isinstance(node, ast.FunctionDef)
-        }
-        assert name in functions, f"{file} has no {name}"
+def test_the_tests_that_a_row_names_exist(row, require_tests):
+    require_tests(row)
 
 
 def test_the_source_file_of_the_page_loads(tmp_path):

@@ -1,7 +1,5 @@
 """The tests that docs/safety.md names exist, and no fault is forgotten."""
 
-import ast
-import re
 from pathlib import Path
 
 import pytest
@@ -37,15 +35,5 @@ def test_every_fault_has_its_row():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_the_tests_that_a_row_names_exist(row):
-    fault, behaviour, shown = row
-    named = re.findall(r"`(test/[\w/]+\.py)::(test_\w+)`", shown)
-    assert behaviour
-    assert named, f"no test shows: {fault}"
-    for file, name in named:
-        functions = {
-            node.name
-            for node in ast.parse((ROOT / file).read_text()).body
-            if isinstance(node, ast.FunctionDef)
-        }
-        assert name in functions, f"{file} has no {name}"
+def test_the_tests_that_a_row_names_exist(row, require_tests):
+    require_tests(row)

@@ -19,6 +19,7 @@ from vla_ros.policy.apt.diffusion import Loss, add_noise, ddim, noise_loss, samp
 from vla_ros.policy.apt.expert import AptExpert, Prefix
 from vla_ros.policy.apt.growth import grow
 from vla_ros.policy.apt.observation import Observation
+from vla_ros.policy.parameters import unreached
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
 
 PrefixUse = Literal["reused", "recomputed", "cloned"]
@@ -167,14 +168,10 @@ class AptPolicy(nn.Module):
 
         A backbone that trains has some: layers above the last feature, its output rows.
         """
-        names, parameters = zip(*self._trainable(), strict=True)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-        unreached = [
-            (n, p) for n, p, g in zip(names, parameters, gradients, strict=True) if g is None
-        ]
-        for _, parameter in unreached:
+        found = unreached(self, loss)
+        for parameter in found.values():
             parameter.requires_grad_(False)
-        return [name for name, _ in unreached]
+        return list(found)
 
     def optimizer_groups(
         self,
