@@ -14,7 +14,6 @@ features by a linear function, next to the same network untrained.
 import argparse
 import io
 import json
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from training.learning.caption_answers import answer_loss, evaluate_answers
 from training.learning.caption_data import Captions, open_captions
 from training.learning.readout import evaluate_readout
+from training.learning.schedule import warm_up_and_cosine
 from training.provenance import code_version
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.parameters import num_parameters
@@ -119,10 +119,7 @@ RECIPES = {"small": small, "tiny": tiny}
 def learning_rate(step: int, config: PretrainConfig) -> float:
     """Return the rate of step `step` (from 0): linear warm-up, then a cosine to 0."""
     warmup = max(1, round(config.steps * config.warmup_fraction))
-    if step < warmup:
-        return config.peak_lr * (step + 1) / warmup
-    phase = (step - warmup) / max(1, config.steps - warmup)
-    return config.peak_lr * 0.5 * (1 + math.cos(math.pi * phase))
+    return warm_up_and_cosine(config.peak_lr, step, warmup, config.steps)
 
 
 def make_model(config: PretrainConfig, data: Captions, seed: int) -> SmallVlm:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from training.learning.ema import Ema
 from training.learning.event_log import EventLog
 from training.learning.processes import World
+from training.learning.schedule import warm_up_and_cosine
 from vla_ros.core.errors import CheckpointError, VlaError
 
 
@@ -146,12 +147,9 @@ def make_job(
 
 def rate_factor(step: int, config: EngineConfig) -> float:
     """Return what rates are multiplied by at `step` (from 0): linear warm-up, then the schedule."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
+    if config.schedule == "constant" and step >= config.warmup_steps:
         return 1.0
-    phase = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * phase))
+    return warm_up_and_cosine(1.0, step, config.warmup_steps, config.steps)
 
 
 def train_step(job: Job, step: int) -> StepResult:

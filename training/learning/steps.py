@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from training.learning.recipes import RunConfig
+from training.learning.schedule import warm_up_and_cosine
 from training.learning.tap_data import TapBatch
 from training.provenance import code_version
 from vla_ros.core.contract import Contract
@@ -43,10 +44,7 @@ class Progress:
 def learning_rate(step: int, config: RunConfig) -> float:
     """Return the rate of step `step` (from 0): linear warm-up, then a cosine to 0."""
     warmup = max(1, round(config.steps * config.warmup_fraction))
-    if step < warmup:
-        return config.peak_lr * (step + 1) / warmup
-    phase = (step - warmup) / max(1, config.steps - warmup)
-    return config.peak_lr * 0.5 * (1 + math.cos(math.pi * phase))
+    return warm_up_and_cosine(config.peak_lr, step, warmup, config.steps)
 
 
 def make_optimizer(policy: TapPolicy, config: RunConfig) -> torch.optim.AdamW:
