@@ -17,7 +17,6 @@ all of them: each episode carries its kind and its outcome, and the training scr
 import argparse
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 from training.datasets.assembly import IMAGES, assemble
@@ -25,7 +24,7 @@ from training.datasets.bag_shard import Settings
 from training.datasets.frames import MaxAge
 from training.datasets.labels import LABELS, label_contract
 from training.datasets.progress import Progress
-from training.datasets.shard import Shard
+from training.datasets.shard import Shard, dropped_counts
 from training.datasets.shard_folder import (
     Refusal,
     discard,
@@ -178,17 +177,9 @@ def _no_frames(
     if reasons and not shards:
         return BagError(f"none of {len(reasons)} bags can be used; {reasons[0]}")
     return DatasetError(
-        f"no frame to write to {out}: {dict(_dropped(shards)) or 'no usable bag'}; check the bags' "
+        f"no frame to write to {out}: {dropped_counts(shards) or 'no usable bag'}; check the bags' "
         "topics and stamps"
     )
-
-
-def _dropped(shards: list[Shard]) -> Counter:
-    dropped: Counter = Counter()
-    for shard in shards:
-        for run in shard.facts.dropped:
-            dropped[run.reason] += run.count
-    return Counter(dict(sorted(dropped.items())))
 
 
 def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> dict:
@@ -204,7 +195,7 @@ def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> 
                 "task": first.task if first else None,
                 "frames": facts.num_frames,
                 "lost": facts.lost,
-                "dropped": dict(_dropped([shard])),
+                "dropped": dropped_counts([shard]),
                 "dropped_runs": [
                     f"{run.count} {run.reason}, {run.first_ns} to {run.last_ns} ns"
                     for run in facts.dropped
@@ -217,7 +208,7 @@ def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> 
             {"bag": refusal.label, "sha256": refusal.sha256, "reason": refusal.reason}
             for refusal in refusals
         ],
-        "dropped": dict(_dropped(shards)),
+        "dropped": dropped_counts(shards),
         "options": options,
         "code_version": code_version(),
     }

@@ -9,13 +9,13 @@ left out and named. Run again after a stop: it goes on where it was.
 
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from training.datasets.assembly import IMAGES, assemble
 from training.datasets.labels import LABELS, label_contract
+from training.datasets.shard import dropped_counts
 from training.datasets.shard_folder import discard, opened, read_shards
 from training.datasets.video import CODECS, DEFAULT_CODEC, require_av
 from training.lerobot.episode_shard import ImportSettings, import_episode
@@ -97,15 +97,12 @@ def import_dataset(
             for episode in tqdm(source.episodes, desc="import", unit="episode", disable=None):
                 import_episode(source, episode, folder, settings)
             shards, refusals = read_shards(folder)
-            dropped: Counter = Counter()
-            for shard in shards:
-                for run in shard.facts.dropped:
-                    dropped[run.reason] += run.count
+            dropped = dropped_counts(shards)
             if not any(shard.facts.num_frames for shard in shards):
                 # Nothing is lost by it, and the next try is free to have other options.
                 discard(Path(out))
                 why = f"none of {len(refusals)} episodes can be used; " if not shards else ""
-                why += refusals[0].reason if refusals else f"no frame, but {dict(dropped)}"
+                why += refusals[0].reason if refusals else f"no frame, but {dropped}"
                 raise DatasetError(why)
             provenance = {
                 "bags": [
@@ -119,7 +116,7 @@ def import_dataset(
                 "skipped_bags": [
                     {"bag": refusal.label, "reason": refusal.reason} for refusal in refusals
                 ],
-                "dropped": dict(sorted(dropped.items())),
+                "dropped": dropped,
                 "options": options,
                 "code_version": code_version(),
             }

@@ -6,9 +6,9 @@ import pytest
 from bench._data_bags import jpegs, write_bag
 from bench._data_peers import without_type_parameters
 from bench.data import psnr_db
-from training.recordings.bags import Bag
 from training.convert import convert
 from training.datasets.frames import MaxAge
+from training.recordings.bags import Bag
 from vla_ros.core.contract import tap_contract
 
 

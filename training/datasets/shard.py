@@ -7,7 +7,8 @@ is whole.
 """
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -232,3 +233,12 @@ def _facts(content: dict) -> Facts:
     ]
     dropped = [Drop(**row) for row in content["dropped"]]
     return Facts(**{**content, "episodes": episodes, "dropped": dropped})
+
+
+def dropped_counts(shards: Sequence[Shard]) -> dict[str, int]:
+    """Return how many ticks and messages of the shards' recordings yield no frame, by reason."""
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        for run in shard.facts.dropped:
+            counts[run.reason] += run.count
+    return dict(sorted(counts.items()))

@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 
 from training.inspection.doctor_report import JointFacts, PictureFacts
-from training.inspection.doctor_stream import CLOCK_STEP_NS
 from training.recordings import messages
 from training.recordings.cdr import HEAD_BYTES, Cdr
 from training.recordings.messages import COMPRESSED_IMAGE
 from training.recordings.source import Joints
+from training.recordings.streams import CLOCK_STEP_NS
 from vla_ros.core import arm
 from vla_ros.core.errors import ContractError, SafetyError
 from vla_ros.core.joint_states import JointStateFilter

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.recordings.streams import CLOCK_STEP_NS
 from vla_ros.core.resample import NS_PER_S
 
-# A clock that changes by more than this against the other one between two messages was set.
-CLOCK_STEP_NS = NS_PER_S // 2
 # An interval of so many periods is a gap: at least one message is missing.
 GAP_PERIODS = 1.5
 # Intervals tell a period if there are so many of them, most of which agree with their median.

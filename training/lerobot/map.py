@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-KNOWN_ARM = "wx250s"
+from training.recordings.source import KNOWN_ARM
+
 # Forms of a rotation and how many numbers each takes.
 ROTATIONS = {"rotvec": 3, "rpy": 3, "quaternion_xyzw": 4, "quaternion_wxyz": 4}
 ACTIONS = ("ee_delta", "ee_pose", "joints")

@@ -29,7 +29,7 @@ from vla_ros.core.errors import ContractError
 EPISODE_TOPIC = "/vla/episode"
 COMMANDED_TOPIC = "/vla/commanded"
 # The arm whose kinematics and limits this package knows.
-KNOWN_ARM = "wx250s"
+KNOWN_ARM = arm.ROBOT_MODELS[0]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from vla_ros.core.joint_states import JointStateFilter
 from vla_ros.core.limits import wx250s_limits
 from vla_ros.core.resample import NS_PER_S
 
-# Stamps of one stream that go back further are another time, not a message that came late.
-_CLOCK_SET_BACK_NS = NS_PER_S // 2
+# Stamps of one stream that go back further are another time, not a message that came late; a clock
+# that changes by more against another one between two messages was set.
+CLOCK_STEP_NS = NS_PER_S // 2
 # Messages after which a stream's mean period is believed.
 _PERIODS_KNOWN = 10
 
@@ -54,10 +55,10 @@ class Clock:
     def is_wild(self, stream: str, stamp_ns: int, following_ns: int) -> bool:
         """Tell whether a stamp is wrong by itself: the next one goes on where the last was."""
         latest = self._latest.get(stream)
-        if latest is None or not 0 <= following_ns - latest <= _CLOCK_SET_BACK_NS:
+        if latest is None or not 0 <= following_ns - latest <= CLOCK_STEP_NS:
             return False
         back_ns = self._back_ns(stream)
-        return not latest - back_ns <= stamp_ns <= latest + _CLOCK_SET_BACK_NS
+        return not latest - back_ns <= stamp_ns <= latest + CLOCK_STEP_NS
 
     def trusts(self, stream: str, stamp_ns: int, is_ordered: bool = False) -> bool:
         """Tell whether a message of the stream, next in the recording, is to be used.
@@ -79,9 +80,9 @@ class Clock:
         """Return how far a stamp may go back."""
         first, count = self._begun.get(stream, (0, 0))
         if count < _PERIODS_KNOWN:
-            return _CLOCK_SET_BACK_NS
+            return CLOCK_STEP_NS
         period_ns = (self._latest[stream] - first) // (count - 1)
-        return min(_CLOCK_SET_BACK_NS, 3 * period_ns)
+        return min(CLOCK_STEP_NS, 3 * period_ns)
 
 
 class JointStream:

@@ -14,6 +14,8 @@ from training.learning.frame_cache import CACHE_VERSION, cached_frames
 from vla_ros.core.errors import DatasetError
 
 SHAPE = (5, 4, 4, 3)
+
+
 def pictures(count=5):
     return (np.full((4, 4, 3), i, np.uint8) for i in range(count))
 
