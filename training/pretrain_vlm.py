@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import time
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -211,7 +212,7 @@ def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
     require_backbone_or_nothing(args.out)
     data = open_captions(args.data, config.model.image_size)
     model = make_model(config, data, args.seed)
-    untrained = make_model(config, data, args.seed)
+    untrained = deepcopy(model)
     optimizer = make_optimizer(model, config)
     facts = {
         "stage": "pretrain",
