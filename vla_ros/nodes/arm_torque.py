@@ -1,11 +1,9 @@
 """Torque on and off: by a person's wish anywhere, by itself only where the arm rests on itself."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 from interbotix_xs_msgs.srv import TorqueEnable
-from rclpy.clock import Clock, ClockType
 
 from vla_ros.core import arm
 from vla_ros.core.command_loop import CommandLoop
@@ -13,12 +11,12 @@ from vla_ros.core.errors import SafetyError
 from vla_ros.nodes.arm_stream import MeasuredArm
 from vla_ros.nodes.driver_setup import call
 from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.question import Question
 
 # Close enough to the sleep pose: of the command, and of the arm, which lies on its rest there.
 _SLEEP_COMMANDED_RAD, _SLEEP_MEASURED_RAD = 0.01, 0.1
 # How long the driver may take to answer for both [s, wall].
 _PATIENCE_S = 5.0
-_LOOK_S = 0.1
 
 
 class ArmTorque:
@@ -43,10 +41,7 @@ class ArmTorque:
         self._node, self._loop, self._arm = node, loop, measured
         self._unanswered = unanswered
         self._client = node.create_client(TorqueEnable, f"/{robot_name}/torque_enable")
-        self._deadline_s: float | None = None
-        # Which call is under way: an answer to an earlier one changes nothing any more.
-        self._round = 0
-        node.create_timer(_LOOK_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._question = Question(node, self._give_up_asking)
 
     def switch(self, enable: bool) -> None:
         """Switch it by a person's wish, wherever the arm is; without it a person moves both.
@@ -87,26 +82,21 @@ class ArmTorque:
 
     def _ask(self, enable: bool, then: Callable[[], None]) -> None:
         """Ask for both, and call `then` when the driver has answered in time."""
-        self._round += 1
-        this_round = self._round
-        self._deadline_s = time.monotonic() + _PATIENCE_S
+        is_waited_for = self._question.ask(_PATIENCE_S)
 
         def gripper_too(_: TorqueEnable.Response) -> None:
             gripper = TorqueEnable.Request(cmd_type="single", name="gripper", enable=enable)
             call(self._node, self._client, gripper, answered)
 
         def answered(_: TorqueEnable.Response) -> None:
-            if this_round == self._round and self._deadline_s is not None:
-                self._deadline_s = None
+            if is_waited_for():
+                self._question.settle()
                 then()
 
         group = TorqueEnable.Request(cmd_type="group", name="arm", enable=enable)
         call(self._node, self._client, group, gripper_too)
 
-    def _look(self) -> None:
-        if self._deadline_s is None or time.monotonic() < self._deadline_s:
-            return
-        self._deadline_s = None
+    def _give_up_asking(self) -> None:
         # As if it had torque: one that has would creep down under commands that follow it, and one
         # that has none is followed by a stopped arm's command, too.
         self._take_hold()

@@ -1,17 +1,15 @@
 """The registers that the servos need while commands stream, and that a reboot makes them forget."""
 
-import time
 from collections.abc import Callable
 
 from interbotix_xs_msgs.srv import RegisterValues
-from rclpy.clock import Clock, ClockType
 
 from vla_ros.nodes.driver_setup import Register, call, write_registers
 from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.question import Question
 
 # How long the driver may take to answer all of it [s, wall].
 _PATIENCE_S = 5.0
-_LOOK_S = 0.1
 
 
 class RegisterRewrite:
@@ -35,17 +33,13 @@ class RegisterRewrite:
         prefix = f"/{robot_name}"
         self._writer = node.create_client(RegisterValues, f"{prefix}/set_motor_registers")
         self._reader = node.create_client(RegisterValues, f"{prefix}/get_motor_registers")
-        self._deadline_s: float | None = None
-        self._round = 0
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(_LOOK_S, self._look, clock=steady)
+        self._question = Question(
+            node, lambda: self._end(f"the driver did not answer for {_PATIENCE_S:g} s")
+        )
 
     def start(self, registers: list[Register]) -> None:
         """Write them, one or more; what an earlier call has under way does not count any more."""
-        self._round += 1
-        this_round = self._round
-        self._deadline_s = time.monotonic() + _PATIENCE_S
-
+        is_waited_for = self._question.ask(_PATIENCE_S)
         unread = list(registers)
 
         def read_next() -> None:
@@ -56,7 +50,7 @@ class RegisterRewrite:
             request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
 
             def check(answer: RegisterValues.Response) -> None:
-                if this_round != self._round or self._deadline_s is None:
+                if not is_waited_for():
                     return
                 found = list(answer.values)
                 # A driver that tells nothing cannot be checked.
@@ -69,12 +63,8 @@ class RegisterRewrite:
 
         write_registers(self._node, self._writer, registers, read_next)
 
-    def _look(self) -> None:
-        if self._deadline_s is not None and time.monotonic() > self._deadline_s:
-            self._end(f"the driver did not answer for {_PATIENCE_S:g} s")
-
     def _end(self, problem: str) -> None:
-        self._deadline_s = None
+        self._question.settle()
         if problem:
             self._failed(
                 f"the servos' profile could not be written again ({problem}): look at the driver "
