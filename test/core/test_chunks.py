@@ -55,6 +55,17 @@ def test_poses_and_chunk_are_inverse(now, steps, camera):
     np.testing.assert_allclose(back_opening, opening, atol=1e-6)
 
 
+def test_chunks_side_by_side_are_those_of_each():
+    rng = np.random.default_rng(0)
+    poses = [transform(matrix_from_rotvec(v[:3]), v[3:]) for v in rng.uniform(-1, 1, (10, 6))]
+    future, now, cameras = np.reshape(poses[:6], (2, 3, 4, 4)), poses[6:8], poses[8:]
+    openings = rng.uniform(0, 1, (2, 3))
+    both = chunk_from_poses(np.stack(now), future, openings, np.stack(cameras))
+    for i in range(2):
+        alone = chunk_from_poses(now[i], future[i], openings[i], cameras[i])
+        np.testing.assert_allclose(both[i], alone, atol=1e-7)
+
+
 @given(vectors, st.floats(0.1, 10), st.floats(0.1, 10), st.floats(-5, 5))
 def test_gram_schmidt_undoes_lengths_and_shear(rotvec, first, second, shear):
     rotation = matrix_from_rotvec(rotvec)
@@ -83,7 +94,7 @@ def test_chunk_of_wrong_shape_or_not_finite_is_refused():
         poses_from_chunk(np.zeros((2, 7)), np.eye(4), np.eye(4))
     with pytest.raises(ContractError, match="chunk must be finite"):
         poses_from_chunk(np.full((2, 10), np.inf), np.eye(4), np.eye(4))
-    with pytest.raises(ContractError, match=r"poses \(H, 4, 4\) and openings \(H,\)"):
+    with pytest.raises(ContractError, match=r"poses \(..., H, 4, 4\) and openings"):
         chunk_from_poses(np.eye(4), np.eye(4)[None], np.ones(2), np.eye(4))
     with pytest.raises(ContractError, match="must be finite"):
         chunk_from_poses(np.eye(4), np.full((1, 4, 4), np.nan), np.ones(1), np.eye(4))
@@ -96,6 +107,9 @@ def test_last_frame_is_repeated_beyond_the_end():
     frames, exist = future_frames(now=6, num_frames=7, horizon=2)
     np.testing.assert_array_equal(frames, [6, 6])
     assert not exist.any()
+    frames, exist = future_frames(np.array([0, 2]), np.array([9, 4]), horizon=2)
+    np.testing.assert_array_equal(frames, [[1, 2], [3, 3]])
+    np.testing.assert_array_equal(exist, [[True, True], [True, False]])
 
 
 @pytest.mark.parametrize("arguments", [(7, 7, 4), (-1, 7, 4), (0, 7, 0), (0, 7, 4, 0)])

@@ -60,30 +60,35 @@ def chunk_from_poses(
     openings: np.ndarray,
     T_base_camera: np.ndarray,
 ) -> np.ndarray:
-    """Return the chunk (H, 10) float32 of H future tool poses.
+    """Return the chunk (..., H, 10) float32 of H future tool poses; ... are samples, if any.
 
     Args:
-        T_base_now: (4, 4) current tool pose.
-        T_base_future: (H, 4, 4) tool poses to come.
-        openings: (H,) gripper at those poses, 0 closed, 1 open.
-        T_base_camera: (4, 4) pose of the reference camera.
+        T_base_now: (..., 4, 4) current tool pose.
+        T_base_future: (..., H, 4, 4) tool poses to come.
+        openings: (..., H) gripper at those poses, 0 closed, 1 open.
+        T_base_camera: (..., 4, 4) pose of the reference camera.
 
     Raises:
         ContractError: shapes do not fit, or a number is not finite.
     """
     future = np.asarray(T_base_future, dtype=np.float64)
     openings = np.asarray(openings, dtype=np.float64)
-    if future.ndim != 3 or future.shape[1:] != (4, 4) or openings.shape != future.shape[:1]:
+    samples = np.shape(T_base_now)[:-2]
+    shape = (*samples, *openings.shape[-1:])
+    if openings.ndim == 0 or openings.shape != shape or future.shape != (*shape, 4, 4):
         raise ContractError(
-            f"a chunk needs poses (H, 4, 4) and openings (H,), got {future.shape} and "
-            f"{openings.shape}; check the dataset that they come from"
+            f"a chunk needs poses (..., H, 4, 4) and openings (..., H), got {future.shape} and "
+            f"{openings.shape} for current poses {np.shape(T_base_now)}; check the dataset that "
+            "they come from"
         )
-    R_camera_base = T_base_camera[:3, :3].T
-    chunk = np.empty((len(future), CHUNK_SIZE), dtype=np.float32)
-    chunk[:, TRANSLATION] = (future[:, :3, 3] - T_base_now[:3, 3]) @ R_camera_base.T
-    turn = future[:, :3, :3] @ T_base_now[:3, :3].T
-    chunk[:, ROTATION] = rotation_6d(R_camera_base @ turn @ R_camera_base.T)
-    chunk[:, GRIPPER] = 2 * openings - 1
+    R_base_camera = T_base_camera[..., :3, :3]
+    R_camera_base = np.swapaxes(R_base_camera, -1, -2)[..., None, :, :]
+    now = np.asarray(T_base_now, dtype=np.float64)[..., None, :, :]
+    chunk = np.empty((*shape, CHUNK_SIZE), dtype=np.float32)
+    chunk[..., TRANSLATION] = (future[..., :3, 3] - now[..., :3, 3]) @ R_base_camera
+    turn = future[..., :3, :3] @ np.swapaxes(now[..., :3, :3], -1, -2)
+    chunk[..., ROTATION] = rotation_6d(R_camera_base @ turn @ R_base_camera[..., None, :, :])
+    chunk[..., GRIPPER] = 2 * openings - 1
     if not np.all(np.isfinite(chunk)):
         raise ContractError("poses and openings of a chunk must be finite; check the dataset")
     return chunk
@@ -117,21 +122,28 @@ def poses_from_chunk(
 
 
 def future_frames(
-    now: int, num_frames: int, horizon: int, stride: int = 1
+    now: int | np.ndarray, num_frames: int | np.ndarray, horizon: int, stride: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames (H,) int64 that a chunk from frame `now` targets, and which exist (H,).
+    """Return the frames (..., H) int64 that chunks from frames `now` target, and which exist.
 
     Step h targets frame now + (h + 1) stride. Beyond the episode's end the last frame is
     repeated; the authors' code puts no loss mask on these steps, and who wants one has it in the
     second array (bool, False for repetitions).
 
+    Args:
+        now: (...) frames, counted from their episodes' first ones.
+        num_frames: (...) of their episodes, or one number.
+        horizon: H.
+        stride: frames from one step to the next.
+
     Raises:
         ContractError: `now` lies outside the episode, or horizon or stride is below 1.
     """
-    if not 0 <= now < num_frames or horizon < 1 or stride < 1:
+    at, total = np.asarray(now)[..., None], np.asarray(num_frames)[..., None]
+    if np.any((at < 0) | (at >= total)) or horizon < 1 or stride < 1:
         raise ContractError(
             f"a chunk needs a frame of the episode, a horizon and a stride from 1, got frame {now} "
             f"of {num_frames}, horizon {horizon} and stride {stride}; correct the recipe"
         )
-    wanted = now + stride * np.arange(1, horizon + 1)
-    return np.minimum(wanted, num_frames - 1), wanted < num_frames
+    wanted = at + stride * np.arange(1, horizon + 1)
+    return np.minimum(wanted, total - 1), wanted < total
