@@ -1,6 +1,6 @@
 """The node that plays in the soak: `core`'s decisions and a mission, without ROS."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator
 
 import numpy as np
@@ -15,7 +15,7 @@ from vla_ros.core.joint_states import JointStateFilter
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.monitor import SERVOS
 from vla_ros.core.seen import Seen
-from vla_ros.sim.injection import Injector
+from vla_ros.sim.injection import Injector, JointSample
 
 PERIOD_S = 0.02
 _SEGMENT_S = 60.0
@@ -25,6 +25,8 @@ _CAMERA, _PICTURE_AGE_S = "front", 0.5
 _GRIPPER_REPEAT = 25
 # What the driver can say: 4096 counts a turn, currents in steps of 2.69 mA.
 COUNT_RAD, _CURRENT_MA = 2.0 * np.pi / 4096.0, 2.69
+# Joint states that wait for a process that is held up: the depth of `nodes.qos.JOINT_STATES`.
+_QUEUE = 10
 # How often a node looks whether somebody else commands the arm [s].
 _LOOK_AROUND_S = 1.0
 
@@ -36,7 +38,7 @@ class Commander:
         injector: the arm, and what lies between it and the node.
         motion: how it plays.
         limits: what the arm may do.
-        send: called with each arm command (6,) [rad] as it is on the wire.
+        send: called with each arm command (6,) [rad] as it is on the wire, and whether it arrives.
         between_segments: called when the arm rests after each segment.
         on_hold: called with the cause of each hold.
         random: draws illegal targets.
@@ -53,7 +55,7 @@ class Commander:
         injector: Injector,
         motion: PlayMotion,
         limits: SafetyLimits,
-        send: Callable[[np.ndarray], None],
+        send: Callable[[np.ndarray, bool], None],
         between_segments: Callable[[], None],
         on_hold: Callable[[str], None],
         random: np.random.Generator,
@@ -69,6 +71,7 @@ class Commander:
         self._pose: tuple[np.ndarray, float] | None = None
         self._effort_ma = np.zeros(7)
         self._stamp_ns, self._arrival_s = 0, 0.0
+        self._inbox: deque[JointSample] = deque(maxlen=_QUEUE)
         self.is_active = False
         self._sent, self._sent_opening = 0, -1.0
         self._mission = self._play()
@@ -88,8 +91,10 @@ class Commander:
         return self._filter.rejected
 
     def hear(self) -> None:
-        """Take what the driver publishes now."""
-        for sample in self._injector.joint_states(_EPOCH_NS + self._world.time_ns):
+        """Take what the driver publishes now; a process that is held up finds it later."""
+        self._inbox.extend(self._injector.joint_states(_EPOCH_NS + self._world.time_ns))
+        while self._inbox and "held_up" not in self.mischief:
+            sample = self._inbox.popleft()
             try:
                 position = sample.position.copy()
                 position[:6] = np.round(position[:6] / COUNT_RAD) * COUNT_RAD
@@ -101,6 +106,8 @@ class Commander:
 
     def look(self) -> None:
         """Take the camera's picture of now."""
+        if "held_up" in self.mischief:
+            return
         picture = self._injector.picture()
         if picture is not None and self._pose is not None:
             stamp_ns = _EPOCH_NS + self._world.time_ns
@@ -155,8 +162,8 @@ class Commander:
     def _publish(self, q: np.ndarray, opening: float) -> None:
         """Send what CommandStream sends, as far as the wire takes it."""
         self._sent += 1
-        if self._injector.takes_command():
-            self._send(q.astype(np.float32).astype(np.float64))
+        arrives = self._injector.takes_command()
+        self._send(q.astype(np.float32).astype(np.float64), arrives)
         if opening != self._sent_opening or self._sent % _GRIPPER_REPEAT == 0:
             self._sent_opening = opening
             if self._injector.takes_command():

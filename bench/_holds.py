@@ -44,6 +44,8 @@ class HoldBook:
         holds: how many holds each cause had that a fault explains, like "stale by delay", or
             that play does: "overload by contact".
         unattributed: the others, by cause.
+        unnoticed: faults through which the arm moved from begin to end, by kind: too short, too
+            weak, or missed.
         hold_s: for each fault, the times from its begin to its hold [s]: of an arm that moved from
             the begin to the hold, and held for nothing else meanwhile.
     """
@@ -52,6 +54,7 @@ class HoldBook:
         self.faults: Counter[str] = Counter()
         self.holds: Counter[str] = Counter()
         self.unattributed: Counter[str] = Counter()
+        self.unnoticed: Counter[str] = Counter()
         self.hold_s: dict[str, list[float]] = defaultdict(list)
         self._active: dict[str, Fault] = {}
         self._over_s: dict[str, float] = {}
@@ -71,7 +74,9 @@ class HoldBook:
                     self._moving_since[name] = fault.start_s
         for name in self._active.keys() - active.keys():
             self._over_s[name] = now_s
-            self._moving_since.pop(name, None)
+            # Any hold, and any rest, would have taken it from here.
+            if self._moving_since.pop(name, None) is not None:
+                self.unnoticed[name] += 1
         self._active = active
 
     def rest(self) -> None:

@@ -39,9 +39,17 @@ def rows_of(soak: "Soak", simulated_s: float, pace: float, memory_mb: list[float
             f"holds that no fault explains: {_said(soak.book.unattributed)}",
             "",
             soak.book.unattributed.total(),
+            goal="0",
+            met=not soak.book.unattributed,
         ),
         Row(
-            "from fault to hold of an arm in motion, median and slowest of so many: "
+            "faults through which the arm moved on (too short, too weak, or missed): "
+            f"{_said(soak.book.unnoticed)}",
+            "",
+            soak.book.unnoticed.total(),
+        ),
+        Row(
+            "from fault to hold of an arm in motion, slowest; median and slowest of so many: "
             + ", ".join(
                 f"{name} {np.median(s) * 1e3:.0f} and {max(s) * 1e3:.0f} ms of {len(s)}"
                 for name, s in times

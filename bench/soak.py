@@ -109,7 +109,10 @@ class Soak:
         """Simulated time [s]."""
         return self.world.time_ns * 1e-9
 
-    def _send(self, goal: np.ndarray) -> None:
+    def _send(self, goal: np.ndarray, arrives: bool) -> None:
+        if not arrives:
+            self.judge.lost()
+            return
         self.world.driver.command_group("arm", goal)
         torque = self.world.reference.torque[:6]
         self.judge.goal(self.now_s, goal, self.world.data.qvel[:6], torque)

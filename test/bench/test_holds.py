@@ -23,6 +23,20 @@ def test_a_hold_is_booked_to_the_fault_that_can_cause_it():
     assert (set(book.hold_s), book.faults) == ({"delay"}, {"stall": 1, "delay": 1})
 
 
+def test_a_fault_through_which_the_arm_moved_on_is_counted():
+    book = HoldBook()
+    # One that nothing shows, one that is held for, one that begins and ends in a rest.
+    book.change(10.0, [DELAY], moves=True)
+    book.change(12.0, [], moves=True)
+    assert book.unnoticed == {"delay": 1}
+    book.change(20.0, [DELAY], moves=True)
+    book.hold(20.1, "stale")
+    book.change(22.0, [], moves=False)
+    book.change(30.0, [DELAY], moves=False)
+    book.change(32.0, [], moves=True)
+    assert book.unnoticed == {"delay": 1}
+
+
 def test_what_no_fault_explains_is_counted_apart():
     book = HoldBook()
     book.change(10.0, [DELAY], moves=True)

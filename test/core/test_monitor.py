@@ -137,6 +137,16 @@ def test_joint_states_that_repeat_themselves_while_commands_move_are_frozen():
     assert [(v.level, v.cause) for v in verdicts] == [("hold", "frozen"), ("stop", "lost")]
 
 
+@pytest.mark.parametrize(("elbow_ma", "named"), [(10.0, True), (400.0, False)])
+def test_one_slack_joint_that_alone_is_told_to_move_is_named_beside_the_driver(elbow_ma, named):
+    monitor, elbow = ArmMonitor(), np.eye(6)[2]
+    for period in range(10):
+        at_s, goal = 0.02 * period, READY + 0.02 * period * elbow
+        verdict = monitor.judge(at_s, goal, READY, current(2, elbow_ma))
+    assert verdict.cause == "frozen"
+    assert ("or elbow, 0.18 rad from its command without a current" in verdict.sentence) == named
+
+
 def test_a_resting_arm_may_repeat_itself_for_ever():
     assert Story().tell(noisy=False, periods=1000) == [GO] * 1000
 

@@ -14,10 +14,13 @@ D = 0.0016
 
 
 def told(*ways):
-    """Return the speeds, and what was broken, after ways (waist [rad], periods) from rest."""
+    """Return the speeds, and what was broken, after ways (waist [rad], periods, sent) from rest.
+
+    Where it does not say how many goals were sent, there was one each period.
+    """
     speeds, broken = GoalSpeeds(LIMITS, 0.02), []
-    for waist_rad, periods in ways:
-        found = speeds.step(np.array([waist_rad, 0, 0, 0, 0, 0]), periods)
+    for waist_rad, periods, *sent in ways:
+        found = speeds.step(np.array([waist_rad, 0, 0, 0, 0, 0]), periods, *(sent or [periods]))
         broken.append({name: shares[0] for name, shares in found.items()})
     return speeds, broken
 
@@ -49,12 +52,22 @@ def test_a_stream_that_braked_unseen_goes_on_from_there(step, broken):
 def test_after_a_pause_a_stream_may_begin_from_rest_with_the_steps_that_are_left():
     fast = [(k * D, 1) for k in range(1, 8)]
     # Three periods without a goal rest the servos: the goal after them is a first step.
-    assert told(*fast, (D, 3))[1][-1] == {}
-    assert told(*fast, (1.1 * D, 3))[1][-1].keys() == {"goal acceleration"}
-    assert told(*fast, (D, 2))[1][-1].keys() == {"goal acceleration"}
-    # One more period leaves two steps: d + 2 d.
-    assert told(*fast, (3 * D, 4))[1][-1] == {}
-    assert told(*fast, (3.1 * D, 4))[1][-1].keys() == {"goal acceleration"}
+    assert told(*fast, (D, 3, 1))[1][-1] == {}
+    assert told(*fast, (1.1 * D, 3, 1))[1][-1].keys() == {"goal acceleration"}
+    assert told(*fast, (D, 2, 1))[1][-1].keys() == {"goal acceleration"}
+    # Goals that were sent and lost are no pause: from 7 d to d within three steps is no braking.
+    assert told(*fast, (D, 3, 3))[1][-1].keys() == {"goal acceleration"}
+    # One more goal makes two steps: d + 2 d.
+    assert told(*fast, (3 * D, 4, 2))[1][-1] == {}
+    assert told(*fast, (3.1 * D, 4, 2))[1][-1].keys() == {"goal acceleration"}
+
+
+def test_a_time_in_which_nothing_was_sent_is_no_time_to_travel_in():
+    # At the limits 0.2 rad take 13 periods; here one goal makes them after a pause of 50.
+    assert told((0.0, 1), (0.2, 50, 50))[1][-1] == {}
+    assert told((0.0, 1), (0.2, 50, 1))[1][-1].keys() == {"goal velocity", "goal acceleration"}
+    # A process that is held up for a moment goes on where it was in its plan.
+    assert told((D, 1), (2 * D, 2, 1))[1][-1] == {}
 
 
 def test_a_way_too_long_for_its_time_is_too_fast():
@@ -69,12 +82,12 @@ def test_a_first_step_counts_beside_what_was_before_until_a_goal_has_come():
     ):
         speeds, _ = told((D, 1))
         speeds.may_start(np.array([[1.5 * D, *[np.nan] * 5]]))
-        assert bool(speeds.step(np.array([step, 0, 0, 0, 0, 0]), 1)) == broken
+        assert bool(speeds.step(np.array([step, 0, 0, 0, 0, 0]), 1, 1)) == broken
         assert speeds.began == began
     speeds, _ = told((D, 1))
     speeds.may_start(np.array([[1.5 * D, *[np.nan] * 5]]))
     speeds.begin(np.array([True, *[False] * 5]))
-    assert speeds.step(np.array([0.4 * D, 0, 0, 0, 0, 0]), 1).keys() == {"goal acceleration"}
+    assert speeds.step(np.array([0.4 * D, 0, 0, 0, 0, 0]), 1, 1).keys() == {"goal acceleration"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,6 +98,6 @@ def test_no_legal_stream_breaks_anything_whichever_of_its_goals_are_lost(story):
         step = min(max(step + change * D, -0.02), 0.02)
         way_rad, periods = way_rad + step, periods + 1
         if not is_lost:
-            assert speeds.step(np.full(6, way_rad), periods) == {}
+            assert speeds.step(np.full(6, way_rad), periods, periods) == {}
             assert speeds.low[0] - 1e-6 <= step <= speeds.high[0] + 1e-6
             way_rad, periods = 0.0, 0

@@ -39,6 +39,8 @@ def judged(goals, limits=LIMITS, kept=None):
             speed = STILL if period == 0 else np.ones(6)
             judge.measured(period * T_S, goals[max(0, period - 1)])
             judge.goal(period * T_S, goal, speed)
+        else:
+            judge.lost()
     judge.finish()
     return judge
 
@@ -75,6 +77,14 @@ def test_a_gap_is_no_excuse_for_a_step_that_is_too_long_for_it():
     goals = waist_goals([*SPEED_UP, 0.02, 0.02, 0.02, 0.0206])
     kept = set(range(len(goals))) - {len(goals) - 3, len(goals) - 2}
     assert judged(goals, kept=kept).violations == {"goal velocity": 1}
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 1.0, 10.0])
+def test_no_pause_is_an_excuse_for_a_jump_that_nobody_sent_goals_for(pause_s):
+    judge = judged(waist_goals([0.0] * 10))
+    there = waist_goals([], start_rad=0.05)[0]
+    told(judge, 10 * T_S + pause_s, there, HERE)
+    assert judge.violations == JUMPED
 
 
 HERE, THERE = waist_goals([0.3])

@@ -153,15 +153,7 @@ class ArmMonitor:
         """
         frozen_s = self._repeats.repeats_for(now_s, q_commanded, q_measured, effort_ma, stamp_ns)
         if frozen_s > 0.0:
-            sentence = (
-                f"the joint states repeat themselves for {frozen_s:.1f} s while the arm is told to "
-                "move: holding; check the driver's log and the arm's cable"
-            )
-            return (
-                Verdict("hold", "frozen", sentence)
-                if frozen_s < self.limits.lost_s
-                else Verdict("stop", "lost", sentence)
-            )
+            return self._frozen(frozen_s, q_commanded, q_measured, effort_ma)
         # Always asked, so that each of them sees every period. A limp joint comes first: to give
         # way for another reason puts its command where it is, and it would be seen no more.
         found = (
@@ -177,6 +169,23 @@ class ArmMonitor:
                 return replace(verdict, still=still)
             held = held or replace(verdict, level="hold")
         return held or GO
+
+    def _frozen(self, frozen_s, q_commanded, q_measured, effort_ma) -> Verdict:
+        sentence = (
+            f"the joint states repeat themselves for {frozen_s:.1f} s while the arm is told to "
+            "move: holding; check the driver's log and the arm's cable"
+        )
+        # One joint without torque, told to move while all others rest, repeats itself just so.
+        error_rad = np.abs(q_commanded - q_measured)
+        joint = int(np.argmax(error_rad))
+        is_slack = effort_ma is not None and abs(effort_ma[joint]) < self.limits.limp_ma
+        if is_slack and error_rad[joint] > self.limits.frozen_rad:
+            sentence += (
+                f"; or {SERVOS[joint]}, {error_rad[joint]:.2f} rad from its command without a "
+                "current, has no torque: support the arm, then reboot_motors"
+            )
+        level, cause = ("hold", "frozen") if frozen_s < self.limits.lost_s else ("stop", "lost")
+        return Verdict(level, cause, sentence)
 
     def _stall(self, now_s, q_commanded, q_measured, effort_ma) -> Verdict | None:
         limits = self.limits

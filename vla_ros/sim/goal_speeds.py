@@ -12,7 +12,8 @@ from vla_ros.core.limits import SafetyLimits
 
 # Half the distance of two float32 numbers near pi [rad], by which a goal may be off on the wire.
 WIRE_RAD = float(np.spacing(np.float32(np.pi))) / 2.0
-# A pause of so many periods is one after which a commander begins from rest: the servos rest then.
+# With no goal for so many periods the servos come to rest; a commander that was silent for as long
+# begins from rest.
 _PAUSE_PERIODS = 3
 _HALVINGS = 30
 
@@ -48,24 +49,32 @@ class GoalSpeeds:
         known = np.concatenate([self.low[None], self.high[None], self._starts])
         return np.fmax.reduce(np.abs(known), axis=0)
 
-    def step(self, way_rad: np.ndarray, periods: int) -> dict[str, np.ndarray]:
-        """Take a way (6,) [rad] that the goals made in so many periods.
+    def step(self, way_rad: np.ndarray, periods: int, sent: int) -> dict[str, np.ndarray]:
+        """Take a way (6,) [rad] from the last goal that arrived to this one.
+
+        Args:
+            way_rad: how far.
+            periods: in so many of them.
+            sent: goals for it that left the commander, with the one that arrived. A time in which
+                nothing was sent is none in which a stream may go on.
 
         Returns:
             Which limits it breaks, each with its joints' shares (6,), 0 where they keep it.
         """
-        mean = way_rad / periods
+        mean = way_rad / sent
         self.paused = periods >= _PAUSE_PERIODS
-        if periods == 1 and self._goes_on(mean):
+        if sent == 1 and self._goes_on(mean):
             self.low = self.high = mean
             self._starts, self.began = self._starts[:0], False
             return {}
-        low = np.concatenate([self.low[None], self._starts])
-        high = np.concatenate([self.high[None], self._starts])
+        was_silent = periods - sent >= _PAUSE_PERIODS - 1
+        rest = np.zeros((1 if was_silent else 0, 6))
+        low = np.concatenate([self.low[None], self._starts, rest])
+        high = np.concatenate([self.high[None], self._starts, rest])
         self._starts = self._starts[:0]
         velocity = np.abs(mean) / self._step_max
-        too_fast = np.abs(mean) > self._step_max + 2.0 * WIRE_RAD / periods
-        if periods == 1:
+        too_fast = np.abs(mean) > self._step_max + 2.0 * WIRE_RAD / sent
+        if sent == 1:
             # NaN, which is no start, is infinitely far.
             change = np.fmax(np.nan_to_num(np.maximum(low - mean, mean - high), nan=np.inf), 0.0)
             most = self.step_change + 4.0 * WIRE_RAD
@@ -76,7 +85,7 @@ class GoalSpeeds:
             self.low = self.high = mean
         else:
             self.began = False
-            too_sudden = self._pass_gap(low, high, way_rad, periods) & ~too_fast
+            too_sudden = self._pass_gap(low, high, way_rad, sent) & ~too_fast
             # There is no legal stream at all: one number would mean nothing.
             acceleration = np.full(6, np.inf)
         return {
@@ -103,17 +112,13 @@ class GoalSpeeds:
         """Note first steps (K, 6) that may have led to the last goal; NaN where one cannot."""
         self._starts = steps_k6
 
-    def _pass_gap(self, low, high, way_rad, periods) -> np.ndarray:
+    def _pass_gap(self, low, high, way_rad, sent) -> np.ndarray:
         """Set the steps that a legal stream can end with; return which joints (6,) have none."""
-        ends = [self._ends(low, high, way_rad, periods)]
-        if periods >= _PAUSE_PERIODS:
-            rest = np.zeros((1, 6))
-            ends.append(self._ends(rest, rest, way_rad, periods - _PAUSE_PERIODS + 1))
-        lowest = np.fmin.reduce(np.concatenate([one for one, _ in ends]), axis=0)
-        highest = np.fmax.reduce(np.concatenate([one for _, one in ends]), axis=0)
+        ends = self._ends(low, high, way_rad, sent)
+        lowest, highest = np.fmin.reduce(ends[0], axis=0), np.fmax.reduce(ends[1], axis=0)
         broken = np.isnan(lowest)
-        self.low = np.where(broken, way_rad / periods, lowest)
-        self.high = np.where(broken, way_rad / periods, highest)
+        self.low = np.where(broken, way_rad / sent, lowest)
+        self.high = np.where(broken, way_rad / sent, highest)
         return broken
 
     def _ends(self, low, high, way_rad, periods) -> tuple[np.ndarray, np.ndarray]:

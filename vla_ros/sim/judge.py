@@ -1,15 +1,17 @@
 """An independent check at the servos: what they were told, what their reference did, what moved.
 
-It shares only limits and kinematics with the guard, and sees only what arrived. Counted are:
+It shares only limits and kinematics with the guard, and sees what arrived and how many goals did
+not. Counted are:
 
 - goal: every goal that arrived. Its velocity and acceleration are difference quotients over command
-  periods. Where goals in a row were lost, there must be a legal stream through those that arrived
-  (`goal_speeds`). After a gap in which the servos came to rest, a stream may also go on from rest
-  at its last goal. Only one step may be longer: to where the arm stands (a node that starts, or one
-  that gives a target up). It must lead to a pose that was measured in the last `KNOWN_S`, or one
-  first step from rest beyond, of an arm that moves no faster than `STANDS_RAD_S`; a new stream
-  begins there, with what that pose had outside the workspace allowed on the way back. It may be so
-  near the last goal that only the goal after it, or its place, shows that it was one.
+  periods. Where goals in a row were lost, there must be a legal stream of as many through those
+  that arrived (`goal_speeds`). After a time in which nothing was sent for so long that the servos
+  came to rest, a stream may also go on from rest at its last goal. Only one step may be longer: to
+  where the arm stands (a node that starts, or one that gives a target up). It must lead to a pose
+  that was measured in the last `KNOWN_S`, or one first step from rest beyond, of an arm that moves
+  no faster than `STANDS_RAD_S`; a new stream begins there, with what that pose had outside the
+  workspace allowed on the way back. It may be so near the last goal that only the goal after it,
+  or its place, shows that it was one.
   Single joints may do so too (one that seems to be limp is given up), while the others go on
   within their limits: a servo that is sent to where it stands moves nothing. That excuses no place.
   A joint without torque ignores its goal, and its motion says nothing of the others: neither speed
@@ -80,6 +82,7 @@ class ServoJudge:
         self._last: tuple[float, np.ndarray] | None = None
         self._speeds = GoalSpeeds(limits, period_s)
         self._allowed_m = np.zeros(7)
+        self._lost = 0
         self._gap_ends_s = self._restart_s = self._torque_s = self._powered_s = -np.inf
         self._outside_s = self._rival_s = -np.inf
         self._was_powered = True
@@ -109,6 +112,10 @@ class ServoJudge:
     def rival(self, now_s: float) -> None:
         """Note a goal of somebody else."""
         self._rival_s = now_s
+
+    def lost(self) -> None:
+        """Note a goal that was sent and does not arrive."""
+        self._lost += 1
 
     def goal(
         self,
@@ -229,10 +236,11 @@ class ServoJudge:
             # The first goal is a start, whatever it asks for.
             return {"goal velocity": np.full(6, np.inf)}
         last_s, last_rad = self._last
-        periods = max(1, round((now_s - last_s) / self._period_s))
+        sent, self._lost = self._lost + 1, 0
+        periods = max(sent, round((now_s - last_s) / self._period_s))
         if periods > 1:
             self._gap_ends_s = now_s
-        broken = self._speeds.step(np.where(torque, goal_rad - last_rad, 0.0), periods)
+        broken = self._speeds.step(np.where(torque, goal_rad - last_rad, 0.0), periods, sent)
         if self._speeds.began:
             self._restart_s = now_s
         return broken
