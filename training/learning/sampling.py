@@ -4,25 +4,27 @@ No state, so a run that is resumed, or has its batches made elsewhere, sees the 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from training.learning.windows import Samples
 from vla_ros.core.errors import DatasetError
 
 
-class Source(Protocol):
-    """What `Windows` and `Pairs` have in common."""
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Source(Protocol[S_co]):
+    """What `Windows`, `Pairs` and `Chunks` have in common."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray) -> Samples: ...
+    def batch(self, indices: np.ndarray) -> S_co: ...
 
 
-class Mixture:
+class Mixture(Generic[S_co]):
     """Samples of several datasets, numbered one dataset after the other.
 
     Attributes:
@@ -30,7 +32,7 @@ class Mixture:
         weights: share of each in the batches, their sum 1.
     """
 
-    def __init__(self, parts: Sequence[Source], weights: Sequence[float] | None = None):
+    def __init__(self, parts: Sequence[Source[S_co]], weights: Sequence[float] | None = None):
         """Mix `parts` in proportion to `weights`; by their sizes if not given.
 
         Raises:
@@ -55,7 +57,7 @@ class Mixture:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def batch(self, indices: np.ndarray) -> Samples:
+    def batch(self, indices: np.ndarray) -> S_co:
         """Return the samples `indices` (B,), in that order."""
         if len(self.parts) == 1:
             return self.parts[0].batch(indices)
@@ -70,15 +72,17 @@ class Mixture:
         return _joined(batches, back)
 
 
-def _joined(batches: list[Samples], order: np.ndarray) -> Samples:
-    def join(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate(arrays)[order]
+def _joined(batches: list[Any], order: np.ndarray) -> Any:
+    """Return samples side by side: every field is an array, or arrays by name, a sample a row."""
 
-    names = ("frames", "states", "actions", "mask", "tasks")
+    def join(parts: list) -> Any:
+        if isinstance(parts[0], dict):
+            return {name: join([part[name] for part in parts]) for name in parts[0]}
+        return np.concatenate(parts)[order]
+
+    names = [field.name for field in fields(batches[0])]
     joined = {name: join([getattr(batch, name) for batch in batches]) for name in names}
-    cameras = batches[0].pictures
-    pictures = {name: join([batch.pictures[name] for batch in batches]) for name in cameras}
-    return replace(batches[0], pictures=pictures, **joined)
+    return replace(batches[0], **joined)
 
 
 class Sampler:
