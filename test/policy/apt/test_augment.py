@@ -12,8 +12,12 @@ from vla_ros.policy.apt.augment import (
 from vla_ros.policy.apt.observation import Observation
 
 
-def generator():
-    return torch.Generator().manual_seed(0)
+def uniform(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def normal(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def many(batch=64):
@@ -32,7 +36,7 @@ def many(batch=64):
 
 def test_shuffled_cameras_keep_what_is_theirs():
     images, observation = many()
-    shown, moved = shuffle_cameras(images, observation, generator())
+    shown, moved = shuffle_cameras(images, observation, uniform(64, 3))
     number = shown[:, :, 0, 0, 0]
     assert len({tuple(row) for row in number.tolist()}) == 6  # every order occurs
     assert torch.equal(moved.T_base_camera[..., 0, 3], number)
@@ -43,19 +47,19 @@ def test_shuffled_cameras_keep_what_is_theirs():
 
 def test_dropped_cameras_are_grey_and_masked_but_one_stays():
     images, observation = many()
-    shown, blind = drop_cameras(images + 1, observation, 0.5, generator())
+    shown, blind = drop_cameras(images + 1, observation, 0.5, uniform(64, 3))
     assert torch.equal(shown[:, :, 0, 0, 0] > 0, blind.camera_mask)
     assert 0.3 < blind.camera_mask.float().mean() < 0.75
     there = torch.tensor([[False, True, False]]).repeat(64, 1)
-    _, blind = drop_cameras(images, replace(observation, camera_mask=there), 1.0, generator())
+    _, blind = drop_cameras(images, replace(observation, camera_mask=there), 1.0, uniform(64, 3))
     assert torch.equal(blind.camera_mask, there)
-    shown, blind = drop_cameras(images, observation, 0.0, generator())
+    shown, blind = drop_cameras(images, observation, 0.0, uniform(64, 3))
     assert blind.camera_mask.all()
     assert torch.equal(shown, images)
 
 
 def test_turning_the_world_keeps_relations_and_positions(observation):
-    turned = turn_world(observation, generator())
+    turned = turn_world(observation, normal(2, 4))
     assert (turned.T_base_camera - observation.T_base_camera).abs().max() > 0.1
     for before, after in (
         (observation.tool_positions(), turned.tool_positions()),
@@ -70,7 +74,7 @@ def test_turning_the_world_keeps_relations_and_positions(observation):
 def test_noise_on_proprioception_has_the_size_on_record():
     _, observation = many(batch=2000)
     observation = replace(observation, history=torch.zeros(2000, 2, 1, 10))
-    shaken = shake_proprioception(observation, generator())
+    shaken = shake_proprioception(observation, normal(2000, 2, 13))
     moved = shaken.T_base_tool - observation.T_base_tool
     assert abs(moved[..., :3, 3].std().item() - 0.003) < 3e-4
     assert not moved[..., :3, :3].any()

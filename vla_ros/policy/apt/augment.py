@@ -1,7 +1,9 @@
 """What training may do to a batch before the expert sees it; the photometric part is elsewhere.
 
-All functions take a generator, change nothing in place and return new values. None of them moves
-a label: chunks are in a reference camera's axes, and these follow the picture.
+All functions are given the random numbers that they use, one row a sample: so whoever draws them
+for a whole batch may share it out among processes. They change nothing in place and return new
+values. None of them moves a label: chunks are in a reference camera's axes, and these follow the
+picture.
 
 Legend: B batch, V pictures, E arms.
 """
@@ -20,16 +22,16 @@ POSITION_NOISE_M = 0.003
 
 
 def shuffle_cameras(
-    images: Tensor, observation: Observation, generator: torch.Generator
+    images: Tensor, observation: Observation, drawn: Tensor
 ) -> tuple[Tensor, Observation]:
     """Return images (B, V, 3, H, W) and observation with each sample's pictures in random order.
 
     The authors' code does so in training. Poses, masks and the references follow their pictures.
+    `drawn` are (B, V) uniform numbers, whose order it is.
     """
-    batch, num_views = images.shape[:2]
-    order = torch.rand(batch, num_views, generator=generator).argsort(1).to(images.device)
+    order = drawn.argsort(1).to(images.device)
     rank = order.argsort(1)
-    rows = torch.arange(batch, device=images.device)[:, None]
+    rows = torch.arange(len(images), device=images.device)[:, None]
     per_view = ("T_base_camera", "camera_mask", "intrinsics", "extent")
     values = {name: getattr(observation, name) for name in per_view}
     moved = {name: v[rows, order] for name, v in values.items() if v is not None}
@@ -38,16 +40,15 @@ def shuffle_cameras(
 
 
 def drop_cameras(
-    images: Tensor, observation: Observation, probability: float, generator: torch.Generator
+    images: Tensor, observation: Observation, probability: float, drawn: Tensor
 ) -> tuple[Tensor, Observation]:
     """Return images and observation with each picture hidden at `probability`, but never all.
 
     A hidden picture is grey for the backbone, whose text would see it otherwise, and masked for
     the expert. Its camera may stay a reference: where it is remains known. The authors' code has
-    0.15 in one recipe (LIBERO-Object) and 0 elsewhere.
+    0.15 in one recipe (LIBERO-Object) and 0 elsewhere. `drawn` are (B, V) uniform in [0, 1).
     """
-    batch, num_views = images.shape[:2]
-    drawn = torch.rand(batch, num_views, generator=generator).to(images.device)
+    drawn = drawn.to(images.device)
     there = observation.camera_mask
     if there is None:
         there = torch.ones_like(drawn, dtype=torch.bool)
@@ -58,22 +59,20 @@ def drop_cameras(
     return shown, replace(observation, camera_mask=kept)
 
 
-def turn_world(observation: Observation, generator: torch.Generator) -> Observation:
+def turn_world(observation: Observation, drawn: Tensor) -> Observation:
     """Return the observation in a randomly turned world frame (gauge augmentation).
 
     The authors' code does so in training. PRoPE sees relations of cameras only, so it changes the
     expert by rounding alone; a style or option that reads absolute poses would need it.
+    `drawn` are (B, 4) normal numbers: as a unit quaternion, a uniform rotation.
     """
-    batch = len(observation.reference)
-    # The rotation of a unit quaternion of four normal numbers is uniform.
-    quaternion = torch.randn(batch, 4, generator=generator)
-    w, x, y, z = (quaternion / quaternion.norm(dim=1, keepdim=True)).unbind(1)
+    w, x, y, z = (drawn / drawn.norm(dim=1, keepdim=True)).unbind(1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
-    turn = torch.eye(4).repeat(batch, 1, 1)
+    turn = torch.eye(4).repeat(len(drawn), 1, 1)
     turn[:, :3, :3] = torch.stack([torch.stack(row, -1) for row in rows], 1)
     turn = turn[:, None].to(observation.T_base_camera)
     return replace(
@@ -83,14 +82,15 @@ def turn_world(observation: Observation, generator: torch.Generator) -> Observat
     )
 
 
-def shake_proprioception(observation: Observation, generator: torch.Generator) -> Observation:
-    """Return the observation with the authors' noise on history and tool position."""
+def shake_proprioception(observation: Observation, drawn: Tensor) -> Observation:
+    """Return the observation with the authors' noise on history and tool position.
+
+    `drawn` are (B, E, 3 + 10 (h - 1)) normal numbers for a history of h.
+    """
     tools = observation.T_base_tool.clone()
-    noise = torch.randn(tools[..., :3, 3].shape, generator=generator)
-    tools[..., :3, 3] += POSITION_NOISE_M * noise.to(tools)
+    tools[..., :3, 3] += POSITION_NOISE_M * drawn[..., :3].to(tools)
     history = observation.history
     if history is not None:
         scale = torch.tensor(HISTORY_NOISE).repeat_interleave(torch.tensor([3, 6, 1]))
-        noise = scale * torch.randn(history.shape, generator=generator)
-        history = history + noise.to(history)
+        history = history + (scale * drawn[..., 3:].unflatten(-1, (-1, 10))).to(history)
     return replace(observation, T_base_tool=tools, history=history)
