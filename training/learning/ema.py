@@ -1,5 +1,8 @@
 """Exponential moving average of what trains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +32,21 @@ class Ema:
     def weights(self) -> dict[str, Tensor]:
         """Return the averages by parameter name, each of its parameter's type."""
         return {n: a.to(self._parameters[n].dtype) for n, a in self.averages.items()}
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the policy have the averages meanwhile."""
+        own = {name: p.detach().clone() for name, p in self._parameters.items()}
+        try:
+            self._fill(self.weights())
+            yield
+        finally:
+            self._fill(own)
+
+    @torch.no_grad()
+    def _fill(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights[name])
 
     def state(self) -> dict:
         """Return what `load` takes."""

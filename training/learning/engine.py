@@ -85,10 +85,17 @@ class PartLoss(NamedTuple):
 
 @dataclass
 class Progress:
-    """Steps done, and (step, loss) of each step that was logged."""
+    """Where a run is.
+
+    Attributes:
+        step: steps done.
+        curve: (step, loss) of each step that was logged.
+        seconds: that steps took, batches included, since the run was started or resumed.
+    """
 
     step: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,10 +233,12 @@ def run(
     config, world = job.config, job.world
     end = min(config.steps, stop_after or config.steps)
     job.policy.train()
-    started, first = time.perf_counter(), progress.step
+    first = progress.step
     with tqdm(total=config.steps, initial=first, unit="step", disable=not world.is_first) as bar:
         while progress.step < end:
+            started = time.perf_counter()
             result = train_step(job, progress.step)
+            progress.seconds += time.perf_counter() - started
             progress.step += 1
             bar.update()
             if progress.step % config.log_every == 0 or progress.step == end:
@@ -237,7 +246,7 @@ def run(
                 progress.curve.append((progress.step, result.loss))
                 if log is not None and world.is_first:
                     rate = job.optimizer.param_groups[0]["lr"]
-                    speed = (progress.step - first) / (time.perf_counter() - started)
+                    speed = (progress.step - first) / progress.seconds
                     log.step(progress.step, result._asdict(), rate, speed)
             if progress.step % config.save_every == 0 or progress.step == end:
                 if evaluate is not None:

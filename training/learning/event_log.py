@@ -17,7 +17,7 @@ TRUE_RGB, GUESS_RGB, GROUND_RGB = (90, 200, 90), (230, 120, 60), (24, 24, 24)
 
 
 class EventLog:
-    """Event files of one run; use it in a `with`."""
+    """Event files of one run; use it in a `with`, or close it."""
 
     def __init__(self, folder: Path, step: int = 0):
         """Write into `folder`; what a stopped run wrote after `step` is not shown.
@@ -36,6 +36,10 @@ class EventLog:
         return self
 
     def __exit__(self, *args: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is not on disk yet."""
         self._writer.close()
 
     def step(self, step: int, result: dict, rate: float, steps_per_s: float) -> None:
