@@ -32,6 +32,12 @@ def test_rpy_turns_about_fixed_axes_roll_first():
     np.testing.assert_allclose(rotation @ [1, 0, 0], [0, 1, 0], atol=1e-15)
 
 
+def test_many_rotvecs_give_the_matrices_of_each():
+    rotvecs = np.array([[[0.3, -0.5, 1.1], [0, 0, 0]], [[1e-9, 0, 0], [0, 3.1, 0]]])
+    each = [[rotations.matrix_from_rotvec(v) for v in row] for row in rotvecs]
+    np.testing.assert_allclose(rotations.matrices_from_rotvecs(rotvecs), each, atol=1e-14)
+
+
 @given(vectors)
 def test_rotvec_and_matrix_are_inverse(rotvec):
     rotation = rotations.matrix_from_rotvec(rotvec)

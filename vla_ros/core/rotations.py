@@ -41,6 +41,18 @@ def matrix_from_rotvec(rotvec: np.ndarray) -> np.ndarray:
     )
 
 
+def matrices_from_rotvecs(rotvecs: np.ndarray) -> np.ndarray:
+    """Return the rotation matrices (..., 3, 3) float64 of rotation vectors (..., 3) [rad]."""
+    rotvecs = np.asarray(rotvecs, dtype=np.float64)
+    angle = np.linalg.norm(rotvecs, axis=-1)[..., None, None]
+    # np.sinc(x) is sin(pi x) / (pi x), also at 0; 1 - cos a = 2 sin^2(a / 2).
+    sine, versine = np.sinc(angle / np.pi), 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    x, y, z = np.moveaxis(rotvecs, -1, 0)
+    zero = np.zeros_like(x)
+    K = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*rotvecs.shape, 3)
+    return np.eye(3) + sine * K + versine * (K @ K)
+
+
 def rotvec_from_matrix(rotation: np.ndarray) -> np.ndarray:
     """Return the rotation vector (3,) [rad], angle in [0, pi], of a rotation matrix (3, 3)."""
     w, x, y, z = _quat(rotation)

@@ -5,11 +5,24 @@ Legend: B batch, V pictures, E arms (end-effectors), L vision-language tokens.
 
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vla_ros.core.errors import ContractError
 from vla_ros.policy.vlm import VlmOutput
+
+
+def normalised_intrinsics(K: np.ndarray, size_px: int) -> np.ndarray:
+    """Return (4,) float32 fx, fy, cx, cy in halves of the side of a square picture, 0 its centre.
+
+    `K` (3, 3) [px] has pixel centres at whole numbers; the picture's own centre is at
+    (size_px - 1) / 2.
+    """
+    half = size_px / 2
+    fx, fy, cx, cy = K[0][0], K[1][1], K[0][2], K[1][2]
+    centre = [(cx + 0.5) / half - 1, (cy + 0.5) / half - 1]
+    return np.array([fx / half, fy / half, *centre], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
