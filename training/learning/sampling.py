@@ -12,7 +12,6 @@ import numpy as np
 
 from vla_ros.core.errors import DatasetError
 
-
 S_co = TypeVar("S_co", covariant=True)
 
 
