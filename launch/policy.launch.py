@@ -42,7 +42,7 @@ def generate_launch_description():
         record_arguments(),
         workspace_argument(),
         argument("task", None, "What to do, in plain words."),
-        argument("checkpoint", None, "Folder of a Stage 2 checkpoint."),
+        argument("checkpoint", None, "Folder of a Stage 2 checkpoint, of TAP or APT."),
         argument("episodes", "1", "Stop after so many episodes; 0: never."),
         argument("episode_s", "60.0", "Time limit of an episode [s]."),
         argument("results", "", "JSON file for the outcomes; empty: none."),

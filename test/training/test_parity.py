@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from training.convert import convert
 from training.datasets.frames import MaxAge
@@ -11,24 +12,22 @@ from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.joint_states import JointStateFilter
 from vla_ros.core.limits import wx250s_limits
-from vla_ros.core.resample import NS_PER_S, StreamBuffer
+from vla_ros.core.observation import ObservationStreams
+from vla_ros.core.transforms import Transform
 from vla_ros.policy.pictures import encode_jpeg
-from vla_ros.policy.runner import PolicyRunner
+from vla_ros.policy.runner import TapRunner
 
 MS = 1_000_000
 MODEL_SIZE = 24
 
 
-class Backbone:
-    image_size = MODEL_SIZE
-
-
-class Seeing:
-    """A checkpoint of which only the sizes matter here."""
+class Seeing(torch.nn.Linear):
+    """A checkpoint, its policy and its backbone in one; only the sizes matter here."""
 
     def __init__(self, contract):
-        self.contract, self.normalizer, self.run = contract, None, {"stage": 2}
-        self.policy = type("Policy", (), {"config": type("C", (), {"backbone": Backbone})})
+        super().__init__(1, 1)
+        self.contract, self.run, self.image_size = contract, {}, MODEL_SIZE
+        self.__dict__["policy"] = self.__dict__["vlm"] = self
 
 
 def camera_pictures(shape, stamps_ms):
@@ -41,16 +40,17 @@ def camera_pictures(shape, stamps_ms):
     return found
 
 
-def seen_live(messages, tick_ns, max_age_s, capacity):
-    """Return (stamp, value) that the node's buffer holds at the tick, or None.
-
-    The node has what came by then; `capacity` is that of policy_node.
-    """
-    buffer = StreamBuffer("live", int(max_age_s * NS_PER_S), capacity)
-    for stamp_ns, value in messages:
+def seen_live(images, joints, tick_ns):
+    """Return policy_node's observation at the tick, of what came by then."""
+    streams = ObservationStreams(("front",), 0.5, "base_link", 0.2, with_geometry=True)
+    streams.take_transform(Transform(0, "base_link", "front_optical_frame", np.eye(4)))
+    for stamp_ns, jpeg in images:
         if stamp_ns <= tick_ns:
-            buffer.push(stamp_ns, value)
-    return buffer.sample(tick_ns)
+            streams.take_picture("front", stamp_ns, jpeg, "front_optical_frame")
+    for stamp_ns, (q, opening) in joints:
+        if stamp_ns <= tick_ns:
+            streams.take_state(stamp_ns, q, opening)
+    return streams.at(tick_ns, "")
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (48, 64), (240, 320)], ids=["kept", "small", "large"])
@@ -72,7 +72,8 @@ def test_converter_and_live_buffers_give_equal_frames(bag_writer, tmp_path, shap
     ages_ms = shard.column("image_age_ms")
     states = shard.column("observation.state")
     (episode,) = shard.facts.episodes
-    runner = PolicyRunner(Seeing(contract))
+    checkpoint = Seeing(contract)
+    runner = TapRunner(checkpoint, None, checkpoint)
     believed = JointStateFilter(wx250s_limits())
     live_joints = []
     for stamp, (q, opening) in joints:
@@ -84,11 +85,12 @@ def test_converter_and_live_buffers_give_equal_frames(bag_writer, tmp_path, shap
     ages = []
     for index in range(len(episode)):
         tick_ns = episode.start_ns + index * 200 * MS
-        stamp_ns, jpeg = seen_live(images, tick_ns, 0.5, capacity=4)
+        seen = seen_live(images, live_joints, tick_ns)
+        jpeg = seen.views["front"].picture
+        (stamp_ns,) = (stamp for stamp, data in images if data == jpeg)
         ages.append((tick_ns - stamp_ns) / MS)
-        np.testing.assert_array_equal(runner.see(jpeg), dataset.images[index])
-        _, (q, opening) = seen_live(live_joints, tick_ns, 0.05, capacity=4)
-        np.testing.assert_array_equal(np.float32([*q, opening]), states[index])
+        np.testing.assert_array_equal(runner.see("front", jpeg), dataset.images[index])
+        np.testing.assert_array_equal(np.float32(seen.state), states[index])
     np.testing.assert_allclose(ages, ages_ms, atol=1e-6)
     # On the tick it is seen at once; 800 ms and a nanosecond is not there yet at 800 ms.
     assert ages == [0, 0, 0, 10, 10, 0]

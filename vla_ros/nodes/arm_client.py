@@ -97,6 +97,10 @@ class ArmClient:
         """The last believed joints (6,) [rad] and opening; None before the first."""
         return self._arm.pose
 
+    def hand_measured_to(self, listener: Callable[[int, np.ndarray, float], None]) -> None:
+        """Call `listener` with (stamp [ns], joints (6,) [rad], opening) as they are believed."""
+        self._arm.listener = listener
+
     @property
     def commanded(self) -> tuple[np.ndarray, float]:
         """The last commanded joints (6,) [rad] and opening."""

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
@@ -32,6 +33,7 @@ class MeasuredArm:
         pose: joints (6,) [rad] and opening; None before the first.
         effort_ma: currents (7,) [mA] of the arm joints and the gripper; None where not measured.
         rejected: how many joint states were not believed, by reason.
+        listener: called with (stamp [ns], joints (6,) [rad], opening) of each that is believed.
     """
 
     def __init__(self, node: ShellNode, robot_name: str, limits: SafetyLimits):
@@ -42,6 +44,7 @@ class MeasuredArm:
         self.stamp_ns = 0
         self.pose: tuple[np.ndarray, float] | None = None
         self.effort_ma: np.ndarray | None = None
+        self.listener: Callable[[int, np.ndarray, float], None] = lambda *_: None
         node.create_subscription(
             JointState, f"/{robot_name}/joint_states", self._on_joint_state, qos.JOINT_STATES
         )
@@ -71,6 +74,7 @@ class MeasuredArm:
         self.stamp_ns = stamp_ns
         self._arrival_s = time.monotonic()
         self.effort_ma = self._effort(names, message.effort)
+        self.listener(stamp_ns, *self.pose)
 
     def _effort(self, names: tuple[str, ...], effort) -> np.ndarray | None:
         values = dict(zip(names, effort, strict=False))

@@ -1,31 +1,31 @@
 """policy_node: a checkpoint and an instruction move the arm.
 
-At the contract's rate the newest image goes to the network, in a thread of its own; the action
-that comes back moves the commanded tool pose, and the 50 Hz stream of the arm client follows.
-Whatever is wrong - a stale image, an illegal action, a pose out of reach - the arm holds.
+At the contract's rate, and where the last chunk is used up to `execute_steps`, what is seen goes to
+the network, in a thread of its own; the chunk that comes back is put into a queue, from which the
+50 Hz stream of the arm client pops targets. Whatever is wrong - a stale image, an illegal action, a
+pose out of reach - the arm holds.
 """
 
-import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
-from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from vla_ros.core import arm, kinematics
-from vla_ros.core.actions import apply_ee_delta
-from vla_ros.core.contract import tap_contract
-from vla_ros.core.errors import EpisodeError, StaleDataError, VlaError
-from vla_ros.core.resample import NS_PER_S, StreamBuffer
-from vla_ros.nodes import conversions, qos
+from vla_ros.core.action_queue import ActionQueue
+from vla_ros.core.contract import Contract, apt_contract, tap_contract
+from vla_ros.core.errors import EpisodeError, VlaError
+from vla_ros.core.observation import Chunk, Observation
+from vla_ros.core.resample import NS_PER_S
+from vla_ros.nodes import qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.policy_inputs import PolicyInputs
+from vla_ros.nodes.policy_results import PolicyResults
 from vla_ros.nodes.ticker import tick_every
 from vla_ros.policy.runner import PolicyRunner
 
@@ -34,12 +34,16 @@ from vla_ros.policy.runner import PolicyRunner
 class PolicyParameters(CommanderParameters):
     """Parameters of policy_node."""
 
-    checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint.")
+    checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
     task: str = parameter("", "The instruction; /vla/task changes it while running.")
-    camera: str = parameter("front", "Name of the camera to look through.")
+    camera: str = parameter("front", "Name of the camera that is the checkpoint's first.")
     episodes: int = parameter(1, "Stop after so many episodes; 0: never.", "", 0, 1_000_000)
     episode_s: float = parameter(60.0, "Time limit of an episode.", "s", 0.2, 86400.0)
+    execute_steps: int = parameter(
+        3, "Steps of a chunk that are executed before the next is asked for.", "", 1, 1000
+    )
     image_max_age_s: float = parameter(0.5, "An older image is not acted on.", "s", 0.01, 10.0)
+    device: str = parameter("cpu", "Where the network runs: cpu or cuda.")
     threads: int = parameter(1, "CPU threads of the network.", "", 1, 256)
     results: str = parameter("", "JSON file for the outcome of every episode; empty: none.")
 
@@ -51,10 +55,10 @@ class PolicyNode(CommanderNode):
         super().__init__("policy", "policy", PolicyParameters)
         self._worker: ThreadPoolExecutor | None = None
         self._inference: Future | None = None
-        self._outcomes: list[dict] = []
         self._inference_ms: list[float] = []
         self._steps_taken = 0
         self._held = 0
+        self._ticked_ns = 0
 
     def configure(self) -> None:
         """Load the checkpoint and have the network act once, so that its first step is no slower.
@@ -65,28 +69,22 @@ class PolicyNode(CommanderNode):
             ContractError: it was made for another arm, camera or action space.
         """
         parameters = self.parameters
-        # The same rule as in conversion: the newest image not later than now, if recent enough.
-        self._images: StreamBuffer[bytes] = StreamBuffer(
-            f"/{parameters.camera}/image_raw/compressed",
-            int(parameters.image_max_age_s * NS_PER_S),
-            capacity=4,
-        )
         if not parameters.task.strip():
             raise ParameterError("parameter task of node policy is empty: say what to do, task:=…")
         self._task = parameters.task
         torch.set_num_threads(parameters.threads)
-        self._runner = load_runner(parameters.checkpoint, parameters.camera)
-        self._runner.warm_up()
+        runner = load_runner(parameters.checkpoint, parameters.camera, parameters.device)
+        runner.warm_up()
+        self._runner = runner
+        self._queue = ActionQueue(parameters.execute_steps)
+        self._results = PolicyResults(self._task, parameters.checkpoint, parameters.results)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         super().configure()
-        self.create_subscription(
-            CompressedImage,
-            f"/{parameters.camera}/image_raw/compressed",
-            self._on_image,
-            qos.CAMERA,
+        self._inputs = PolicyInputs(
+            self, self.arm, runner, parameters.robot_name, parameters.image_max_age_s
         )
         self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
-        self._decisions = tick_every(self, 1.0 / self._runner.contract.rate_hz, self._decide)
+        self._decisions = tick_every(self, 1.0 / runner.contract.rate_hz, self._decide)
         self.episodes.say_task(self._task)
 
     def mission(self) -> Steps:
@@ -103,16 +101,15 @@ class PolicyNode(CommanderNode):
         yield from self.park_arm()
 
     def _episode(self, episode_id: str) -> Steps:
-        yield from self._until_image()
+        yield from self._until_seen()
         yield from self.episodes.begin(episode_id, self._task)
         self._steps_taken, self._held, self._inference_ms = 0, 0, []
-        # An action of the last episode, if one came late, is nobody's any more.
-        self._inference = None
         start_ns = self.now_ns
         end_ns = start_ns + int(self.parameters.episode_s * 1e9)
+        self._begin_anew(start_ns)
         partial, success = None, None
         # While the policy acts, the arm holds without pictures; on its own ways it needs none.
-        self.arm.need_camera(self.parameters.camera, self.parameters.image_max_age_s)
+        self._inputs.need_cameras(True)
         self.acting = True
         while self.now_ns < end_ns and not success and not self.arm.stopped:
             self.episodes.check()
@@ -122,27 +119,18 @@ class PolicyNode(CommanderNode):
             yield
         reason = "task done" if success else self.arm.blocked_reason or "time limit"
         yield from self.settle()
-        self.arm.need_camera(self.parameters.camera, None)
+        self._inputs.need_cameras(False)
         yield from self.episodes.end(success, reason)
         self._note(episode_id, partial, success, (self.now_ns - start_ns) / 1e9)
 
-    def _until_image(self) -> Steps:
+    def _until_seen(self) -> Steps:
         deadline = time.monotonic() + self.parameters.driver_wait_s
-        while not len(self._images):
+        while missing := self._inputs.streams.missing():
             if time.monotonic() > deadline:
-                raise EpisodeError(
-                    f"no image on /{self.parameters.camera}/image_raw/compressed for "
-                    f"{self.parameters.driver_wait_s:g} s; start camera_node with this camera"
-                )
+                raise EpisodeError(f"{missing} (waited {self.parameters.driver_wait_s:g} s)")
             yield
 
-    # --- one step of the policy ---
-
-    def _on_image(self, message: CompressedImage) -> None:
-        stamp_ns = conversions.ns_from_stamp(message.header.stamp)
-        jpeg = bytes(message.data)
-        self._images.push(stamp_ns, jpeg)
-        self.arm.saw_image(self.parameters.camera, stamp_ns, jpeg)
+    # --- what the policy does ---
 
     def _on_task(self, message: String) -> None:
         if message.data.strip() and message.data != self._task:
@@ -150,87 +138,86 @@ class PolicyNode(CommanderNode):
             self.get_logger().info(f"new task: {self._task}")
 
     def _decide(self) -> None:
-        """Start one inference on the newest image, unless the last one still runs."""
-        if not self.acting:
+        """Start one inference on what is seen now, where it is time, unless the last still runs."""
+        now_ns = self.now_ns
+        if not self.acting or not self._queue.wants_chunk(now_ns):
             return
         try:
-            _, jpeg = self._images.sample(self.get_clock().now().nanoseconds)
-        except StaleDataError as error:
-            self._hold(str(error))
-            return
-        if self._inference is not None:
-            self._held += 1
-        else:
-            self._inference = self._worker.submit(self._infer, jpeg, self._task)
-
-    def _infer(self, jpeg: bytes, task: str) -> tuple[np.ndarray, float, int]:
-        """Return (action (7,), duration [ms], when it was there [ns]); in the worker's thread."""
-        start_s = time.perf_counter()
-        # As it came: on its way to the network it goes through what training data went through.
-        action = self._runner.act(jpeg, task)
-        return action, 1e3 * (time.perf_counter() - start_s), self.now_ns
-
-    def on_tick(self) -> None:
-        """Take over an action that is ready."""
-        if self._inference is None or not self._inference.done():
-            return
-        done, self._inference = self._inference, None
-        try:
-            action, duration_ms, done_ns = done.result()
-            if self.now_ns - done_ns > NS_PER_S / self._runner.contract.rate_hz:
-                # The arm was held since; what the picture showed is over.
-                raise StaleDataError("an action waited while the arm was held, and is dropped")
-            q_now, _ = self.arm.commanded
-            T_target, opening = apply_ee_delta(kinematics.forward(q_now), action)
-            # A network aims a little too low as often as too high; that is no reason to stop.
-            q_target = kinematics.inverse(self.limits.clamp_pose(T_target), q_now)
+            seen = self._inputs.streams.at(self.get_clock().now().nanoseconds, self._task)
         except VlaError as error:
             self._hold(str(error))
             return
-        self._inference_ms.append(duration_ms)
+        if self._inference is None:
+            self._inference = self._worker.submit(self._infer, seen, now_ns)
+        elif self._queue.is_empty(now_ns):
+            self._held += 1
+
+    def _infer(self, seen: Observation, seen_ns: int) -> tuple[Chunk, int, float]:
+        """Return (chunk, when was seen what it answers [ns], duration [ms]); in the worker."""
+        start_s = time.perf_counter()
+        chunk = self._runner.act(seen)
+        return chunk, seen_ns, 1e3 * (time.perf_counter() - start_s)
+
+    def on_tick(self) -> None:
+        """Take over a chunk that is ready, and head for the step that is due."""
+        now_ns = self.now_ns
+        if now_ns - self._ticked_ns > NS_PER_S / self._runner.contract.rate_hz:
+            # The arm was held since; what the pictures showed is over.
+            self._begin_anew(now_ns)
+        self._ticked_ns = now_ns
+        q_now, _ = self.arm.commanded
+        try:
+            self._take_chunk()
+            target = self._queue.pop(now_ns, kinematics.forward(q_now))
+            if target is None:
+                return
+            # A network aims a little too low as often as too high; that is no reason to stop.
+            q_target = kinematics.inverse(self.limits.clamp_pose(target[0]), q_now)
+        except VlaError as error:
+            self._hold(str(error))
+            return
         self._steps_taken += 1
-        self.arm.set_target(q_target, float(opening >= 0.5))
+        self.arm.set_target(q_target, target[1])
+
+    def _take_chunk(self) -> None:
+        if self._inference is None or not self._inference.done():
+            return
+        done, self._inference = self._inference, None
+        chunk, seen_ns, duration_ms = done.result()
+        self._inference_ms.append(duration_ms)
+        self._queue.put(chunk, seen_ns)
+
+    def _begin_anew(self, now_ns: int) -> None:
+        """Leave nothing of before; an inference that still runs is nobody's any more."""
+        self._queue.clear()
+        self._inference = None
+        self._ticked_ns = now_ns
 
     def _hold(self, reason: str) -> None:
         self._held += 1
+        self._queue.clear()
         self.arm.hold()
         self.get_logger().warning(f"holding: {reason}", throttle_duration_sec=2.0)
 
     # --- results ---
 
     def _note(self, episode_id: str, partial, success, duration_s: float) -> None:
-        outcome = {
-            "episode_id": episode_id,
-            "task": self._task,
-            "layout_seed": self.task_state.get("layout_seed"),
-            "partial": partial,
-            "success": success,
-            "steps": self._steps_taken,
-            "held": self._held,
-            "duration_s": round(duration_s, 3),
-            "inference_ms": [round(value, 3) for value in self._inference_ms],
-        }
-        self._outcomes.append(outcome)
         self.get_logger().info(
             f"{episode_id}: success {success}, partial {partial}, {self._steps_taken} steps"
         )
-        if self.parameters.results:
-            write_results(Path(self.parameters.results), self._results())
-
-    def _results(self) -> dict:
-        durations = [value for outcome in self._outcomes for value in outcome["inference_ms"]]
-        p50, p95 = np.percentile(durations, [50, 95]) if durations else (None, None)
-        return {
-            "task": self._task,
-            "checkpoint": self.parameters.checkpoint,
-            # Nobody judges a real arm: no number then.
-            "successes": None
-            if any(outcome["success"] is None for outcome in self._outcomes)
-            else sum(outcome["success"] for outcome in self._outcomes),
-            "inference_ms_p50": p50,
-            "inference_ms_p95": p95,
-            "episodes": self._outcomes,
-        }
+        self._results.add(
+            {
+                "episode_id": episode_id,
+                "task": self._task,
+                "layout_seed": self.task_state.get("layout_seed"),
+                "partial": partial,
+                "success": success,
+                "steps": self._steps_taken,
+                "held": self._held,
+                "duration_s": round(duration_s, 3),
+                "inference_ms": [round(value, 3) for value in self._inference_ms],
+            }
+        )
 
     def close(self) -> None:
         """Wait for the running inference."""
@@ -240,7 +227,7 @@ class PolicyNode(CommanderNode):
             self._worker = None
 
 
-def load_runner(checkpoint: str, camera: str) -> PolicyRunner:
+def load_runner(checkpoint: str, camera: str, device: str = "cpu") -> PolicyRunner:
     """Return the runner of a checkpoint that fits this arm and camera.
 
     Raises:
@@ -252,27 +239,23 @@ def load_runner(checkpoint: str, camera: str) -> PolicyRunner:
             "parameter checkpoint of node policy is empty: give the folder that "
             "training.stage2_tap wrote, checkpoint:=DIR"
         )
-    runner = PolicyRunner.load(checkpoint)
-    # Image size and rate are the checkpoint's to choose; arm, camera and action space are not.
-    expected = tap_contract(camera, runner.contract.image.shape[0], runner.contract.rate_hz)
+    runner = PolicyRunner.load(checkpoint, device=device)
+    expected = expected_contract(camera, runner.contract)
     expected.require_match(runner.contract, f"checkpoint {checkpoint}")
     return runner
 
 
-def write_results(path: Path, results: dict) -> None:
-    """Write the results as JSON, whole or not at all.
+def expected_contract(camera: str, found: Contract) -> Contract:
+    """Return the contract that a policy of this node has.
 
-    Raises:
-        EpisodeError: the file cannot be written.
+    Image size, rate, horizon and further cameras are the checkpoint's to choose; arm, first camera
+    and action space are not.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise EpisodeError(
-            f"results cannot be written to {path} ({error.strerror}); choose another results file"
-        ) from None
+    cameras = (camera, *found.cameras[1:])
+    size, rate_hz = found.image.shape[0], found.rate_hz
+    if found.action_space == "ee_chunk":
+        return apt_contract(cameras, size, rate_hz, found.action.shape[0])
+    return tap_contract(cameras, size, rate_hz)
 
 
 def main() -> int:

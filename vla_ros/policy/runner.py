@@ -1,75 +1,287 @@
-"""What the robot runs: a picture and a sentence in, one action out."""
+"""What the robot runs: an observation in, a chunk of actions out, for either method.
 
+A runner computes with the weights as the checkpoint has them, the small backbone's in float32:
+bfloat16 was measured to be slower for one sample on a CPU.
+"""
+
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from vla_ros.core.contract import Contract
-from vla_ros.core.errors import CheckpointError
-from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
-from vla_ros.policy.pictures import check_rgb, dataset_picture, resize_for_model
+from vla_ros.core import arm, kinematics
+from vla_ros.core.actions import GRIPPER_INDEX
+from vla_ros.core.cameras import scaled_intrinsics
+from vla_ros.core.chunks import (
+    CHUNK_SIZE,
+    GRIPPER,
+    TRANSLATION,
+    chunk_from_poses,
+    poses_from_chunk,
+)
+from vla_ros.core.contract import MAX_CHUNK_TRANSLATION_M, Contract
+from vla_ros.core.errors import CheckpointError, ContractError
+from vla_ros.core.observation import CameraView, Chunk, Observation
+from vla_ros.policy.apt import observation as geometry
+from vla_ros.policy.apt.policy import AptPolicy
+from vla_ros.policy.checkpoint_vla import VlaCheckpoint, load_vla
+from vla_ros.policy.normalize import Normalizer
+from vla_ros.policy.pictures import check_rgb, dataset_picture, jpeg_shape, resize_for_model
 from vla_ros.policy.preprocess import images_to_tensor
+from vla_ros.policy.tap_vla import TapPolicy
+
+# TAP's simulator code: open above 0.5 of [0, 1]; APT's code: above 0.8 of [-1, 1].
+TAP_OPEN_ABOVE, APT_OPEN_ABOVE = 0.5, 0.8
 
 
-class PolicyRunner:
-    """One TAP Stage 2 checkpoint, ready to act. One caller at a time."""
+class PolicyRunner(ABC):
+    """One Stage 2 checkpoint, ready to act. One caller at a time.
 
-    def __init__(self, checkpoint: Checkpoint):
-        self._policy = checkpoint.policy
-        self._normalizer = checkpoint.normalizer
-        self.contract = checkpoint.contract
-        self.run = checkpoint.run
+    Attributes:
+        contract: what it sees and does.
+        run: the checkpoint's provenance.
+        num_past: past states that an observation must bring.
+    """
 
-    @classmethod
-    def load(cls, path: str | Path, expected_contract: Contract | None = None) -> "PolicyRunner":
+    num_past = 0
+
+    def __init__(self, checkpoint: VlaCheckpoint):
+        self.contract, self.run = checkpoint.contract, checkpoint.run
+        self._image_size = checkpoint.policy.vlm.image_size
+        self._device = next(checkpoint.policy.parameters()).device
+
+    @staticmethod
+    def load(
+        path: str | Path,
+        expected_contract: Contract | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> "PolicyRunner":
         """Return the runner of the checkpoint folder `path`.
 
+        Args:
+            path: a folder that training.stage2_tap or training.stage2_apt wrote.
+            expected_contract: the contract it must have; None: any.
+            device: of torch, "cpu" or "cuda".
+            seed: of the noise that APT's chunks begin with.
+
         Raises:
-            CheckpointError: missing, damaged, or of Stage 1, which has never seen an instruction.
+            CheckpointError: missing, damaged, or of Stage 1, which has never seen an instruction;
+                or there is no such device.
             ContractError: the checkpoint's contract is not `expected_contract`.
         """
-        checkpoint = load_checkpoint(Path(path), expected_contract)
-        if checkpoint.run.get("stage") != 2:
+        _require_device(device)
+        checkpoint = load_vla(Path(path), expected_contract, device)
+        if checkpoint.policy.config.stage != 2:
             raise CheckpointError(
-                f"checkpoint {path} is of stage {checkpoint.run.get('stage')}, which follows no "
-                "instruction; give one that training.stage2_tap wrote"
+                f"checkpoint {path} is of stage 1, which follows no instruction; give one that "
+                f"training.stage2_{checkpoint.method} wrote"
             )
-        return cls(checkpoint)
+        return runner_of(checkpoint, seed)
+
+    @property
+    @abstractmethod
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras whose pictures it looks at."""
+
+    @abstractmethod
+    def act(self, observation: Observation) -> Chunk:
+        """Return what to do from the moment of `observation` on.
+
+        Raises:
+            ContractError: a picture or a pose is missing or of another kind, or the network's
+                output is no legal action (not finite, out of bounds).
+        """
 
     def warm_up(self) -> None:
-        """Act once on a grey picture, so that the first real action is not the slow one."""
+        """Act once on grey pictures, so that the first real action is not the slow one."""
         height, width, _ = self.contract.image.shape
-        self.act(np.full((height, width, 3), 128, np.uint8), "warm up")
+        grey = np.full((height, width, 3), 128, np.uint8)
+        K = np.array([[width, 0, width / 2], [0, height, height / 2], [0, 0, 1]])
+        view = CameraView(grey, np.eye(4), K, (width, height))
+        state = np.append(arm.READY_RAD, 1.0)
+        views = dict.fromkeys(self.cameras, view)
+        # What it answers to grey need not be legal.
+        with suppress(ContractError):
+            self.act(Observation(views, "warm up", state, np.tile(state, (self.num_past, 1))))
 
-    def see(self, image: np.ndarray | bytes) -> np.ndarray:
+    def see(self, camera: str, picture: np.ndarray | bytes) -> np.ndarray:
         """Return the picture (S, S, 3) uint8 RGB at model size that the network is given.
 
         Args:
-            image: a camera's JPEG or PNG, which goes the way into a dataset first; or RGB
+            camera: its name, for messages.
+            picture: a camera's JPEG or PNG, which goes the way into a dataset first; or RGB
                 (H, W, 3) uint8 as a dataset has it, any size; not changed.
 
         Raises:
             ContractError: there is no picture in it.
         """
-        where, size = f"camera {self.contract.camera}", self.contract.image.shape[0]
-        if not isinstance(image, np.ndarray):
-            image = dataset_picture(image, size, where)
-        check_rgb(image, where)
-        return resize_for_model(image, size, self._policy.config.backbone.image_size)
+        where, size = f"camera {camera}", self.contract.image.shape[0]
+        if not isinstance(picture, np.ndarray):
+            picture = dataset_picture(picture, size, where)
+        check_rgb(picture, where)
+        return resize_for_model(picture, size, self._image_size)
+
+    def _images(self, observation: Observation) -> Tensor:
+        """Return the pictures (1, V, 3, S, S) in [-1, 1] of all cameras, on the device."""
+        absent = [name for name in self.cameras if name not in observation.views]
+        if absent:
+            raise ContractError(
+                f"no picture of camera {', '.join(absent)}, which this policy looks through; there "
+                f"is {', '.join(observation.views) or 'none'}: start camera_node with that name"
+            )
+        pictures = [self.see(name, observation.views[name].picture) for name in self.cameras]
+        return images_to_tensor(np.stack(pictures)[None]).to(self._device)
+
+
+class TapRunner(PolicyRunner):
+    """Runs TAP: one action a query from one picture and the instruction (methods: A.5)."""
+
+    def __init__(self, policy: TapPolicy, normalizer: Normalizer, checkpoint: VlaCheckpoint):
+        super().__init__(checkpoint)
+        self._policy, self._normalizer = policy, normalizer
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return (self.contract.camera,)
 
     @torch.inference_mode()
-    def act(self, image: np.ndarray | bytes, task: str) -> np.ndarray:
-        """Return the action (7,) float32 of the contract's action space.
+    def act(self, observation: Observation) -> Chunk:
+        images = self._images(observation)
+        output = self._policy.act(images, [observation.task])[0].cpu().numpy()
+        actions = self._normalizer.invert(output)
+        for action in actions:
+            self.contract.action.validate(action)
+        openings = (actions[:, GRIPPER_INDEX] > TAP_OPEN_ABOVE).astype(np.float64)
+        return Chunk(actions, 1.0 / self.contract.rate_hz, openings)
 
-        Args:
-            image: what `see` takes.
-            task: the instruction, any text.
+
+class AptRunner(PolicyRunner):
+    """Runs APT: a chunk of tool poses in the axes of the first camera (methods: B.6).
+
+    The scene is read once and its keys and values serve all steps of denoising.
+    """
+
+    def __init__(self, policy: AptPolicy, checkpoint: VlaCheckpoint, seed: int):
+        super().__init__(checkpoint)
+        self._policy = policy
+        self._noise = torch.Generator().manual_seed(seed)
+        self.num_past = policy.config.history - 1
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return self.contract.cameras
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> Chunk:
+        images = self._images(observation)
+        told, T_base_now, T_base_camera = self._geometry(observation)
+        shape = (1, 1, self._policy.config.horizon, CHUNK_SIZE)
+        noise = torch.randn(shape, generator=self._noise).to(self._device)
+        seen = self._policy.look(images, [observation.task])
+        actions = self._policy.denoise(seen, told.to(self._device), noise)[0, 0].cpu().numpy()
+        poses, _ = poses_from_chunk(actions, T_base_now, T_base_camera)
+        furthest_m = float(np.abs(actions[:, TRANSLATION]).max())
+        if furthest_m > MAX_CHUNK_TRANSLATION_M:
+            raise ContractError(
+                f"the policy asks for a tool pose {furthest_m:.2f} m away, further than the arm "
+                f"reaches ({MAX_CHUNK_TRANSLATION_M} m); train it further, or check its data"
+            )
+        openings = (actions[:, GRIPPER] > APT_OPEN_ABOVE).astype(np.float64)
+        return Chunk(actions, 1.0 / self.contract.rate_hz, openings, poses)
+
+    def _geometry(
+        self, observation: Observation
+    ) -> tuple[geometry.Observation, np.ndarray, np.ndarray]:
+        """Return what the expert is told, and T_base_tool and T_base_camera that chunks refer to.
 
         Raises:
-            ContractError: the image is of another kind, or the network's output is not a legal
-                action (not finite, out of bounds).
+            ContractError: a pose or a state is missing or of another kind.
         """
-        picture = self.see(image)
-        output = self._policy(images_to_tensor(picture[None, None]), [task])[0].numpy()
-        return self.contract.action.validate(self._normalizer.invert(output))
+        views = [observation.views[name] for name in self.cameras]
+        poses = np.stack([_pose(name, v) for name, v in zip(self.cameras, views, strict=True)])
+        state = self._state(observation.state)
+        if len(observation.past_states) != self.num_past:
+            raise ContractError(
+                f"this policy needs {self.num_past} past states, got "
+                f"{len(observation.past_states)}; wait until the arm was seen for longer"
+            )
+        T_base_tool, T_base_camera = kinematics.forward(state[:6]), poses[0]
+        history = None
+        if self.num_past:
+            past = np.stack([self._state(s) for s in observation.past_states])
+            T_past = np.stack([kinematics.forward(q) for q in past[:, :6]])
+            found = chunk_from_poses(T_base_tool, T_past, past[:, 6], T_base_camera)
+            history = torch.from_numpy(found)[None, None]
+        told = geometry.Observation(
+            T_base_camera=torch.from_numpy(poses).float()[None],
+            T_base_tool=torch.from_numpy(T_base_tool).float()[None, None],
+            reference=torch.zeros(1, 1, dtype=torch.int64),
+            opening=torch.tensor([[state[6]]], dtype=torch.float32),
+            history=history,
+            intrinsics=self._intrinsics(views),
+        )
+        return told, T_base_tool, T_base_camera
+
+    def _state(self, state: np.ndarray | None) -> np.ndarray:
+        if state is None:
+            raise ContractError(
+                "no joint state to act from, and this policy's chunks begin where the arm is; "
+                "start the arm's driver"
+            )
+        return self.contract.state.validate(np.asarray(state, np.float32)).astype(np.float64)
+
+    def _intrinsics(self, views: list[CameraView]) -> Tensor | None:
+        """Return (1, V, 4) where the policy was trained with them, else None."""
+        if not self.run.get("intrinsics"):
+            return None
+        side = self.contract.image.shape[0]
+        rows = [_relative(name, v, side) for name, v in zip(self.cameras, views, strict=True)]
+        return torch.from_numpy(np.stack(rows)).float()[None]
+
+
+def runner_of(checkpoint: VlaCheckpoint, seed: int = 0) -> TapRunner | AptRunner:
+    """Return the runner of a Stage 2 checkpoint that is loaded."""
+    policy = checkpoint.policy
+    if isinstance(policy, AptPolicy):
+        return AptRunner(policy, checkpoint, seed)
+    assert checkpoint.normalizer is not None  # a TAP checkpoint has one
+    return TapRunner(policy, checkpoint.normalizer, checkpoint)
+
+
+def _require_device(device: str) -> None:
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise CheckpointError(
+            f"no device {device!r} to run a policy on: give cpu, or cuda where torch finds a GPU"
+        )
+
+
+def _pose(camera: str, view: CameraView) -> np.ndarray:
+    T = view.T_base_camera
+    if T is None or T.shape != (4, 4) or not np.all(np.isfinite(T)):
+        raise ContractError(
+            f"where camera {camera} is on the robot is not known, and this policy acts in its "
+            "axes; measure it with training.hand_eye and set camera_node's extrinsics"
+        )
+    return T
+
+
+def _relative(camera: str, view: CameraView, side: int) -> np.ndarray:
+    """Return (4,) intrinsics in halves of the picture's side, of pictures squeezed to a square."""
+    if view.K is None or view.size is None:
+        raise ContractError(
+            f"camera {camera} is not calibrated, and this policy was trained with cameras that "
+            "are; calibrate it and give the file as calibration:=FILE"
+        )
+    picture = view.picture
+    shape = picture.shape[:2] if isinstance(picture, np.ndarray) else jpeg_shape(picture)
+    if shape is not None and shape[::-1] != tuple(view.size):
+        raise ContractError(
+            f"camera {camera} gives pictures of {shape[1]} x {shape[0]} px and is calibrated for "
+            f"{view.size[0]} x {view.size[1]}; calibrate it at this size"
+        )
+    return geometry.normalised_intrinsics(scaled_intrinsics(view.K, view.size, side), side)

@@ -1,0 +1,180 @@
+"""policy_node in this process: what it sees, what the arm is told, and what makes it hold."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+pytestmark = pytest.mark.ros
+
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
+
+from vla_ros.core import arm, kinematics  # noqa: E402
+from vla_ros.core.chunks import chunk_from_poses  # noqa: E402
+from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
+from vla_ros.core.errors import ContractError  # noqa: E402
+from vla_ros.core.observation import Chunk  # noqa: E402
+from vla_ros.nodes import conversions, extrinsics, lifetime, policy, qos  # noqa: E402
+from vla_ros.policy.pictures import encode_jpeg  # noqa: E402
+
+LIMIT_S = 30.0
+WHERE = extrinsics.sim_extrinsics("front")
+
+
+class Runner:
+    """Moves the tool along x: by a step a query as TAP does, or by poses as APT does."""
+
+    num_past, cameras = 0, ("front",)
+
+    def __init__(self, contract):
+        self.contract, self.seen, self.raises = contract, [], None
+
+    def warm_up(self):
+        pass
+
+    def act(self, observation):
+        self.seen.append(observation)
+        if self.raises:
+            raise self.raises
+        if not self.contract.needs_extrinsics:
+            action = np.float32([[0.004, 0, 0, 0, 0, 0, 0.0]])
+            return Chunk(action, 0.2, np.zeros(1))
+        T_now = kinematics.forward(observation.state[:6])
+        poses = np.tile(T_now, (8, 1, 1))
+        poses[:, 0, 3] += 0.004 * np.arange(1, 9)
+        camera = observation.views["front"].T_base_camera
+        actions = chunk_from_poses(T_now, poses, np.zeros(8), camera)
+        return Chunk(actions, 0.2, np.zeros(8), poses)
+
+
+class Stage:
+    """The node, an arm's driver, and a camera that says where it is."""
+
+    def __init__(self, driver, is_placed=True):
+        self.driver, self.node = driver, policy.PolicyNode()
+        self.jpeg = encode_jpeg(np.full((32, 32, 3), 99, np.uint8), 90)
+        self.pictures = driver.create_publisher(
+            CompressedImage, "/front/image_raw/compressed", qos.CAMERA
+        )
+        self.is_filming, self.count = True, 0
+        driver.create_timer(0.05, self.film)
+        if is_placed:
+            self.places = driver.create_publisher(TFMessage, qos.TF_STATIC_TOPIC, qos.LATCHED)
+            said = extrinsics.extrinsics_to_msg(WHERE, "wx250s", "front_optical_frame", 0)
+            self.places.publish(said)
+        self.executor = lifetime._executor()
+        self.executor.add_node(self.node)
+        self.executor.add_node(driver)
+
+    def film(self):
+        if self.is_filming:
+            self.count += 1
+            now_ns = self.driver.get_clock().now().nanoseconds
+            # No two alike: a picture that never changes is a frozen camera.
+            jpeg = self.jpeg + bytes([self.count % 256])
+            self.pictures.publish(
+                conversions.compressed_to_msg(jpeg, now_ns, "front_optical_frame")
+            )
+
+    def until(self, condition):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.05)
+
+    @property
+    def moved_m(self):
+        """How far the tool was told to move along x, from the ready pose."""
+        q = self.driver.commands[-1] if self.driver.commands else arm.READY_RAD
+        return kinematics.forward(q)[0, 3] - kinematics.forward(arm.READY_RAD)[0, 3]
+
+    def close(self):
+        self.executor.shutdown()
+        self.node.close()
+        self.node.destroy_node()
+        self.driver.destroy_node()
+
+
+@pytest.fixture
+def make_stage(ros, make_driver, monkeypatch, tmp_path):
+    made = []
+
+    def make(contract, is_placed=True, **parameters):
+        given = {"task": "push", "record": "false", "park": "false", "episode_s": "30.0"}
+        given |= {"results": str(tmp_path / "results.json")} | parameters
+        words = [word for k, v in given.items() for word in ("-p", f"{k}:={v}")]
+        ros(*words)
+        runner = Runner(contract)
+        monkeypatch.setattr(policy, "load_runner", lambda *_: runner)
+        stage = Stage(make_driver(), is_placed)
+        made.append(stage)
+        stage.node.bring_up()
+        return stage, runner
+
+    yield make
+    for stage in made:
+        stage.close()
+
+
+@pytest.mark.parametrize("contract", [tap_contract(), apt_contract(horizon=8)])
+def test_either_method_moves_the_arm_and_says_what_it_did(make_stage, contract, tmp_path):
+    stage, runner = make_stage(contract, episode_s="1.6")
+    stage.until(stage.node.done.done)
+    assert stage.node.done.result() == 0
+    assert 0.008 < stage.moved_m < 0.04
+    (episode,) = json.loads((tmp_path / "results.json").read_text())["episodes"]
+    assert episode["steps"] >= 2
+    assert len(episode["inference_ms"]) >= 1
+    first = runner.seen[0]
+    assert first.task == "push"
+    assert first.views["front"].picture.startswith(stage.jpeg)
+    if contract.needs_extrinsics:
+        # Poses come by the chunk, so there are fewer queries than steps.
+        assert len(runner.seen) < episode["steps"]
+        np.testing.assert_allclose(
+            first.views["front"].T_base_camera, WHERE.T_parent_camera, atol=1e-6
+        )
+        np.testing.assert_allclose(first.state[:6], arm.READY_RAD, atol=1e-6)
+
+
+def test_an_illegal_answer_holds_the_arm_with_its_sentence(make_stage):
+    stage, runner = make_stage(apt_contract(horizon=8))
+    stage.until(lambda: stage.moved_m > 0.008)
+    runner.raises = ContractError("chunk must be finite")
+    stage.until(lambda: stage.node._held > 1)
+    stage.until(lambda: stage.node.arm.at_rest)
+    rested_m = stage.moved_m
+    runner.raises = None
+    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+
+
+def test_pictures_that_stop_hold_the_arm_and_later_it_goes_on(make_stage):
+    stage, runner = make_stage(apt_contract(horizon=8), image_max_age_s="0.2")
+    stage.until(lambda: stage.moved_m > 0.008)
+    stage.is_filming = False
+    stage.until(lambda: stage.node.arm.at_rest and not stage.node.arm.blocked_reason)
+    queries, rested_m = len(runner.seen), stage.moved_m
+    stage.until(lambda: stage.node._held > 1)
+    assert len(runner.seen) <= queries + 1
+    assert stage.moved_m == pytest.approx(rested_m, abs=1e-3)
+    stage.is_filming = True
+    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+
+
+def test_a_camera_whose_place_nobody_knows_ends_the_node_with_the_remedy(make_stage):
+    stage, _ = make_stage(apt_contract(horizon=8), is_placed=False, driver_wait_s="1.0")
+    stage.until(stage.node.done.done)
+    assert stage.node.done.result() == 1
+    assert "where camera front is on the robot is not known" in stage.node.exit_sentence
+    assert "training.hand_eye" in stage.node.exit_sentence
+
+
+def test_the_contract_of_a_checkpoint_is_this_arms_and_cameras():
+    for found in (tap_contract(image_size=64), apt_contract(("front", "side"), horizon=8)):
+        policy.expected_contract("front", found).require_match(found, "here")
+        with pytest.raises(ContractError, match="cameras: "):
+            policy.expected_contract("wrist", found).require_match(found, "here")

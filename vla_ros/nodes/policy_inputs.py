@@ -1,0 +1,97 @@
+"""What a policy is shown: cameras, where they are, and the arm, from the graph."""
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from sensor_msgs.msg import CameraInfo, CompressedImage
+from tf2_msgs.msg import TFMessage
+
+from vla_ros.core.observation import ObservationStreams
+from vla_ros.core.transforms import Transform, frame_name, matrix_of_pose
+from vla_ros.nodes import conversions, qos
+from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.policy.runner import PolicyRunner
+
+
+class PolicyInputs:
+    """Subscribes to what the checkpoint's contract names and hands it to `streams`.
+
+    Args:
+        node: the node to live in.
+        arm: whose joint states are taken once they are believed, and which is to know of pictures.
+        runner: who looks.
+        robot_name: the driver's namespace.
+        image_max_age_s: an older picture is not looked at [s].
+
+    Attributes:
+        streams: observations come out of it.
+    """
+
+    def __init__(
+        self,
+        node: ShellNode,
+        arm: ArmClient,
+        runner: PolicyRunner,
+        robot_name: str,
+        image_max_age_s: float,
+    ):
+        self._logger = node.get_logger()
+        self._arm = arm
+        self._cameras = runner.cameras
+        self._max_age_s = image_max_age_s
+        with_geometry = runner.contract.needs_extrinsics
+        self.streams = ObservationStreams(
+            runner.cameras,
+            image_max_age_s,
+            f"{robot_name}/base_link",
+            1.0 / runner.contract.rate_hz,
+            runner.num_past,
+            with_geometry,
+        )
+        for name in self._cameras:
+            self._listen_to_camera(node, name, with_geometry)
+        if with_geometry:
+            arm.hand_measured_to(self.streams.take_state)
+            node.create_subscription(
+                TFMessage, qos.TF_STATIC_TOPIC, self._on_transforms, qos.STATIC_TRANSFORMS
+            )
+
+    def need_cameras(self, are_needed: bool) -> None:
+        """Have the arm hold while a camera is silent or frozen, or no more."""
+        for name in self._cameras:
+            self._arm.need_camera(name, self._max_age_s if are_needed else None)
+
+    def _listen_to_camera(self, node: ShellNode, name: str, with_geometry: bool) -> None:
+        def on_image(message: CompressedImage) -> None:
+            stamp_ns = conversions.ns_from_stamp(message.header.stamp)
+            data = bytes(message.data)
+            self.streams.take_picture(name, stamp_ns, data, message.header.frame_id)
+            self._arm.saw_image(name, stamp_ns, data)
+
+        def on_info(message: CameraInfo) -> None:
+            size = message.width, message.height
+            self.streams.take_calibration(name, size, message.distortion_model, message.k)
+
+        node.create_subscription(
+            CompressedImage, f"/{name}/image_raw/compressed", on_image, qos.CAMERA
+        )
+        if with_geometry:
+            node.create_subscription(CameraInfo, f"/{name}/camera_info", on_info, qos.CAMERA)
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        for said in message.transforms:
+            try:
+                self.streams.take_transform(_transform(said))
+            except ValueError as error:
+                self._logger.warning(f"a transform of {said.child_frame_id} is left out: {error}")
+
+
+def _transform(message: TransformStamped) -> Transform:
+    """Return a transform; raises ValueError where it is none."""
+    t, r = message.transform.translation, message.transform.rotation
+    return Transform(
+        conversions.ns_from_stamp(message.header.stamp),
+        frame_name(message.header.frame_id),
+        frame_name(message.child_frame_id),
+        matrix_of_pose(np.array([t.x, t.y, t.z, r.x, r.y, r.z, r.w])),
+    )

@@ -1,0 +1,64 @@
+"""What became of a policy's episodes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.core.errors import EpisodeError
+
+
+class PolicyResults:
+    """Collects the outcomes of episodes, and writes them as JSON after each.
+
+    Args:
+        task: the instruction.
+        checkpoint: the folder of the policy.
+        path: of the file; empty: nothing is written.
+    """
+
+    def __init__(self, task: str, checkpoint: str, path: str):
+        self._task, self._checkpoint, self._path = task, checkpoint, path
+        self._outcomes: list[dict] = []
+
+    def add(self, outcome: dict) -> None:
+        """Note an episode: `success`, `inference_ms` and whatever else there is to say.
+
+        Raises:
+            EpisodeError: the file cannot be written.
+        """
+        self._outcomes.append(outcome)
+        if self._path:
+            write_results(Path(self._path), self.to_dict())
+
+    def to_dict(self) -> dict:
+        """Return all that is known as plain JSON types."""
+        durations = [value for outcome in self._outcomes for value in outcome["inference_ms"]]
+        p50, p95 = np.percentile(durations, [50, 95]) if durations else (None, None)
+        return {
+            "task": self._task,
+            "checkpoint": self._checkpoint,
+            # Nobody judges a real arm: no number then.
+            "successes": None
+            if any(outcome["success"] is None for outcome in self._outcomes)
+            else sum(outcome["success"] for outcome in self._outcomes),
+            "inference_ms_p50": p50,
+            "inference_ms_p95": p95,
+            "episodes": self._outcomes,
+        }
+
+
+def write_results(path: Path, results: dict) -> None:
+    """Write the results as JSON, whole or not at all.
+
+    Raises:
+        EpisodeError: the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise EpisodeError(
+            f"results cannot be written to {path} ({error.strerror}); choose another results file"
+        ) from None
