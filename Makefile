@@ -12,7 +12,7 @@ demo: setup
 	@$(ENTER) exec python demo/run.py
 
 test: setup
-	@$(ENTER) exec python -m pytest
+	@$(ENTER) exec python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --durations=10
 
 lint: setup
 	@$(ENTER) ruff check . && ruff format --check . && pyright

@@ -15,6 +15,19 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Where ROS comes from wheels, an environment that was not activated lacks it.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+# A second thread gains nothing on networks of toy size, and takes the core of a second worker.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Where pytest-xdist has several workers, keep tests of the graph in one, and files whole.
+
+    Nodes that starve one another look like faults, and what a module shares is made once.
+    """
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "ros" if item.get_closest_marker("ros") else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def free_domain() -> int:
