@@ -21,6 +21,7 @@ from pathlib import Path
 
 from training.datasets.assembly import IMAGES, assemble
 from training.datasets.bag_shard import Settings
+from training.datasets.dataset_provenance import provenance_of
 from training.datasets.frames import MaxAge
 from training.datasets.labels import LABELS, label_contract
 from training.datasets.progress import Progress
@@ -35,7 +36,6 @@ from training.datasets.shard_folder import (
 )
 from training.datasets.video import CODECS, DEFAULT_CODEC
 from training.datasets.workers import Done, convert_side_by_side
-from training.provenance import code_version
 from training.recordings.bags import find_bags
 from training.recordings.source import load_source, vla_source
 from vla_ros.core.contract import Contract
@@ -140,7 +140,7 @@ def convert_bags(
                 # Nothing is lost by it, and the next try is free to have other options.
                 discard(out)
                 raise _no_frames(out, shards, refusals, failed)
-            provenance = _provenance(shards, refusals, options)
+            provenance = provenance_of(shards, refusals, options)
             info = assemble(out, settings.contract, shards, provenance, images, codec, workers)
             return {**info, "failed": failed}
     except OSError as error:
@@ -180,38 +180,6 @@ def _no_frames(
         f"no frame to write to {out}: {dropped_counts(shards) or 'no usable bag'}; check the bags' "
         "topics and stamps"
     )
-
-
-def _provenance(shards: list[Shard], refusals: list[Refusal], options: dict) -> dict:
-    rows = []
-    for shard in shards:
-        facts = shard.facts
-        first = facts.episodes[0] if facts.episodes else None
-        rows.append(
-            {
-                "bag": facts.label,
-                "sha256": facts.source_sha256,
-                "kind": first.kind if first else None,
-                "task": first.task if first else None,
-                "frames": facts.num_frames,
-                "lost": facts.lost,
-                "dropped": dropped_counts([shard]),
-                "dropped_runs": [
-                    f"{run.count} {run.reason}, {run.first_ns} to {run.last_ns} ns"
-                    for run in facts.dropped
-                ],
-            }
-        )
-    return {
-        "bags": rows,
-        "skipped_bags": [
-            {"bag": refusal.label, "sha256": refusal.sha256, "reason": refusal.reason}
-            for refusal in refusals
-        ],
-        "dropped": dropped_counts(shards),
-        "options": options,
-        "code_version": code_version(),
-    }
 
 
 def summary(info: dict) -> str:

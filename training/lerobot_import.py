@@ -8,21 +8,22 @@ left out and named. Run again after a stop: it goes on where it was.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from training.datasets.assembly import IMAGES, assemble
+from training.datasets.dataset_provenance import provenance_of
 from training.datasets.labels import LABELS, label_contract
 from training.datasets.shard import dropped_counts
 from training.datasets.shard_folder import discard, opened, read_shards
 from training.datasets.video import CODECS, DEFAULT_CODEC, require_av
-from training.lerobot.episode_shard import ImportSettings, import_episode
+from training.lerobot.episode_shard import ImportSettings, import_side_by_side
 from training.lerobot.map_file import load_mapping
 from training.lerobot.motion import require_label
 from training.lerobot.source import LerobotSource
-from training.provenance import code_version
 from vla_ros.core.errors import DatasetError, VlaError
 
 
@@ -42,6 +43,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--label", choices=LABELS, default="reached", help="motion that `action` is")
     add("--images", choices=IMAGES, default="jpeg", help="how pictures are kept")
     add("--codec", choices=CODECS, default=DEFAULT_CODEC, help="of --images video")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="episodes at the same time")
     return parser.parse_args(argv)
 
 
@@ -80,6 +82,7 @@ def import_dataset(
     settings: ImportSettings,
     images: str = "jpeg",
     codec: str = DEFAULT_CODEC,
+    workers: int = 1,
 ) -> dict:
     """Write the dataset `out` of all episodes and return its info.json.
 
@@ -94,33 +97,21 @@ def import_dataset(
     options = {**settings.options, **pictures}
     try:
         with opened(Path(out), settings.contract, options) as folder:
-            for episode in tqdm(source.episodes, desc="import", unit="episode", disable=None):
-                import_episode(source, episode, folder, settings)
+            done = import_side_by_side(source, folder, settings, workers)
+            total = len(source.episodes)
+            for _ in tqdm(done, desc="import", total=total, unit="episode", disable=None):
+                pass
             shards, refusals = read_shards(folder)
-            dropped = dropped_counts(shards)
             if not any(shard.facts.num_frames for shard in shards):
                 # Nothing is lost by it, and the next try is free to have other options.
                 discard(Path(out))
                 why = f"none of {len(refusals)} episodes can be used; " if not shards else ""
-                why += refusals[0].reason if refusals else f"no frame, but {dropped}"
+                why += refusals[0].reason if refusals else f"no frame, but {dropped_counts(shards)}"
                 raise DatasetError(why)
-            provenance = {
-                "bags": [
-                    {
-                        "bag": shard.facts.label,
-                        "sha256": shard.facts.source_sha256,
-                        "frames": shard.facts.num_frames,
-                    }
-                    for shard in shards
-                ],
-                "skipped_bags": [
-                    {"bag": refusal.label, "reason": refusal.reason} for refusal in refusals
-                ],
-                "dropped": dropped,
-                "options": options,
-                "code_version": code_version(),
-            }
-            return assemble(Path(out), settings.contract, shards, provenance, images, codec)
+            provenance = provenance_of(shards, refusals, options)
+            return assemble(
+                Path(out), settings.contract, shards, provenance, images, codec, workers
+            )
     except OSError as error:
         raise DatasetError(
             f"{out} cannot be written ({error.strerror or error}); what was imported is kept: "
@@ -134,7 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         source = LerobotSource(args.dataset)
         settings = settings_of(source, args.map, args.label, args.image_size, args.rate)
-        info = import_dataset(source, args.out, settings, args.images, args.codec)
+        pictures = args.images, args.codec
+        info = import_dataset(source, args.out, settings, *pictures, args.workers)
     except VlaError as error:
         print(f"training.lerobot_import: {error}", file=sys.stderr)
         return 1

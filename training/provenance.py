@@ -2,13 +2,18 @@
 
 import hashlib
 import subprocess
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@cache
 def code_version() -> str:
-    """Return the checkout's commit, with "-dirty" where files differ; "unknown" outside git."""
+    """Return the checkout's commit, with "-dirty" where files differ; "unknown" outside git.
+
+    As it was when first asked: what runs does not change with the files.
+    """
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

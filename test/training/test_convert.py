@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import shutil
 
@@ -5,8 +6,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from training.convert import convert, main
+from training.convert import convert, convert_bags, main
 from training.datasets import workers
+from training.datasets.bag_shard import Settings
 from training.datasets.frames import MaxAge
 from training.recordings.bags import find_bags
 from vla_ros.core import arm
@@ -68,6 +70,20 @@ def test_info_holds_contract_options_and_what_was_dropped(recording, tmp_path):
     assert provenance["code_version"]
     table = pq.read_schema(tmp_path / "d" / DATA)
     assert set(info["features"]) == set(table.names)
+
+
+def test_a_shard_tells_what_made_it_also_where_another_version_assembles(bag_writer, tmp_path):
+    paths = [bag_writer.moving_episode(f"play-{i}", 3, seed=i) for i in range(2)]
+    for path, code in zip(paths, ("older", "newer"), strict=True):
+        settings = Settings(tap_contract(image_size=16), MaxAge(), code=code)
+        info = convert_bags([path], tmp_path / "d", settings)
+    provenance = info["vla_ros"]["provenance"]
+    made_by = [provenance["made_by"][row["made_by"]] for row in provenance["bags"]]
+    assert [maker["code_version"] for maker in made_by] == ["older", "newer"]
+    assert made_by[0]["simplejpeg"] == importlib.metadata.version("simplejpeg")
+    assert provenance["options"] == Settings(tap_contract(image_size=16)).options | {
+        "images": "jpeg"
+    }
 
 
 def test_stats_are_those_of_the_rows(bag_writer, tmp_path):

@@ -1,6 +1,9 @@
 import errno
 import json
+import multiprocessing
+import pickle
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +13,9 @@ import pytest
 import yaml
 
 from training.datasets.video import write_video
+from training.learning.dataset import open_dataset
+from training.learning.windows import Windows
+from training.lerobot import episode_shard
 from training.lerobot.source import LerobotSource
 from training.lerobot_import import import_dataset, main, settings_of
 from vla_ros.core import arm, kinematics
@@ -43,6 +49,28 @@ FOREIGN = {
         "position": [0, 1, 2],
         "rotation": {"as": "rpy", "axes": [3, 4, 5]},
         "gripper": {"axis": 6, "closed": 0, "open": 1},
+    },
+}
+# What training.convert writes.
+OWN = {
+    "kind": "demo",
+    "cameras": {"front": "observation.images.front"},
+    "state": {
+        "column": "observation.state",
+        "joints": list(arm.ARM_JOINTS),
+        "gripper": {"axis": "opening", "closed": 0, "open": 1},
+    },
+    "pose": {
+        "column": "observation.ee_pose",
+        "position": ["x", "y", "z"],
+        "rotation": {"as": "rotvec", "axes": ["rx", "ry", "rz"]},
+    },
+    "action": {
+        "column": "action",
+        "is": "ee_delta",
+        "position": ["dx", "dy", "dz"],
+        "rotation": {"as": "rotvec", "axes": ["drx", "dry", "drz"]},
+        "gripper": {"axis": "gripper", "closed": 0, "open": 1},
     },
 }
 ALLOWED = "play, demo, policy"
@@ -119,11 +147,12 @@ def v21(folder, kind="image", lengths=(6, 5), state=states, action=deltas):
     return folder
 
 
-def run(dataset, out, mapping=FOREIGN, label="reached", rate_hz=None, size=SIZE):
+def run(dataset, out, mapping=FOREIGN, label="reached", rate_hz=None, size=SIZE, workers=1):
     map_file = out.with_suffix(".yaml")
     map_file.write_text(yaml.safe_dump(mapping))
     source = LerobotSource(dataset)
-    return import_dataset(source, out, settings_of(source, map_file, label, size, rate_hz))
+    settings = settings_of(source, map_file, label, size, rate_hz)
+    return import_dataset(source, out, settings, workers=workers)
 
 
 def rows(folder, file=DATA):
@@ -286,37 +315,16 @@ def test_a_leap_is_outside_the_contract(tmp_path):
 
 @pytest.mark.parametrize("images", ["jpeg", "video"])
 def test_round_trip_of_our_own_dataset(converted, tmp_path, images):
-    own = {
-        "kind": "demo",
-        "cameras": {"front": "observation.images.front"},
-        "state": {
-            "column": "observation.state",
-            "joints": list(arm.ARM_JOINTS),
-            "gripper": {"axis": "opening", "closed": 0, "open": 1},
-        },
-        "pose": {
-            "column": "observation.ee_pose",
-            "position": ["x", "y", "z"],
-            "rotation": {"as": "rotvec", "axes": ["rx", "ry", "rz"]},
-        },
-        "action": {
-            "column": "action",
-            "is": "ee_delta",
-            "position": ["dx", "dy", "dz"],
-            "rotation": {"as": "rotvec", "axes": ["drx", "dry", "drz"]},
-            "gripper": {"axis": "gripper", "closed": 0, "open": 1},
-        },
-    }
     dataset = converted
     if images == "video":
         source = LerobotSource(converted)
         map_file = tmp_path / "map.yaml"
-        map_file.write_text(yaml.safe_dump(own))
+        map_file.write_text(yaml.safe_dump(OWN))
         settings = settings_of(source, map_file, "commanded", SIZE, None)
         import_dataset(source, tmp_path / "video", settings, "video")
         dataset = tmp_path / "video"
         assert LerobotSource(dataset).features["observation.images.front"]["dtype"] == "video"
-    run(dataset, tmp_path / "d", own, "commanded")
+    run(dataset, tmp_path / "d", OWN, "commanded")
     before, after = rows(converted), rows(tmp_path / "d")
     assert len(after) == len(before)
     for old, new in zip(before, after, strict=True):
@@ -328,6 +336,50 @@ def test_round_trip_of_our_own_dataset(converted, tmp_path, images):
             assert new["observation.images.front"] == old["observation.images.front"]
     tasks = [e["tasks"] for e in rows(converted, EPISODES)]
     assert [e["tasks"] for e in rows(tmp_path / "d", EPISODES)] == tasks
+    # The loader takes it as it takes what was converted.
+    old, new = (open_dataset(path, 16) for path in (converted, tmp_path / "d"))
+    indices = np.array([0, 9, len(old) - 1])
+    one, other = (Windows(d, d.episodes, 3).batch(indices) for d in (old, new))
+    np.testing.assert_allclose(other.actions, one.actions, atol=1e-6)
+    np.testing.assert_array_equal(other.mask, one.mask)
+    if images == "jpeg":
+        np.testing.assert_array_equal(new.images, old.images)
+
+
+def test_workers_change_no_byte(tmp_path, monkeypatch):
+    dataset = v21(tmp_path / "src")
+    run(dataset, tmp_path / "one")
+    # Forked, they need no import; that the job may go to a spawned one is told by its pickling.
+    forking = multiprocessing.get_context("fork")
+
+    def process(target, args, daemon):
+        job = pickle.loads(pickle.dumps(args[1]))
+        return forking.Process(target=target, args=(args[0], job), daemon=daemon)
+
+    context = SimpleNamespace(Pipe=forking.Pipe, Process=process)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(episode_shard.cv2, "setNumThreads", lambda _: None)  # not after a fork
+    run(dataset, tmp_path / "two", workers=2)
+    for name in ("meta/info.json", DATA):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_what_stops_a_worker_stops_the_import(tmp_path, monkeypatch):
+    dataset = v21(tmp_path / "src")
+    error = OSError(errno.ENOSPC, "No space left on device")
+    found = [("died", None), (None, error)]
+
+    def side_by_side(episodes, *_):
+        return (
+            (episode, how or what) for episode, (how, what) in zip(episodes, found, strict=True)
+        )
+
+    monkeypatch.setattr(episode_shard, "side_by_side", side_by_side)
+    with pytest.raises(DatasetError, match=r"episode 0 of .* was not imported: died; run the same"):
+        run(dataset, tmp_path / "d", workers=2)
+    found[0] = (None, None)
+    with pytest.raises(DatasetError, match=r"cannot be written \(No space left on device\)"):
+        run(dataset, tmp_path / "d", workers=2)
 
 
 def test_a_second_run_writes_nothing_anew(tmp_path):

@@ -134,14 +134,15 @@ def _stats(
         stats[image_key(camera)] = image_stats(np.sum(histograms, axis=0), num_frames)
     for name in shards[0].facts.vectors:
         stats[name] = vector_stats(np.concatenate([shard.column(name) for shard in shards]))
-    columns = [
-        layout.scalar_columns(
-            np.arange(len(p.episode)), fps, p.index, p.first, tasks.index(p.episode.task)
-        )
-        for p in placed
-    ]
-    whole = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
-    return {**stats, **layout.scalar_stats(whole)}
+    for number, name in enumerate(layout.SCALARS):
+        parts = [
+            layout.scalar_columns(
+                np.arange(len(p.episode)), fps, p.index, p.first, tasks.index(p.episode.task)
+            )[number]
+            for p in placed
+        ]
+        stats[name] = vector_stats(np.concatenate(parts))
+    return stats
 
 
 def _signed(built: Path, provenance: dict) -> dict:

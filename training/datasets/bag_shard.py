@@ -7,12 +7,13 @@ smallest scale that will do, and writes. Memory does not grow with the number of
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from training.datasets.dataset_provenance import made_by
 from training.datasets.drop_list import DropList
 from training.datasets.frames import MaxAge, Segment, Streams, segments_from_streams
 from training.datasets.labels import Recorded, vector_axes
@@ -20,13 +21,16 @@ from training.datasets.picture_pass import PicturePass, last_uses
 from training.datasets.shard import Camera
 from training.datasets.shard_folder import Refusal, is_done, write_refusal
 from training.datasets.shard_writer import Frame, ShardWriter
-from training.provenance import combined_sha256, file_sha256
+from training.provenance import code_version, combined_sha256, file_sha256
 from training.recordings.bag_folder import UnreadableBagError
-from training.recordings.bags import Bag, bag_label
+from training.recordings.bags import Bag, ImageIndex, bag_label
+from training.recordings.messages import Picture
 from training.recordings.recording import CameraFacts, EpisodeFacts, Recording, read_recording
 from training.recordings.source import Source, vla_source
+from vla_ros.core.cameras import scaled_intrinsics
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import BagError
+from vla_ros.core.resample import StreamBuffer
 
 # Raise it when the same bag and settings would give other frames: shards of before are not reused.
 CONVERTER_VERSION = 2
@@ -38,12 +42,17 @@ Say = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes the frames of every bag of a dataset, besides the bags."""
+    """What shapes the frames of every bag of a dataset, besides the bags.
+
+    `code` is the version of this package, which shards note, and which is no reason to make them
+    anew: CONVERTER_VERSION is.
+    """
 
     contract: Contract
     max_age: MaxAge = field(default_factory=MaxAge)
     label: str = "reached"
     source: Source = field(default_factory=vla_source)
+    code: str = field(default_factory=code_version)
 
     @property
     def recorded(self) -> Recorded:
@@ -58,7 +67,7 @@ class Settings:
 
     @property
     def options(self) -> dict:
-        """Plain JSON: all of this but the contract."""
+        """Plain JSON: all of this but the contract and the code's version."""
         return {
             "max_age": asdict(self.max_age),
             "label": self.label,
@@ -81,7 +90,7 @@ def shard_of_bag(path: Path, folder: Path, settings: Settings, say: Say) -> str:
     """
     label = bag_label(path)
     try:
-        with Bag(path, settings.source) as bag:
+        with Bag(path, settings.source, scratch_in=folder) as bag:
             sha256 = bag.sha256()
             key = settings.key(label, sha256)
             if not is_done(folder, key):
@@ -119,7 +128,7 @@ def _refuse(path: Path, folder: Path, key: str, sha256: str, error: BagError) ->
 
 
 def streams_of(recording: Recording, max_age: MaxAge) -> Streams:
-    """Return the recording's streams by stamp; a picture's value is its row in the index."""
+    """Return the recording's streams by stamp; a sample's value is its row, of pictures too."""
     streams = Streams.empty(
         max_age,
         tuple(recording.images),
@@ -127,18 +136,23 @@ def streams_of(recording: Recording, max_age: MaxAge) -> Streams:
         recording.ee_pose is not None,
     )
     for camera, index in recording.images.items():
-        streams.images[camera].extend(zip(index.stamps_ns.tolist(), range(len(index)), strict=True))
+        _number(streams.images[camera], index.stamps_ns)
     for buffer, samples in (
         (streams.joints, recording.joints),
         (streams.commanded, recording.commanded),
     ):
         if buffer is not None and samples is not None:
-            values = np.column_stack([samples.q, samples.opening])
-            buffer.extend(zip(samples.stamps_ns.tolist(), values, strict=True))
+            streams.rows[buffer.name] = np.column_stack([samples.q, samples.opening])
+            _number(buffer, samples.stamps_ns)
     if streams.ee_poses is not None and recording.ee_pose is not None:
-        poses = recording.ee_pose
-        streams.ee_poses.extend(zip(poses.stamps_ns.tolist(), poses.T_base_tool, strict=True))
+        streams.rows[streams.ee_poses.name] = recording.ee_pose.T_base_tool
+        _number(streams.ee_poses, recording.ee_pose.stamps_ns)
     return streams
+
+
+def _number(buffer: StreamBuffer[int], stamps_ns: np.ndarray) -> None:
+    # One after the other: a list of all of them would be as large as what it is to save.
+    buffer.extend((int(stamp_ns), row) for row, stamp_ns in enumerate(stamps_ns))
 
 
 def _write_shard(bag: Bag, target: Path, sha256: str, settings: Settings, say: Say) -> None:
@@ -151,10 +165,11 @@ def _write_shard(bag: Bag, target: Path, sha256: str, settings: Settings, say: S
     wanted = {
         camera: sorted(row for name, row in uses if name == camera) for camera in contract.cameras
     }
-    places = {camera: recording.images[camera].places[rows] for camera, rows in wanted.items()}
-    pictures = (
-        (camera, wanted[camera][number], data) for camera, number, data in bag.images_at(places)
-    )
+    # Each camera by itself: of a bag written topic after topic the others' would pile up.
+    pictures = {
+        camera: _pictures(bag, camera, recording.images[camera], rows)
+        for camera, rows in wanted.items()
+    }
     size = contract.image.shape[0]
     shown = PicturePass(pictures, uses, size, f"bag {bag.path}")
     episode, cameras = recording.episode, cameras_of(recording.cameras, size)
@@ -164,7 +179,16 @@ def _write_shard(bag: Bag, target: Path, sha256: str, settings: Settings, say: S
     with ShardWriter(target, contract, vector_axes(settings.label, recorded)) as writer:
         _write_frames(writer, segments, shown, (episode, cameras), drops, say)
         options = settings.options
-        writer.finish(bag_label(bag.path), sha256, options["source"], options, drops.runs(), lost)
+        names = bag_label(bag.path), sha256
+        makers = made_by(settings.code)
+        writer.finish(*names, options["source"], options, drops.runs(), lost, makers)
+
+
+def _pictures(
+    bag: Bag, camera: str, index: ImageIndex, rows: list[int]
+) -> Iterator[tuple[int, Picture]]:
+    places = {camera: index.places[rows]}
+    return ((rows[number], data) for _, number, data in bag.images_at(places))
 
 
 def cameras_of(facts: dict[str, CameraFacts], size: int) -> dict[str, Camera]:
@@ -173,11 +197,7 @@ def cameras_of(facts: dict[str, CameraFacts], size: int) -> dict[str, Camera]:
     for name, known in facts.items():
         K = None
         if known.K is not None and known.size is not None:
-            width, height = known.size
-            # Pixel centres: half a pixel of the calibrated picture is scaled with it.
-            scale = np.array([[size / width, 0, 0], [0, size / height, 0], [0, 0, 1]])
-            half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-            K = (np.linalg.inv(half) @ scale @ half @ known.K).tolist()
+            K = scaled_intrinsics(known.K, known.size, size).tolist()
         T = None if known.T_base_camera is None else known.T_base_camera.tolist()
         cameras[name] = Camera(K, T)
     return cameras

@@ -51,12 +51,15 @@ class Streams:
         joints: (J + 1,) joints [rad] and opening [0, 1], measured.
         commanded: (J + 1,) the same, commanded; None where the recording has no such stream.
         ee_poses: (4, 4) the tool in base_link, measured; None where none was recorded.
+        rows: by a stream's name an array whose rows its samples number, in place of values that
+            each are an object: a tenth of the memory.
     """
 
     images: dict[str, StreamBuffer]
     joints: StreamBuffer
     commanded: StreamBuffer | None
     ee_poses: StreamBuffer | None = None
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def empty(
@@ -169,7 +172,8 @@ def _samples(
                 index = following
                 break
             stamps.append(stamp_ns)
-            values.append(value)
+            rows = streams.rows.get(buffer.name)
+            values.append(value if rows is None else rows[value])
         else:
             num_cameras = len(streams.images)
             arm = _arm(streams, values[num_cameras:], has_kinematics)

@@ -1,4 +1,4 @@
-"""A dataset folder in the LeRobot v3.0 layout: paths, columns, tables and info.json, as values.
+"""A dataset folder in the LeRobot v3.0 layout: paths, columns, tables and info.json.
 
 meta/info.json, meta/stats.json, meta/tasks.parquet, meta/episodes/chunk-000/file-000.parquet,
 data/chunk-000/file-000.parquet, and videos/<camera column>/chunk-000/file-000.mp4 where pictures
@@ -8,9 +8,11 @@ episodes have further columns: where they come from, how they ended, what is kno
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from training.datasets.dataset_stats import vector_stats
 from training.datasets.shard import Episode, image_key
@@ -220,6 +222,24 @@ def episodes_table(rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist(
         rows, pa.schema([(name, type_of(name, value)) for name, value in rows[0].items()])
     )
+
+
+def read_episode_rows(folder: Path) -> list[dict]:
+    """Return the rows of a dataset's meta/episodes, without statistics, in the episodes' order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError, pyarrow.ArrowException, KeyError: one cannot be read.
+    """
+    files = sorted((folder / "meta/episodes").glob("*/*.parquet"))
+    if not files:
+        raise FileNotFoundError(2, "no file", str(folder / "meta/episodes"))
+    rows = []
+    for file in files:
+        with pq.ParquetFile(file) as reader:
+            names = [n for n in reader.schema_arrow.names if not n.startswith("stats/")]
+            rows += reader.read(columns=names).to_pylist()
+    return sorted(rows, key=lambda row: row["episode_index"])
 
 
 def tasks_table(tasks: list[str]) -> pa.Table:

@@ -1,6 +1,6 @@
-"""The pictures that frames show: read once, in the bag's order, handed out in the frames' order."""
+"""The pictures that frames show: each read once, handed out in the frames' order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -18,8 +18,8 @@ class PicturePass:
     """Pictures at dataset size.
 
     Args:
-        pictures: (camera, place, JPEG or PNG bytes or RGB array) of all wanted places, each once,
-            in the bag's order.
+        pictures: by camera (place, JPEG or PNG bytes or RGB array) of all wanted places, each
+            once, about in the order in which frames show them.
         last_use: the last frame that shows each of them; they are forgotten after it.
         size: side of the dataset's pictures [px].
         where: names the bag in messages.
@@ -27,12 +27,12 @@ class PicturePass:
 
     def __init__(
         self,
-        pictures: Iterable[tuple[str, int, bytes | np.ndarray]],
+        pictures: Mapping[str, Iterable[tuple[int, bytes | np.ndarray]]],
         last_use: dict[Place, int],
         size: int,
         where: str,
     ):
-        self._read: Iterator = iter(pictures)
+        self._read: dict[str, Iterator] = {name: iter(some) for name, some in pictures.items()}
         self._last_use, self._size, self._where = last_use, size, where
         self._jpegs: dict[Place, bytes | None] = {}
         self._decoded: dict[Place, np.ndarray] = {}
@@ -51,7 +51,7 @@ class PicturePass:
         return pictures if len(pictures) == len(places) else None
 
     def _picture(self, place: Place) -> tuple[bytes, np.ndarray] | None:
-        while place not in self._jpegs and self._read_one():
+        while place not in self._jpegs and self._read_one(place[0]):
             pass
         jpeg = self._jpegs.get(place)
         if jpeg is None:
@@ -59,8 +59,8 @@ class PicturePass:
         picture = self._decoded.get(place)
         return jpeg, decode_jpeg(jpeg, self._where) if picture is None else picture
 
-    def _read_one(self) -> bool:
-        for camera, number, data in self._read:
+    def _read_one(self, camera: str) -> bool:
+        for number, data in self._read[camera]:
             place = camera, number
             try:
                 self._jpegs[place], picture = dataset_jpeg(data, self._size, self._where)

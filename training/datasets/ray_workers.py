@@ -4,11 +4,13 @@ Needs the extra `ray`. The shards are those of `workers`, to the byte.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from training.datasets.bag_shard import Settings
 from training.datasets.side_by_side import Say
 from training.datasets.workers import Done, convert_one
+from training.provenance import code_version
 from vla_ros.core.errors import DatasetError
 
 
@@ -66,4 +68,6 @@ def _convert(path: Path, folder: Path, settings: Settings) -> tuple[Done, int]:
         nonlocal frames
         frames += number if what == "done" else 0
 
+    # Of the checkout on that machine.
+    settings = replace(settings, code=code_version())
     return convert_one(path, folder, settings, say), frames

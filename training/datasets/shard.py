@@ -105,6 +105,7 @@ class Facts:
         num_frames: rows of `frames.parquet`.
         frames_sha256: of `frames.parquet`.
         lost: what of the recording could not be read, a clause each.
+        made_by: versions of what made the shard.
     """
 
     label: str
@@ -120,6 +121,7 @@ class Facts:
     episodes: list[Episode]
     dropped: list[Drop]
     lost: list[str] = field(default_factory=list)
+    made_by: dict[str, str] = field(default_factory=dict)
     version: int = SHARD_VERSION
 
 

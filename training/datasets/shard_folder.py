@@ -61,9 +61,19 @@ def opened(out: Path, contract: Contract, options: dict) -> Iterator[Path]:
                 f"another conversion writes to {out}; wait for it, or choose another folder"
             ) from None
         _check_settings(out, folder, {"contract": contract.to_dict(), "options": options})
-        for leftover in folder.glob(".*.tmp"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        yield folder
+        _clear(folder)
+        try:
+            yield folder
+        finally:
+            # What a worker that died has left, an unpacked bag perhaps.
+            with suppress(OSError):
+                _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what was not finished."""
+    for leftover in folder.glob(".*.tmp"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def discard(out: Path) -> None:
@@ -118,13 +128,16 @@ def note_place(folder: Path, where: str, key: str) -> None:
 def forget_changed(folder: Path) -> list[str]:
     """Remove the shards of bags that have changed since, and return where these bags are.
 
-    A run that was stopped has noted its bags as well, so that none stays in two versions.
+    A run that was stopped has noted its bags as well, so that none stays in two versions. A bag
+    that lies elsewhere now goes by what it is called there.
     """
     path, noted = folder / PATHS_FILE, folder / PLACES_FILE
     before = _read_json(path) if path.exists() else {}
     places = [*before.items(), *_noted(noted)]
     now = dict(places)
     changed = sorted({where for where, key in places if now[where] != key})
+    for where in _moved(folder, places, now):
+        del now[where]
     for key in {key for _, key in places} - set(now.values()):
         shutil.rmtree(folder / key, ignore_errors=True)
         (folder / f"{key}{REFUSED_SUFFIX}").unlink(missing_ok=True)
@@ -132,6 +145,25 @@ def forget_changed(folder: Path) -> list[str]:
         _write_json(path, dict(sorted(now.items())))
     noted.unlink(missing_ok=True)
     return changed
+
+
+def _moved(folder: Path, places: list[tuple[str, str]], now: dict[str, str]) -> list[str]:
+    """Return places that are empty now, whose bag lies or lay at another one that is not."""
+    gone = [where for where in now if not Path(where).exists()]
+    if not gone:
+        return []
+    elsewhere = {key for where, key in places if where not in gone}
+    contents = {_content(folder, key) for key in elsewhere} - {None}
+    return [w for w in gone if now[w] in elsewhere or _content(folder, now[w]) in contents]
+
+
+def _content(folder: Path, key: str) -> str | None:
+    """Return the hash of the recording that `key` was made of; None where that is not there."""
+    try:
+        return open_shard(folder / key).facts.source_sha256
+    except DatasetError:
+        refused = folder / f"{key}{REFUSED_SUFFIX}"
+        return _read_json(refused)["sha256"] if refused.exists() else None
 
 
 def _noted(path: Path) -> list[tuple[str, str]]:

@@ -176,6 +176,7 @@ class ShardWriter:
         options: dict,
         dropped: list[Drop],
         lost: Sequence[str] = (),
+        made_by: dict[str, str] | None = None,
     ) -> "Shard":
         """Write the facts and give the folder its name; a shard may be without frames.
 
@@ -201,6 +202,7 @@ class ShardWriter:
             episodes=self.episodes,
             dropped=dropped,
             lost=list(lost),
+            made_by=made_by or {},
         )
         sync_file(self._temporary / FRAMES_FILE)
         write_text(self._temporary / FACTS_FILE, json.dumps(asdict(facts), ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""A job for many paths in processes of their own: one that dies costs its path and nothing else.
+"""A job for many items in processes of their own: one that dies costs its item and nothing else.
 
 This module imports nothing but the standard library: a process imports what its job needs.
 """
@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -14,28 +15,31 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import TypeVar
 
-# Told (path, what, number) by a job.
+# Told (item, what, number) by a job.
 Say = Callable[[Path, str, int], None]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+# For a process that is told to end, before it is made to.
+_ENDING_S = 5.0
 
 
 def side_by_side(
-    paths: list[Path], job: Callable[..., Result], workers: int, say: Say
-) -> Iterator[tuple[Path, Result | str]]:
-    """Yield (path, what `job(path, say=...)` gives, or how its process died) as they are done.
+    items: list[Item], job: Callable[..., Result], workers: int, say: Callable
+) -> Iterator[tuple[Item, Result | str]]:
+    """Yield (item, what `job(item, say=...)` gives, or how its process died) as they are done.
 
-    The job runs in spawned processes, `workers` of them, so it must be one that pickles; they end
-    when this process does.
+    The job runs in spawned processes, `workers` of them, so job and items must be such that pickle;
+    they end when this process does.
     """
     context = multiprocessing.get_context("spawn")
-    waiting = list(reversed(paths))
+    waiting = list(reversed(items))
     team: list[_Worker] = []
     try:
-        while waiting or any(worker.path for worker in team):
-            while waiting and len(team) < min(workers, len(paths)):
+        while waiting or any(worker.item is not None for worker in team):
+            while waiting and len(team) < min(workers, len(items)):
                 team.append(_Worker.start(context, job))
             for worker in team:
-                if worker.path is None and waiting:
+                if worker.item is None and waiting:
                     worker.take(waiting.pop())
             ready = connection.wait([worker.pipe for worker in team])
             for worker in [worker for worker in team if worker.pipe in ready]:
@@ -52,11 +56,11 @@ def side_by_side(
 
 @dataclass
 class _Worker:
-    """One process and the bag that it works on."""
+    """One process and what it works on."""
 
     process: SpawnProcess
     pipe: connection.Connection
-    path: Path | None = None
+    item: object = None
     is_dead: bool = False
 
     @classmethod
@@ -67,25 +71,25 @@ class _Worker:
         theirs.close()
         return cls(process, ours)
 
-    def take(self, path: Path) -> None:
-        self.path = path
+    def take(self, item: object) -> None:
+        self.item = item
         with contextlib.suppress(OSError):  # it has died, and `hear` will find that
-            self.pipe.send(path)
+            self.pipe.send(item)
 
     def hear(self, say: Say) -> tuple | None:
-        """Take one message; return the bag and what became of it once that is known."""
-        path = self.path
+        """Take one message; return the item and what became of it once that is known."""
+        item = self.item
         try:
             is_said, message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            self.path, self.is_dead = None, True
-            return None if path is None else (path, self._death())
+            self.item, self.is_dead = None, True
+            return None if item is None else (item, self._death())
         if is_said:
             say(*message)
             return None
-        self.path = None
-        return path, message
+        self.item = None
+        return item, message
 
     def _death(self) -> str:
         code = self.process.exitcode or 0
@@ -97,16 +101,21 @@ class _Worker:
         """End the process; what it has not finished is written anew another time."""
         self.pipe.close()
         self.process.terminate()
-        self.process.join()
+        self.process.join(_ENDING_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
 
 def _work(pipe: connection.Connection, job: Callable) -> None:
-    """Do the job for every path of the pipe until it closes; runs in a process of its own."""
+    """Do the job for every item of the pipe until it closes; runs in a process of its own."""
     # Ctrl-C is for the process that asked; it ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # On the way out, what was unpacked for the job goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         while True:
-            path = pipe.recv()
-            pipe.send((False, job(path, say=lambda *said: pipe.send((True, said)))))
+            item = pipe.recv()
+            pipe.send((False, job(item, say=lambda *said: pipe.send((True, said)))))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the process that asked is gone

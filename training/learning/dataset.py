@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.datasets.labels import ACTION, POSE, STATE
-from training.datasets.lerobot_layout import CODEBASE_VERSION, INFO_FILE
+from training.datasets.lerobot_layout import CODEBASE_VERSION, INFO_FILE, read_episode_rows
 from training.datasets.shard import Camera, image_key
 from training.learning.frame_cache import FOLDER, cached_frames, jpeg_frames, video_frames
 from training.provenance import combined_sha256, file_sha256
@@ -110,7 +110,7 @@ def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = 
     Args:
         path: a folder that training.convert or training.lerobot_import wrote.
         image_size: of the model.
-        cameras: names, the main one first; None takes the dataset's main camera alone.
+        cameras: names, the main one first; None takes the dataset's main camera alone, () all.
 
     Raises:
         DatasetError: the folder is missing, incomplete, damaged, changed, not written by this
@@ -118,7 +118,7 @@ def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = 
     """
     path = Path(path)
     info, contract, rows, vectors = _read(path)
-    cameras = contract.cameras[:1] if cameras is None else tuple(cameras)
+    cameras = contract.cameras[:1] if cameras is None else tuple(cameras) or contract.cameras
     absent = [name for name in cameras if name not in contract.cameras]
     if absent:
         raise DatasetError(
@@ -149,7 +149,7 @@ def _read(path: Path) -> tuple[dict, Contract, list[dict], dict[str, np.ndarray]
         features, version, total = (
             info[key] for key in ("features", "codebase_version", "total_frames")
         )
-        rows = _episode_rows(path)
+        rows = read_episode_rows(path)
         names = [
             name
             for name, feature in features.items()
@@ -186,15 +186,6 @@ def _files(path: Path, top: str, suffix: str) -> list[Path]:
     if not files:
         raise FileNotFoundError(2, "no file", str(path / top))
     return files
-
-
-def _episode_rows(path: Path) -> list[dict]:
-    rows = []
-    for file in _files(path, "meta/episodes", "parquet"):
-        with pq.ParquetFile(file) as reader:
-            names = [n for n in reader.schema_arrow.names if not n.startswith("stats/")]
-            rows += reader.read(columns=names).to_pylist()
-    return sorted(rows, key=lambda row: row["episode_index"])
 
 
 def _episode(row: dict) -> Episode:

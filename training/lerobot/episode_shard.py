@@ -2,18 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from training.datasets.dataset_provenance import made_by
 from training.datasets.drop_list import DropList
 from training.datasets.files import may_pass
 from training.datasets.shard_folder import Refusal, is_done, write_refusal
 from training.datasets.shard_writer import Frame, ShardWriter
+from training.datasets.side_by_side import side_by_side
 from training.lerobot.map import Mapping
 from training.lerobot.motion import Motion, frame_vectors, motion_of, vector_axes
 from training.lerobot.source import LerobotSource, SourceEpisode
+from training.provenance import code_version
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.core.resample import NS_PER_S
@@ -34,10 +40,11 @@ class ImportSettings:
     label: str
     stride: int
     dataset_sha256: str
+    code: str = field(default_factory=code_version)
 
     @property
     def options(self) -> dict:
-        """Plain JSON: all of this but the contract."""
+        """Plain JSON: all of this but the contract and the code's version."""
         return {
             "dataset_sha256": self.dataset_sha256,
             "map": self.mapping.to_dict(),
@@ -72,6 +79,50 @@ def import_episode(
     return key
 
 
+def import_side_by_side(
+    source: LerobotSource, folder: Path, settings: ImportSettings, workers: int
+) -> Iterator[SourceEpisode]:
+    """Import all episodes, `workers` at a time, and yield each once it is done.
+
+    One worker is this process itself. The shards are the same to the byte, whoever makes them.
+
+    Raises:
+        DatasetError: as `import_episode`, or a worker died.
+        OSError: the disk refuses.
+    """
+    if workers <= 1 or len(source.episodes) <= 1:
+        for episode in source.episodes:
+            import_episode(source, episode, folder, settings)
+            yield episode
+        return
+    job = partial(_import_elsewhere, source=source, folder=folder, settings=settings)
+    for episode, found in side_by_side(source.episodes, job, workers, lambda *_: None):
+        if isinstance(found, str):
+            raise DatasetError(
+                f"episode {episode.index} of {source.path} was not imported: {found}; run the same "
+                "command again"
+            )
+        if found is not None:
+            raise found
+        yield episode
+
+
+def _import_elsewhere(
+    episode: SourceEpisode,
+    source: LerobotSource,
+    folder: Path,
+    settings: ImportSettings,
+    say: Callable,
+) -> Exception | None:
+    """Import an episode in a process of its own; return what kept it from that."""
+    cv2.setNumThreads(1)  # the others have the other processors
+    try:
+        import_episode(source, episode, folder, settings)
+    except (DatasetError, OSError) as error:
+        return error
+    return None
+
+
 def _sha256(content: list) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -100,7 +151,8 @@ def _write_shard(
             if count := writer.end_episode():
                 drops.add("too short a piece", _tick_ns(run[0][0], settings), count=count)
         options = settings.options
-        writer.finish(*names, options["map"], options, drops.runs())
+        makers = made_by(settings.code)
+        writer.finish(*names, options["map"], options, drops.runs(), (), makers)
 
 
 def _motion(source: LerobotSource, episode: SourceEpisode, mapping: Mapping) -> Motion:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.datasets.lerobot_layout import read_episode_rows
 from training.datasets.video import read_video
 from training.provenance import combined_sha256, file_sha256
 from vla_ros.core.errors import DatasetError
@@ -84,20 +85,10 @@ class LerobotSource:
         ]
 
     def _episodes_v3(self) -> list[SourceEpisode]:
-        found: list[SourceEpisode] = []
-        files = sorted((self.path / "meta/episodes").glob("*/*.parquet"))
-        if not files:
-            raise FileNotFoundError(2, "missing", str(self.path / "meta/episodes"))
-        for file in files:
-            with pq.ParquetFile(file) as reader:
-                names = reader.schema_arrow.names
-                wanted = [name for name in names if not name.startswith("stats/")]
-                rows = reader.read(columns=wanted).to_pylist()
-            found += [
-                SourceEpisode(row["episode_index"], row["length"], "; ".join(row["tasks"]), row)
-                for row in rows
-            ]
-        return sorted(found, key=lambda episode: episode.index)
+        return [
+            SourceEpisode(row["episode_index"], row["length"], "; ".join(row["tasks"]), row)
+            for row in read_episode_rows(self.path)
+        ]
 
     def sha256(self) -> str:
         """Return one hash of every file's name and content."""

@@ -8,13 +8,11 @@ import errno
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
-
-from rosbags.rosbag2.storage_mcap import zstd
 
 from training.recordings.cdr import HEAD_BYTES
 from vla_ros.bags.torn_mcap import MAGIC, TornMcap, message_at
@@ -148,14 +146,14 @@ class SqliteFile:
         scratch: where a file that was never closed is copied, as reading its log changes it.
     """
 
-    def __init__(self, path: Path, scratch: Path):
+    def __init__(self, path: Path, scratch: Callable[[], Path]):
         self.path = path
         opened, mode = path, "mode=ro&immutable=1"
         journals = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
         if any(journal.exists() for journal in journals):
-            opened, mode = Path(shutil.copy(path, scratch)), "mode=rw"
+            opened, mode = Path(shutil.copy(path, scratch())), "mode=rw"
             for journal in filter(Path.exists, journals):
-                shutil.copy(journal, scratch)
+                shutil.copy(journal, scratch())
         self._lost: list[str] = []
         self._db = sqlite3.connect(f"file:{quote(str(opened))}?{mode}", uri=True)
         rows = self._db.execute(
@@ -239,6 +237,9 @@ def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
     """
     if bytes(data[:4]) != ZSTD_MAGIC:
         return data
+    # rosbags takes half a second to import, which most bags need not wait for.
+    from rosbags.rosbag2.storage_mcap import zstd
+
     try:
         if head_only:
             return zstd.ZstdDecompressor().decompress(bytes(data), max_length=HEAD_BYTES)
@@ -249,6 +250,8 @@ def unpacked(data: bytes | memoryview, head_only: bool) -> bytes | memoryview:
 
 def expand(path: Path, scratch: Path) -> tuple[Path, str | None]:
     """Return the file that `path`.zstd holds, in `scratch`, and what is wrong with it or None."""
+    from rosbags.rosbag2.storage_mcap import zstd
+
     target = scratch / path.stem
     stream = zstd.ZstdDecompressor()
     with path.open("rb") as packed, target.open("wb") as plain:
@@ -264,8 +267,12 @@ def expand(path: Path, scratch: Path) -> tuple[Path, str | None]:
     return target, None if stream.eof else f"{path.name} is cut off"
 
 
-def open_file(path: Path, scratch: Path) -> BagFile:
-    """Open one file; raises OSError, ValueError or sqlite3.Error where it is none of a bag."""
+def open_file(path: Path, scratch: Callable[[], Path]) -> BagFile:
+    """Open one file; `scratch` gives a folder for copies.
+
+    Raises:
+        OSError, ValueError, sqlite3.Error: it is none of a bag, or cannot be read now.
+    """
     if path.suffix == ".mcap":
         return McapFile(path)
     try:

@@ -1,5 +1,6 @@
 """A bag's folder: its files in order, serialised messages by topic, and what of them is lost."""
 
+import errno
 import hashlib
 import re
 import sqlite3
@@ -29,10 +30,13 @@ class BagFolder:
 
     Args:
         path: the folder.
+        scratch_in: where to unpack what is compressed by file, and to copy a database that was
+            never closed; None: the system's folder for temporary files.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, scratch_in: Path | None = None):
         self.path = Path(path)
+        self._scratch_in, self._made_scratch = scratch_in, ""
         self._paths: list[Path] = []
         self._files: list[BagFile] = []
         self._lost: list[str] = []
@@ -45,6 +49,11 @@ class BagFolder:
             self._open()
         except OSError as error:
             self._stack.close()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UnreadableBagError(
+                    f"bag {self.path} cannot be unpacked ({error.strerror}: {self._made_scratch}); "
+                    "free space there, then run the same command again"
+                ) from None
             where = f": {error.filename}" if error.filename else ""
             raise UnreadableBagError(
                 f"bag {self.path} cannot be opened ({error.strerror or error}{where}); give access "
@@ -59,15 +68,14 @@ class BagFolder:
         self._stack.close()
 
     def _open(self) -> None:
-        scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="bag-")))
         self._metadata = self._read_metadata()
         self._paths = self._storage_files()
         for path in self._paths:
             broken = None
             if path.suffix == ".zstd":
-                path, broken = expand(path, scratch)
+                path, broken = expand(path, self._scratch())
             try:
-                file = open_file(path, scratch)
+                file = open_file(path, self._scratch)
             except (ValueError, sqlite3.Error) as error:
                 self._lost.append(broken or f"{path.name} cannot be read ({error})")
                 continue
@@ -85,6 +93,14 @@ class BagFolder:
                 f"bag {self.path} holds messages of the format {', '.join(sorted(formats))}, not "
                 "cdr: convert it to a ROS 2 bag, or leave it out"
             )
+
+    def _scratch(self) -> Path:
+        """Return a folder for copies, that goes when the bag is closed; most bags need none."""
+        if not self._made_scratch:
+            # Named as what a killed conversion leaves in its folder of shards.
+            made = TemporaryDirectory(prefix=".bag-", suffix=".tmp", dir=self._scratch_in)
+            self._made_scratch = self._stack.enter_context(made)
+        return Path(self._made_scratch)
 
     def _storage_files(self) -> list[Path]:
         """Return the files in the order of the recording."""

@@ -83,10 +83,11 @@ class Bag(BagFolder):
     Args:
         path: the bag's folder.
         source: what its topics are called; None: as this package's recorder calls them.
+        scratch_in: see `BagFolder`.
     """
 
-    def __init__(self, path: Path, source: Source | None = None):
-        super().__init__(path)
+    def __init__(self, path: Path, source: Source | None = None, scratch_in: Path | None = None):
+        super().__init__(path, scratch_in)
         self.source = vla_source() if source is None else source
         self.joint_topic = self.source.joints.topic
 
@@ -177,21 +178,9 @@ class Bag(BagFolder):
         said = {
             self._checked(topic, messages.camera_info, raw.data) for _, raw in self.read([topic])
         }
-        if len(said) != 1:
-            raise BagError(
-                f"{topic} in bag {self.path} changes on the way; record one calibration a bag"
-            )
-        info = said.pop()
-        if info.k[0] == 0:
-            raise BagError(
-                f"{topic} in bag {self.path} has no intrinsics (k[0] is 0): calibrate the camera, "
-                "give the file as calibration:=FILE and record again"
-            )
-        if info.model not in ("plumb_bob", "rational_polynomial", ""):
-            raise BagError(
-                f"{topic} in bag {self.path} has the distortion model {info.model!r}; calibrate "
-                "with plumb_bob"
-            )
+        info, why_none = messages.one_calibration(said)
+        if info is None:
+            raise BagError(f"{topic} in bag {self.path} {why_none}")
         return info.size, np.reshape(info.k, (3, 3)), np.array(info.d)
 
     def episode_events(self) -> list[EpisodeEvent]:

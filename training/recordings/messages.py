@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from training.recordings.cdr import HEAD_BYTES, Cdr, Header, stamp_ns
-from vla_ros.core.rotations import matrix_from_quat, transform
+from vla_ros.core.cameras import PINHOLE_MODELS
+from vla_ros.core.transforms import Transform, frame_name, matrix_of_pose
 from vla_ros.policy.pictures import decode_jpeg
 
 COMPRESSED_IMAGE, IMAGE = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"
@@ -17,6 +18,7 @@ TRANSFORMS = "tf2_msgs/msg/TFMessage"
 STRING = "std_msgs/msg/String"
 # Bytes of a JPEG or PNG, or an array (H, W, 3) uint8 RGB.
 Picture = bytes | np.ndarray
+
 # Order of red, green and blue in each encoding.
 _CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}
 
@@ -28,15 +30,6 @@ class CameraInfo(NamedTuple):
     model: str
     d: tuple[float, ...]
     k: tuple[float, ...]
-
-
-class Transform(NamedTuple):
-    """The pose of the frame `child` in the frame `parent`."""
-
-    stamp_ns: int
-    parent: str
-    child: str
-    T_parent_child: np.ndarray
 
 
 def header(raw: bytes | memoryview) -> Header:
@@ -133,10 +126,29 @@ def camera_info(raw: bytes | memoryview) -> CameraInfo:
     return CameraInfo((width, height), model, d, cdr.numbers("d", 9))
 
 
+def one_calibration(said: set[CameraInfo]) -> tuple[CameraInfo | None, str]:
+    """Return the calibration that holds for a whole recording, or None and why there is none.
+
+    Args:
+        said: the different ones that the recording holds.
+    """
+    if len(said) != 1:
+        return None, "changes on the way; record one calibration a bag" if said else "is missing"
+    (info,) = said
+    if info.k[0] == 0:
+        return None, (
+            "has no intrinsics (k[0] is 0): calibrate the camera, give the file as "
+            "calibration:=FILE and record again"
+        )
+    if info.model not in PINHOLE_MODELS:
+        return None, f"has the distortion model {info.model!r}; calibrate with plumb_bob"
+    return info, ""
+
+
 def pose(raw: bytes | memoryview) -> tuple[Header, np.ndarray]:
     """Return (header, pose (4, 4) [m] in its frame) of a PoseStamped."""
     cdr = Cdr(raw)
-    return cdr.header(), _matrix(cdr.array(7))
+    return cdr.header(), matrix_of_pose(cdr.array(7))
 
 
 def transforms(raw: bytes | memoryview) -> list[Transform]:
@@ -146,23 +158,7 @@ def transforms(raw: bytes | memoryview) -> list[Transform]:
     for _ in range(cdr.number("I")):
         stamp_ns, parent = cdr.header()
         child = cdr.text()
-        found.append(Transform(stamp_ns, _frame(parent), _frame(child), _matrix(cdr.array(7))))
+        found.append(
+            Transform(stamp_ns, frame_name(parent), frame_name(child), matrix_of_pose(cdr.array(7)))
+        )
     return found
-
-
-def _frame(name: str) -> str:
-    # Some publishers still write ROS 1's leading slash.
-    return name.removeprefix("/")
-
-
-def _matrix(values: np.ndarray) -> np.ndarray:
-    """Return (4, 4) of x, y, z [m] and a quaternion x, y, z, w.
-
-    Raises:
-        ValueError: it is not finite, or the quaternion has no direction.
-    """
-    x, y, z, w = values[3:]
-    norm = float(np.linalg.norm(values[3:]))
-    if not np.all(np.isfinite(values)) or norm < 0.5:
-        raise ValueError(f"a pose is not finite or has no rotation: {values.tolist()}")
-    return transform(matrix_from_quat(np.array([w, x, y, z])), values[:3])

@@ -67,6 +67,17 @@ class Joints:
     names: tuple[str, ...]
     gripper: Gripper
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the joints and, last, of the gripper."""
+        return (*self.names, self.gripper.name)
+
+    def places_in(self, names: tuple[str, ...]) -> list[int]:
+        """Return where those that are wanted stand in `names`; empty where one is missing."""
+        places = {name: place for place, name in enumerate(names)}
+        found = [places[name] for name in self.wanted if name in places]
+        return found if len(found) == len(self.wanted) else []
+
 
 @dataclass(frozen=True)
 class ToolPose:

@@ -1,4 +1,4 @@
-"""Pictures come in the bag's order and are handed out in the frames' order."""
+"""Each camera's pictures are read as frames need them, and handed out in the frames' order."""
 
 import numpy as np
 import pytest
@@ -32,10 +32,12 @@ def test_a_picture_is_last_shown_in_its_last_frame_over_all_segments():
 
 
 @pytest.mark.parametrize("decoded", [64, 0])
-def test_pictures_wait_for_those_of_the_other_camera(monkeypatch, decoded):
+def test_each_frame_gets_its_pictures_of_all_cameras(monkeypatch, decoded):
     monkeypatch.setattr(picture_pass, "MAX_DECODED", decoded)
-    order = [("front", 0, jpeg(10)), ("front", 1, jpeg(20)), ("front", 2, jpeg(30))]
-    order += [("wrist", 0, jpeg(40)), ("wrist", 1, jpeg(50))]
+    order = {
+        "front": [(0, jpeg(10)), (1, jpeg(20)), (2, jpeg(30))],
+        "wrist": [(0, jpeg(40)), (1, jpeg(50))],
+    }
     uses = last_uses([segment([0, 1, 2], [0, 1, 1])])
     shown = PicturePass(order, uses, 8, "bag")
     seen = [
@@ -49,18 +51,32 @@ def test_pictures_wait_for_those_of_the_other_camera(monkeypatch, decoded):
 
 def test_what_is_shown_no_more_is_forgotten():
     uses = last_uses([segment([0, 1], [0, 1])])
-    shown = PicturePass(
-        [(camera, n, jpeg(9)) for n in range(2) for camera in ("front", "wrist")], uses, 8, "bag"
-    )
+    read = {name: ((n, jpeg(9)) for n in range(2)) for name in ("front", "wrist")}
+    shown = PicturePass(read, uses, 8, "bag")
     for frame in range(2):
         shown.of_frame(frame, [("front", frame), ("wrist", frame)])
         assert shown._jpegs == {}
         assert shown._decoded == {}
 
 
+def test_no_camera_is_read_ahead_of_the_frames():
+    # As in a bag that was written topic after topic: all of one camera before the other's first.
+    uses = last_uses([segment([0, 1, 2], [0, 1, 2])])
+    read = []
+
+    def pictures(name):
+        for number in range(3):
+            read.append((name, number))
+            yield number, jpeg(9)
+
+    shown = PicturePass({name: pictures(name) for name in ("front", "wrist")}, uses, 8, "bag")
+    shown.of_frame(0, [("front", 0), ("wrist", 0)])
+    assert read == [("front", 0), ("wrist", 0)]
+
+
 def test_a_broken_or_absent_picture_is_none_and_spares_its_neighbours():
     uses = last_uses([segment([0, 1, 2], [0, 0, 0])])
-    order = [("front", 0, jpeg(1)), ("wrist", 0, jpeg(2)), ("front", 1, b"\xff\xd8 broken")]
+    order = {"front": [(0, jpeg(1)), (1, b"\xff\xd8 broken")], "wrist": [(0, jpeg(2))]}
     shown = PicturePass(order, uses, 8, "bag")
     found = [shown.of_frame(n, [("front", n), ("wrist", 0)]) for n in range(3)]
     assert [one is None for one in found] == [False, True, True]
@@ -69,7 +85,7 @@ def test_a_broken_or_absent_picture_is_none_and_spares_its_neighbours():
 def test_a_raw_picture_becomes_a_jpeg_of_the_datasets_size():
     uses = last_uses([segment([0], [0])])
     raw = np.full((6, 9, 3), 77, np.uint8)
-    shown = PicturePass([("front", 0, raw), ("wrist", 0, jpeg(2))], uses, 4, "bag")
+    shown = PicturePass({"front": [(0, raw)], "wrist": [(0, jpeg(2))]}, uses, 4, "bag")
     (data, picture), _ = shown.of_frame(0, [("front", 0), ("wrist", 0)])
     assert picture.shape == (4, 4, 3)
     assert np.abs(decode_jpeg(data, "") - 77.0).max() <= 1

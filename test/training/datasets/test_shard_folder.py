@@ -55,6 +55,28 @@ def test_a_bag_that_changed_after_a_run_that_was_stopped_is_there_once(
     )
 
 
+def test_a_bag_that_was_moved_goes_by_its_new_name(bag_writer, tmp_path):
+    paths = [bag_writer.moving_episode(f"play-{i}", 3, seed=i) for i in range(2)]
+    convert(paths, tmp_path / "d", CONTRACT, MaxAge())
+    moved = shutil.move(paths[1].parent, tmp_path / "elsewhere")
+    paths = [moved / path.name for path in paths]
+    # The other is deleted: what was made of it stays.
+    shutil.rmtree(paths[0])
+    info = convert(paths[1:], tmp_path / "d", CONTRACT, MaxAge())
+    provenance = info["vla_ros"]["provenance"]
+    assert [row["bag"] for row in provenance["bags"]] == ["bags/play-0", "elsewhere/play-1"]
+    assert provenance["skipped_bags"] == []
+
+
+def test_what_was_left_unfinished_goes_at_the_start_and_at_the_end(tmp_path):
+    left = tmp_path / "d/.shards/.bag-x.tmp"
+    left.mkdir(parents=True)
+    with shard_folder.opened(tmp_path / "d", CONTRACT, {}) as folder:
+        assert not left.exists()
+        (folder / ".bag-y.tmp").mkdir()
+    assert not list(folder.glob(".bag-*"))
+
+
 def test_what_a_stopped_run_noted_counts_and_a_half_written_line_does_not(tmp_path):
     for key in ("a1", "a2", "b1"):
         (tmp_path / key).mkdir()

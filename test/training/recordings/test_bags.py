@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import zstd
 
 from training.recordings.bag_folder import UnreadableBagError
 from training.recordings.bags import Bag, find_bags, finished_bags
@@ -413,6 +415,34 @@ def test_a_message_of_a_database_that_is_no_blob_is_a_damaged_one(write, value):
             bag.image_index("front")
         rows = np.array([[0, place, 0] for place in (1, 2)])
         assert all(isinstance(data, bytes) for _, data in bag.fetch(rows))
+
+
+def test_copies_are_made_where_they_are_wanted_and_only_if_need_be(bag_writer, tmp_path):
+    path = bag_writer.moving_episode("play-0", 2)
+    (file,) = path.glob("*.mcap")
+    with Bag(path, scratch_in=tmp_path / "not there") as bag:
+        assert bag.lost == []
+    packed = file.with_name(f"{file.name}.zstd")
+    packed.write_bytes(zstd.compress(file.read_bytes()))
+    file.unlink()
+    with Bag(path, scratch_in=tmp_path) as bag:
+        assert bag.topics
+        assert len(list(tmp_path.glob(".bag-*.tmp/*.mcap"))) == 1
+    assert not list(tmp_path.glob(".bag-*"))
+
+
+def test_no_room_to_unpack_is_said_and_is_no_damage(bag_writer, tmp_path, monkeypatch):
+    path = bag_writer.moving_episode("play-0", 2)
+    (file,) = path.glob("*.mcap")
+    file.rename(file.with_name(f"{file.name}.zstd"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.recordings.bag_folder.expand", full)
+    with pytest.raises(UnreadableBagError, match=r"cannot be unpacked \(No space left .*\.tmp\)"):
+        Bag(path, scratch_in=tmp_path).__enter__()
+    assert not list(tmp_path.glob(".bag-*"))
 
 
 def test_a_disk_that_refuses_is_not_a_database_that_is_damaged(write, monkeypatch):
