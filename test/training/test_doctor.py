@@ -214,9 +214,49 @@ def test_a_clock_reset_is_told_with_its_place(write):
     reset = found(report := examined(write(streams)), "clock reset")
     assert (report.verdict, reset.places) == (USABLE, [(1.0, 0.0)])
     assert "first at 1.0 s by -30.0 s" in reset.text
-    assert "before a clock is set back" in reset.remedy
+    cut = found(report, "clock set back")
+    assert (cut.severity, cut.places) == (WARNING, [(1.0, 0.0)])
+    assert "convert uses nothing after it" in cut.remedy
     # The joint states themselves are no worse for it.
     assert not [finding for finding in report.findings if finding.code == "impossible jump"]
+
+
+def test_a_clock_that_is_set_back_early_leaves_too_little(write):
+    streams = Streams()
+    # By four of the joints' periods: convert takes that for another time.
+    for row in streams.joints[60:]:
+        row[1] -= 50 * MS
+    cut = found(report := examined(write(streams)), "clock set back")
+    assert (report.verdict, cut.severity, cut.topic) == (UNUSABLE, ERROR, JOINTS)
+    assert "at 0.6 s: what comes after, 70% of the recording" in cut.text
+
+
+def test_wild_stamps_are_counted_and_are_no_clock_reset(write):
+    streams = Streams()
+    streams.joints[50][1] += 3600 * SECOND
+    streams.pictures[7][1] = streams.pictures[8][1] = 0
+    report = examined(write(streams))
+    assert (report.verdict, found(report, "wild stamps").topic) == (USABLE, JOINTS)
+    assert "2 of 21 messages" in found(report, "no stamps").text
+    assert not [f for f in report.findings if f.code.startswith("clock")]
+
+
+def test_what_convert_refuses_is_unusable(write):
+    # As convert does without a source file that says `commanded: none`.
+    streams = Streams()
+    streams.commanded = []
+    report = examined(write(streams, "bag"))
+    assert (report.verdict, found(report, "no topic").topic) == (UNUSABLE, COMMANDED)
+    assert "`commanded: none`" in found(report, "no topic").remedy
+
+
+def test_pictures_that_cannot_be_decoded_are_a_share_of_the_sample(write, monkeypatch):
+    monkeypatch.setattr("training.inspection.doctor_bag.SAMPLED_PICTURES", 5)
+    streams = Streams()
+    for row in streams.pictures[::5]:  # all that are decoded, a fifth of all
+        row[2] = b"\xff\xd8" + bytes(100) + b"\xff\xd9"
+    report = examined(write(streams))
+    assert (report.verdict, found(report, "broken pictures").severity) == (UNUSABLE, ERROR)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from training.datasets.side_by_side import Say
+from training.inspection.doctor_clock import ClockCheck, of_clock
 from training.inspection.doctor_contents import (
     SAMPLED_EVERY,
     SAMPLED_PICTURES,
@@ -83,6 +85,7 @@ class _Examination:
         self._counts = bag.counts
         self._texts: list[str] = []
         self._looks: dict[str, _Look] = {}
+        self._clocks = ClockCheck()
         source = bag.source
         self._task_topic = EPISODE_TOPIC if source.task is None else source.task.topic
 
@@ -94,12 +97,13 @@ class _Examination:
             if look is None:
                 start_ns = raw.received_ns if start_ns is None else start_ns
                 look = self._looks[raw.topic] = self._look_at(raw.topic, start_ns)
-            look.take(raw)
+            look.take(raw, self._clocks)
             end_ns = max(end_ns, raw.received_ns)
             unsaid += len(raw.data)
             if unsaid > _SAID_EVERY_BYTES:
                 say(path, "bytes", unsaid)
                 unsaid = 0
+        self._clocks.take_last()
         if start_ns is None:
             raise BagError(f"bag {path} holds no message; leave it out, or record it again")
         report = BagReport(
@@ -109,7 +113,7 @@ class _Examination:
             topics=[self._looks[name].report(name) for name in sorted(self._looks)],
         )
         report.topics.sort(key=lambda topic: topic.role == OTHER)
-        self._find(report)
+        self._find(report, start_ns)
         report.judge()
         if has_plots:
             # They take a second to load, and are not always asked for.
@@ -152,10 +156,11 @@ class _Examination:
         # A file that does not tell its counts says 1.
         return -(-count // SAMPLED_PICTURES) if count > 1 else SAMPLED_EVERY
 
-    def _find(self, report: BagReport) -> None:
+    def _find(self, report: BagReport, start_ns: int) -> None:
         for topic in report.topics:
             report.findings += of_topic(topic, self._limits)
         report.findings += between(report.topics, self._limits)
+        report.findings += of_clock(self._clocks, report, start_ns, self._limits)
         report.findings += of_bag(self._bag, report, self._recorder_counts(), self._limits)
         report.findings += of_episode(report, self._bag.source, self._texts)
 
@@ -185,7 +190,7 @@ class _Look:
         is_stamped = msgtype in _STAMPED or msgtype.endswith("Stamped") or self._is_transform
         self.watch = StreamWatch(start_ns, is_stamped)
 
-    def take(self, raw: Raw) -> None:
+    def take(self, raw: Raw, clocks: ClockCheck) -> None:
         watch, data = self.watch, raw.data
         try:
             stamp = 0
@@ -200,7 +205,11 @@ class _Look:
             watch.size_bytes += len(data)
             watch.unreadable += 1
             return
-        watch.hear(raw.received_ns, stamp, len(data))
+        hear = partial(watch.hear, raw.received_ns, stamp, len(data))
+        if self.role != OTHER and watch.is_stamped:
+            clocks.take(raw.topic, self.role, raw.received_ns, stamp, hear)
+        else:
+            hear()
 
     def report(self, name: str) -> TopicReport:
         check = self._check

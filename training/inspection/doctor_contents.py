@@ -50,7 +50,9 @@ class JointCheck:
         """Look at a message; raises ValueError where it is damaged."""
         stamp_ns, names, position = self._messages.read(raw)
         if names is not self._names or len(position) != len(names):
-            self._names, self._places = names, self._find(names[: len(position)])
+            known = names[: len(position)]
+            self._names, self._places = names, self._wanted.places_in(known)
+            self._missing.update(set(self._wanted.wanted) - set(known))
         if self._places:
             self._waiting.append((received_ns, stamp_ns, position[self._places].tolist()))
             if len(self._waiting) >= _BATCH:
@@ -62,12 +64,6 @@ class JointCheck:
         """Return what was found, after the last message."""
         self._judge()
         return JointFacts(dict(sorted(self._refused.items())), self._at, sorted(self._missing))
-
-    def _find(self, names: tuple[str, ...]) -> list[int]:
-        places = {name: place for place, name in enumerate(names)}
-        wanted = (*self._wanted.names, self._wanted.gripper.name)
-        self._missing.update(name for name in wanted if name not in places)
-        return [places[name] for name in wanted] if set(wanted) <= set(places) else []
 
     def _judge(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -138,7 +134,8 @@ class PictureCheck:
 
     def __init__(self, msgtype: str, every: int, start_ns: int):
         self._msgtype, self._every, self._start_ns = msgtype, every, start_ns
-        self._looked_at = self._decoded = self._broken = 0
+        self._looked_at = self._decoded = self._broken = self._undecodable = 0
+        self._unknown = ""
         self._at: list[float] = []
         self._reason = ""
         self._sizes: set[tuple[int, int]] = set()
@@ -169,6 +166,8 @@ class PictureCheck:
             sorted(self._sizes),
             self._frozen_ns / NS_PER_S,
             (self._frozen_at_ns - self._start_ns) / NS_PER_S if self._frozen_ns else 0.0,
+            self._undecodable,
+            self._unknown,
         )
 
     def _decode(self, raw: bytes | memoryview) -> str:
@@ -176,7 +175,11 @@ class PictureCheck:
         try:
             found = messages.decoded(messages.picture(raw, self._msgtype), "it")
         except ContractError:
+            self._undecodable += 1
             return "it cannot be decoded"
+        except ValueError as error:
+            self._unknown = str(error)
+            return self._unknown
         self._sizes.add((found.shape[1], found.shape[0]))
         return ""
 

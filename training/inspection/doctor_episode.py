@@ -15,8 +15,9 @@ from training.inspection.doctor_report import (
     Finding,
 )
 from training.recordings.bags import Bag
-from training.recordings.messages import JOINT_STATE, PICTURES, STRING
+from training.recordings.messages import JOINT_STATE, PICTURES, STRING, TRANSFORMS
 from training.recordings.messages import POSE as POSE_TYPE
+from training.recordings.recording import TF
 from training.recordings.source import EPISODE_TOPIC, Source
 from vla_ros.core.episode import EpisodeEvent
 from vla_ros.core.errors import EpisodeError
@@ -164,19 +165,22 @@ def _needed(source: Source, report: BagReport) -> Iterator[Finding]:
         wanted.append((source.commanded.topic, JOINT_STATE))
     if source.ee_pose is not None and source.ee_pose.topic:
         wanted.append((source.ee_pose.topic, POSE_TYPE))
+    if source.ee_pose is not None and not source.ee_pose.topic:
+        wanted.append((TF, TRANSFORMS))
     if source.task is not None and source.task.topic:
         wanted.append((source.task.topic, STRING))
     for name, msgtype in wanted:
         if name not in there:
             same = [topic.name for topic in report.topics if topic.type == msgtype]
             hint = f"; of its type there is {', '.join(same)}" if same else ""
-            is_optional = source.commanded is not None and name == source.commanded.topic
+            is_commanded = source.commanded is not None and name == source.commanded.topic
+            none = "; `commanded: none` there does without" if is_commanded else ""
             yield Finding(
                 "no topic",
-                WARNING if is_optional else ERROR,
+                ERROR,
                 name,
                 f"there is no message on {name}{hint}",
-                remedy,
+                f"{remedy}{none}",
             )
     if CAMERA not in roles and not source.cameras:
         same = [topic.name for topic in report.topics if topic.type in PICTURES]

@@ -115,6 +115,8 @@ class PictureFacts:
         looked_at: how many had their first and last bytes looked at.
         decoded: how many of them were decoded.
         broken: how many are empty, cut off or cannot be decoded.
+        undecodable: how many of those that were decoded cannot be.
+        unknown: why convert can read none of them, empty where it can.
         places: when [s], the first 200.
         reason: of the first broken one.
         sizes: (width, height) of those that were decoded.
@@ -129,6 +131,8 @@ class PictureFacts:
     sizes: list[tuple[int, int]]
     frozen_s: float
     frozen_at_s: float
+    undecodable: int = 0
+    unknown: str = ""
 
 
 @dataclass(frozen=True)

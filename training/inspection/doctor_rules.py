@@ -59,9 +59,10 @@ def _grave(topic: TopicReport) -> str:
 def _unreadable(topic: TopicReport) -> Iterator[Finding]:
     stream = topic.stream
     if stream.unreadable:
+        is_useless = topic.role != OTHER and stream.unreadable == stream.messages
         yield Finding(
             "unreadable messages",
-            _grave(topic),
+            ERROR if is_useless else _grave(topic),
             topic.name,
             f"{stream.unreadable} of {stream.messages} messages on {topic.name} are damaged",
             "check the disk and what publishes there; convert leaves these out",
@@ -103,15 +104,13 @@ def _clock(topic: TopicReport) -> Iterator[Finding]:
     if not stream.num_clock_steps:
         return
     at_s, step_s = stream.clock_steps[0]
-    is_back = any(step < 0 for _, step in stream.clock_steps)
     yield Finding(
         "clock reset",
         _grave(topic),
         topic.name,
         f"the clock of {topic.name} was set {stream.num_clock_steps} times, first at {at_s:.1f} s "
         f"by {step_s:+.1f} s",
-        "have the clock set before recording (NTP, camera's global time)"
-        + ("; convert uses only what was recorded before a clock is set back" if is_back else ""),
+        "have the clock set before recording (NTP, camera's global time)",
         [(at_s, 0.0) for at_s, _ in stream.clock_steps],
     )
 
@@ -249,10 +248,21 @@ def _pictures(topic: TopicReport, limits: DoctorLimits) -> Iterator[Finding]:
     facts = topic.pictures
     if facts is None:
         return
-    if facts.broken:
+    if facts.unknown:
+        yield Finding(
+            "encoding",
+            ERROR,
+            topic.name,
+            f"pictures on {topic.name} are of a kind that is not read: {facts.unknown}",
+            "convert refuses the bag; record another encoding, or name another topic (--source)",
+        )
+    elif facts.broken:
+        # Of those that only decoding shows to be broken, a sample was looked for.
+        cut_off = facts.broken - facts.undecodable
+        share = cut_off / facts.looked_at + facts.undecodable / max(facts.decoded, 1)
         yield Finding(
             "broken pictures",
-            ERROR if facts.broken > limits.broken_share * facts.looked_at else WARNING,
+            ERROR if share > limits.broken_share else WARNING,
             topic.name,
             f"{facts.broken} of {facts.looked_at} pictures on {topic.name} are broken "
             f"({facts.reason}), the first at {facts.places[0]:.1f} s",

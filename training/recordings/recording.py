@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +23,14 @@ from training.recordings.messages import (
     TRANSFORMS,
 )
 from training.recordings.source import EPISODE_TOPIC, ToolPose
-from training.recordings.streams import Clock, Drops, JointStream, Transforms
+from training.recordings.streams import Clock, Drops, JointStream
 from training.recordings.wild_stamps import WildStamps
 from vla_ros.core.errors import BagError
+from vla_ros.core.transforms import Transforms
 
 TF, TF_STATIC = "/tf", "/tf_static"
 # Pictures that are asked for their frame before there is none.
 _TRIED_PICTURES = 8
-# Distortion models whose K is that of a pinhole camera.
-_PINHOLE = ("plumb_bob", "rational_polynomial", "")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Reader:
         self._stamped: set[str] = set()
         self._drops = Drops()
         self._clock = Clock(self._drops)
-        self._held = WildStamps(self._clock, self._drops, self._hand_on)
+        self._held = WildStamps(self._clock, self._hand_on, self._leave_out)
         self._transforms = Transforms()
         self._texts: list[str] = []
         self._calibrations: dict[str, set[messages.CameraInfo]] = {}
@@ -166,11 +166,18 @@ class _Reader:
     def take(self, file: int, raw: Raw) -> None:
         """Take a message, of a topic with stamps once the one after it is there."""
         if raw.topic in self._stamped:
-            self._held.take(file, raw)
-        else:
-            self._hand_on(file, raw)
+            # One too short for a stamp is for its reader to refuse.
+            with suppress(ValueError):
+                self._held.take(raw.topic, stamp_ns(raw.data), (file, raw))
+                return
+        self._hand_on((file, raw))
 
-    def _hand_on(self, file: int, raw: Raw) -> None:
+    def _leave_out(self, message: tuple[int, Raw]) -> None:
+        _, raw = message
+        self._drops.add(f"messages on {raw.topic} with a wild stamp", stamp_ns(raw.data))
+
+    def _hand_on(self, message: tuple[int, Raw]) -> None:
+        file, raw = message
         for take in self.takers[raw.topic]:
             try:
                 take(file, raw)
@@ -255,10 +262,7 @@ class _Reader:
 
     def _camera(self, camera: str, index: ImageIndex) -> CameraFacts:
         source = self.bag.source
-        said = self._calibrations[source.info_topic(camera)]
-        info = next(iter(said)) if len(said) == 1 else None
-        if info is not None and (info.k[0] == 0 or info.model not in _PINHOLE):
-            info = None
+        info, _ = messages.one_calibration(self._calibrations[source.info_topic(camera)])
         T_base_camera = None
         if frame := self._frame_of(camera, index):
             T_base_camera = self._transforms.static(source.base_frame, frame)

@@ -7,7 +7,6 @@ import numpy as np
 
 from training.datasets.shard import Drop
 from training.recordings import messages
-from training.recordings.messages import Transform
 from training.recordings.source import Joints
 from vla_ros.core import arm
 from vla_ros.core.errors import SafetyError
@@ -43,7 +42,7 @@ class Clock:
     """Notices that a clock was set back while a recording ran.
 
     From there on no stamp of any stream can be told from one before, so none is used. One message
-    whose stamp is far from those of both its neighbours is no clock: see `is_wild`.
+    whose stamp is far from those of both its neighbours, or 0, is no clock: see `is_wild`.
     """
 
     def __init__(self, drops: Drops):
@@ -55,6 +54,8 @@ class Clock:
     def is_wild(self, stream: str, stamp_ns: int, following_ns: int) -> bool:
         """Tell whether a stamp is wrong by itself: the next one goes on where the last was."""
         latest = self._latest.get(stream)
+        if stamp_ns == 0 and latest:  # not filled in, however many follow one another
+            return True
         if latest is None or not 0 <= following_ns - latest <= CLOCK_STEP_NS:
             return False
         back_ns = self._back_ns(stream)
@@ -110,7 +111,9 @@ class JointStream:
         """Add a JointState; raises ValueError where it is damaged."""
         stamp_ns, names, position = self._messages.read(raw)
         if names is not self._names or len(position) != len(names):
-            self._names, self._places = names, self._find(names[: len(position)])
+            known = names[: len(position)]
+            self._names, self._places = names, self.wanted.places_in(known)
+            self.names_seen.update(() if self._places else known)
         if not self._places:
             self._drops.add(f"{self.what} without the arm's joints", stamp_ns)
         elif self._clock.trusts(self.wanted.topic, stamp_ns, is_ordered=True):
@@ -122,15 +125,6 @@ class JointStream:
         """Return stamps (N,) int64 [ns], joints (N, J) float64, openings (N,) float64."""
         values = np.array(self._values).reshape(-1, len(self.wanted.names) + 1)
         return np.array(self.stamps), values[:, :-1], values[:, -1]
-
-    def _find(self, names: tuple[str, ...]) -> list[int]:
-        """Return where the arm's joints and the gripper stand; empty where one is missing."""
-        places = {name: place for place, name in enumerate(names)}
-        wanted = (*self.wanted.names, self.wanted.gripper.name)
-        if all(name in places for name in wanted):
-            return [places[name] for name in wanted]
-        self.names_seen.update(names)
-        return []
 
     def _keep(self, stamp_ns: int, values: list[float]) -> str | None:
         """Add a sample, or return why not."""
@@ -151,49 +145,4 @@ class JointStream:
             return f"{self.what} not later than the last"
         self.stamps.append(stamp_ns)
         self._values.extend((*q, opening))
-        return None
-
-
-class Transforms:
-    """The tree of transforms, as far as it is known."""
-
-    def __init__(self):
-        self._static: dict[str, Transform | None] = {}
-        self._moving: dict[str, Transform] = {}
-
-    def take_static(self, found: Transform) -> None:
-        """Keep a transform that holds for the whole recording; one that changes is none."""
-        known = self._static.setdefault(found.child, found)
-        if known is not None and (
-            known.parent != found.parent
-            or not np.allclose(known.T_parent_child, found.T_parent_child, atol=1e-9)
-        ):
-            self._static[found.child] = None
-
-    def take_moving(self, found: Transform) -> None:
-        """Keep the latest pose of a link."""
-        self._moving[found.child] = found
-
-    def static(self, parent: str, child: str) -> np.ndarray | None:
-        """Return T_parent_child (4, 4) [m] by static transforms, None where they do not say."""
-        found = self._chain(parent, child, {})
-        return None if found is None else found[0]
-
-    def moving(self, parent: str, child: str) -> tuple[np.ndarray, set[int]] | None:
-        """Return T_parent_child (4, 4) [m] and the stamps [ns] of the moving links between."""
-        return self._chain(parent, child, self._moving)
-
-    def _chain(
-        self, parent: str, child: str, moving: dict[str, Transform]
-    ) -> tuple[np.ndarray, set[int]] | None:
-        T_frame_child, stamps, frame = np.eye(4), set(), child
-        for _ in range(len(self._static) + len(moving) + 1):
-            if frame == parent:
-                return T_frame_child, stamps
-            link = moving.get(frame) or self._static.get(frame)
-            if link is None:
-                return None
-            if frame in moving:
-                stamps.add(link.stamp_ns)
-            T_frame_child, frame = link.T_parent_child @ T_frame_child, link.parent
         return None

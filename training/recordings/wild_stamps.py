@@ -1,43 +1,41 @@
 """Messages whose stamp is wrong by itself are taken out before they spoil a whole recording."""
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from training.recordings.bag_files import Raw
-from training.recordings.cdr import stamp_ns
-from training.recordings.streams import Clock, Drops
+from training.recordings.streams import Clock
+
+Item = TypeVar("Item")
 
 
-class WildStamps:
-    """Hands messages on, each once the next of its topic has told whether its stamp is wild.
+class WildStamps(Generic[Item]):
+    """Hands messages on, each once the next of its stream has told whether its stamp is wild.
 
     Args:
         clock: what was trusted so far.
-        drops: where wild ones are counted.
-        hand_on: takes the number of the file and the message.
+        hand_on: takes a message.
+        leave_out: takes one whose stamp is wild.
     """
 
-    def __init__(self, clock: Clock, drops: Drops, hand_on: Callable[[int, Raw], None]):
-        self._clock, self._drops, self._hand_on = clock, drops, hand_on
-        self._held: dict[str, tuple[int, Raw]] = {}
+    def __init__(
+        self, clock: Clock, hand_on: Callable[[Item], None], leave_out: Callable[[Item], None]
+    ):
+        self._clock, self._hand_on, self._leave_out = clock, hand_on, leave_out
+        self._held: dict[str, tuple[int, Item]] = {}
 
-    def take(self, file: int, raw: Raw) -> None:
-        """Keep a message that begins with a header, and hand on the one before it."""
-        held = self._held.get(raw.topic)
-        self._held[raw.topic] = file, raw
+    def take(self, stream: str, stamp_ns: int, item: Item) -> None:
+        """Keep a message, and hand on the one before it in its stream."""
+        held = self._held.get(stream)
+        self._held[stream] = stamp_ns, item
         if held is None:
             return
-        try:
-            stamp, following = stamp_ns(held[1].data), stamp_ns(raw.data)
-        except ValueError:  # too short for a stamp, which is for its reader to say
-            self._hand_on(*held)
-            return
-        if self._clock.is_wild(raw.topic, stamp, following):
-            self._drops.add(f"messages on {raw.topic} with a wild stamp", stamp)
+        if self._clock.is_wild(stream, held[0], stamp_ns):
+            self._leave_out(held[1])
         else:
-            self._hand_on(*held)
+            self._hand_on(held[1])
 
     def take_last(self) -> None:
-        """Hand on the last message of each topic."""
-        for held in self._held.values():
-            self._hand_on(*held)
+        """Hand on the last message of each stream."""
+        for _, item in self._held.values():
+            self._hand_on(item)
         self._held.clear()

@@ -264,6 +264,19 @@ def test_one_wild_stamp_costs_its_message_and_no_more(streams, wild_ms):
     assert len(found.commanded.stamps_ns) == 40
 
 
+def test_stamps_that_were_not_filled_in_are_no_clock_set_back_however_many(streams):
+    streams.events()
+    for i in range(40):
+        at = 10_000 + 20 * i
+        streams.measured(at * MS)
+        values = [*arm.READY_RAD, arm.horn_from_opening(0.25)]
+        streams.joints("/vla/commanded", at * MS, (*arm.ARM_JOINTS, "gripper"), values)
+        streams.jpeg((0 if 10 <= i < 15 else at) * MS)
+    found = read(streams.write())
+    assert len(found.images["front"].stamps_ns) == 35
+    assert dropped(found) == {f"messages on {FRONT} with a wild stamp": 5}
+
+
 def test_joints_that_go_back_by_more_than_three_periods_are_another_time(streams):
     # Half of the bound for other streams, and 12 of the joints' periods of 20 ms.
     streams.events()

@@ -1,0 +1,95 @@
+"""Stamps of the streams that a dataset needs, judged by what convert itself trusts them by."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from training.inspection.doctor_report import (
+    COMMANDED,
+    ERROR,
+    JOINTS,
+    WARNING,
+    BagReport,
+    DoctorLimits,
+    Finding,
+)
+from training.recordings.streams import Clock, Drops
+from training.recordings.wild_stamps import WildStamps
+from vla_ros.core.resample import NS_PER_S
+
+
+class _Heard(NamedTuple):
+    topic: str
+    role: str
+    received_ns: int
+    stamp_ns: int
+    go_on: Callable[[], None]
+
+
+class ClockCheck:
+    """Takes the messages that convert would read, in the order of the recording.
+
+    Attributes:
+        wild: how many messages of each topic have a stamp that is wrong by itself.
+        set_back: the topic whose stamps went back, and when it was received [ns]; None where
+            convert uses all.
+    """
+
+    def __init__(self):
+        self._clock = Clock(Drops())
+        self._held: WildStamps[_Heard] = WildStamps(self._clock, self._trust, self._leave_out)
+        self.wild: Counter[str] = Counter()
+        self.set_back: tuple[str, int] | None = None
+
+    def take(
+        self, topic: str, role: str, received_ns: int, stamp_ns: int, go_on: Callable[[], None]
+    ) -> None:
+        """Take a message; `go_on` is called once it is known that its stamp is not wild."""
+        heard = _Heard(topic, role, received_ns, stamp_ns, go_on)
+        self._held.take(topic, stamp_ns, heard)
+
+    def take_last(self) -> None:
+        """Tell of the last message of each topic."""
+        self._held.take_last()
+
+    def _trust(self, heard: _Heard) -> None:
+        is_ordered = heard.role in (JOINTS, COMMANDED)
+        is_trusted = self._clock.trusts(heard.topic, heard.stamp_ns, is_ordered)
+        if not is_trusted and self.set_back is None:
+            self.set_back = heard.topic, heard.received_ns
+        heard.go_on()
+
+    def _leave_out(self, heard: _Heard) -> None:
+        if heard.stamp_ns:
+            self.wild[heard.topic] += 1
+        else:  # a stamp that was not filled in is counted as such
+            heard.go_on()
+
+
+def of_clock(
+    check: ClockCheck, report: BagReport, start_ns: int, limits: DoctorLimits
+) -> Iterator[Finding]:
+    """Yield what convert does not use for its stamps."""
+    for topic, count in sorted(check.wild.items()):
+        yield Finding(
+            "wild stamps",
+            WARNING,
+            topic,
+            f"{count} messages on {topic} have a stamp far from those of both their neighbours",
+            "check the clock of what publishes there; convert leaves these out",
+        )
+    if check.set_back is None:
+        return
+    topic, received_ns = check.set_back
+    at_s = (received_ns - start_ns) / NS_PER_S
+    share = (report.length_s - at_s) / max(report.length_s, 1e-9)
+    yield Finding(
+        "clock set back",
+        ERROR if share > limits.gap_share else WARNING,
+        topic,
+        f"the stamps of {topic} go back at {at_s:.1f} s: what comes after, {share:.0%} of the "
+        "recording, is another time",
+        "convert uses nothing after it, of no stream; have the clocks set before recording, and "
+        "look for a second publisher",
+        [(at_s, 0.0)],
+    )
