@@ -11,6 +11,8 @@ from types import ModuleType
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -266,6 +268,23 @@ def converted(tmp_path_factory):
 def dataset_path(converted, tmp_path):
     """Return a dataset of 3 play and 3 demonstration episodes (one failed) of 8 frames each."""
     return Path(shutil.copytree(converted, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def calibrated(converted, tmp_path_factory):
+    """Return `converted` with a camera whose intrinsics and pose are known; not to be changed."""
+    folder = tmp_path_factory.mktemp("calibrated") / "data"
+    shutil.copytree(converted, folder)
+    pose = transform(np.diag([1.0, -1.0, -1.0]), np.array([0.3, 0.0, 0.8])).tolist()
+    facts = {"K": [[40.0, 0, 15.5], [0, 40.0, 15.5], [0, 0, 1]], "T_base_camera": pose}
+    for file in (folder / "meta" / "episodes").rglob("*.parquet"):
+        table = pq.read_table(file)
+        for name, value in facts.items():
+            at = table.schema.get_field_index(f"cameras/front/{name}")
+            column = pa.array([value] * len(table), table.schema.field(at).type)
+            table = table.set_column(at, table.schema.field(at), column)
+        pq.write_table(table, file)
+    return folder
 
 
 class BoardScene:

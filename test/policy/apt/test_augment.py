@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from vla_ros.policy.apt.augment import (
+    change_colours,
     drop_cameras,
     shake_proprioception,
     shuffle_cameras,
@@ -32,6 +33,24 @@ def many(batch=64):
         extent=number[..., None].repeat(1, 1, 2),
     )
     return number[..., None, None, None].repeat(1, 1, 3, 2, 2), observation
+
+
+def test_colours_change_by_their_numbers():
+    # Five pictures: as it was, a quarter brighter, greyer, another gamma, blurred.
+    drawn = torch.full((1, 5, 5), 0.5)
+    drawn[0, 1, 0] = 1.0
+    drawn[0, 2, 2] = 0.0
+    drawn[0, 3, 3] = 1.0
+    drawn[0, 4, 4] = 0.0
+    pixels = torch.zeros(1, 5, 3, 3, 3)
+    pixels[:, :, 0, 1, 1] = 0.8
+    changed = (change_colours(pixels * 2 - 1, drawn) + 1) / 2
+    red = changed[0, :, 0, 1, 1]
+    assert torch.allclose(changed[0, 0], pixels[0, 0], atol=1e-6)
+    mean = 0.8 / 3  # of the red pixel's channels
+    expected = [0.8, 1.0, mean + 0.75 * (0.8 - mean), 0.8**1.15, 0.8 * 0.25]
+    assert torch.allclose(red, torch.tensor(expected), atol=1e-6)
+    assert torch.allclose(changed[0, 4, 0, 0, 0], torch.tensor(0.8 / 16), atol=1e-6)
 
 
 def test_shuffled_cameras_keep_what_is_theirs():

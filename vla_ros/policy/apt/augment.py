@@ -1,4 +1,4 @@
-"""What training may do to a batch before the expert sees it; the photometric part is elsewhere.
+"""What training may do to a batch before backbone and expert see it.
 
 All functions are given the random numbers that they use, one row a sample: so whoever draws them
 for a whole batch may share it out among processes. They change nothing in place and return new
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vla_ros.policy.apt.observation import Observation
 
@@ -19,6 +20,34 @@ from vla_ros.policy.apt.observation import Observation
 # gripper, and the tool's position [m].
 HISTORY_NOISE = (0.005, 0.01, 0.01)
 POSITION_NOISE_M = 0.003
+# The authors' ranges: brightness, contrast, saturation, then gamma.
+COLOUR_RANGE, GAMMA_RANGE = 0.25, 0.15
+BLUR_PROBABILITY = 1 / 7
+# Brightness, contrast, saturation, gamma, blur.
+NUM_COLOURS = 5
+
+
+def change_colours(images: Tensor, drawn: Tensor) -> Tensor:
+    """Return images (B, V, 3, H, W) in [-1, 1] in other light, each picture for itself.
+
+    Brightness, contrast and saturation times 0.75 to 1.25, gamma of 0.85 to 1.15, and one picture
+    in seven lightly blurred: on record. Their order and the blur (3 x 3, binomial) are ours.
+    `drawn` are (B, V, NUM_COLOURS) uniform in [0, 1).
+    """
+    numbers = drawn.to(images)[..., None, None, None]  # (B, V, 5, 1, 1, 1)
+    factors = 1 + COLOUR_RANGE * (2 * numbers - 1)
+    brightness, contrast, saturation = factors[:, :, :3].unbind(2)
+    x = (images + 1) / 2 * brightness
+    mean = x.mean((2, 3, 4), keepdim=True)
+    x = mean + contrast * (x - mean)
+    grey = x.mean(2, keepdim=True)
+    x = (grey + saturation * (x - grey)).clamp(0, 1)
+    x = x ** (1 + GAMMA_RANGE * (2 * numbers[:, :, 3] - 1))
+    line = torch.tensor([0.25, 0.5, 0.25]).to(x)
+    kernel = torch.outer(line, line).expand(3, 1, 3, 3)
+    padded = functional.pad(x.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
+    blurred = functional.conv2d(padded, kernel, groups=3).view_as(x)
+    return torch.where(numbers[:, :, 4] < BLUR_PROBABILITY, blurred, x) * 2 - 1
 
 
 def shuffle_cameras(

@@ -48,11 +48,14 @@ class AptPolicy(nn.Module):
         froze it. See `growth.grow`.
 
         Raises:
-            CheckpointError: `config` is not this policy's at Stage 2 (backbone mode and the start
-                of inserted layers may differ).
+            CheckpointError: `config` is not this policy's at Stage 2. Backbone mode and the start
+                of inserted layers may differ, and how language enters where Stage 1 is the same.
         """
-        free = {key: getattr(config, key) for key in ("vlm", "inserted_init", "inserted_gate")}
-        if self.config.stage != 1 or replace(self.config, stage=2, **free) != config:
+        free = ["vlm", "inserted_init", "inserted_gate"]
+        if replace(self.config, language=config.language).layers == self.config.layers:
+            free.append("language")
+        freed = replace(self.config, stage=2, **{key: getattr(config, key) for key in free})
+        if self.config.stage != 1 or freed != config:
             raise CheckpointError(
                 "APT's Stage 2 needs a Stage 1 of the same sizes and switches; got Stage "
                 f"{self.config.stage} {self.config} for {config}; train Stage 1 with these"
@@ -82,7 +85,7 @@ class AptPolicy(nn.Module):
 
     def forward(
         self,
-        images: Tensor,
+        scene: Tensor | VlmOutput,
         text: Sequence[str] | None,
         observation: Observation,
         chunks: Tensor,
@@ -93,13 +96,13 @@ class AptPolicy(nn.Module):
         """Return the loss of a batch.
 
         Args:
-            images, text: as in `look`.
+            scene, text: images and text as in `look`, or what it gives of them.
             observation: where cameras and tools are.
             chunks: (B, E, H, 10) true chunks of `core.chunks`.
             noise, steps: of `draw`.
             step_mask: (B, E, H) bool, steps that count; None, as in the authors' code: all.
         """
-        output = self.look(images, text)
+        output = scene if isinstance(scene, VlmOutput) else self.look(scene, text)
         noisy = add_noise(chunks, noise, steps, self.config.train_steps)
         predicted = self.expert(output, observation, noisy, steps)
         is_used = observation.arms[..., None].expand(chunks.shape[:3])

@@ -1,0 +1,203 @@
+"""Named runs of APT: functions that return a frozen configuration for a stage."""
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from training.learning.apt_windows import Targets
+from training.learning.engine import EngineConfig
+from vla_ros.policy.apt.config import (
+    AptConfig,
+    groot_style,
+    paper_apt,
+    pi_style,
+    small_apt,
+)
+from vla_ros.policy.small_config import SmallVlmConfig
+
+STYLES = ("apt", "pi", "groot")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to pictures and geometry (`vla_ros.policy.apt.augment`).
+
+    Defaults are the authors' code. Without colours, dropped cameras and a random order of several
+    cameras, pictures stay as they are, and a frozen backbone's features are computed once.
+
+    Attributes:
+        colours: brightness, contrast, saturation, gamma and a light blur.
+        shuffle_cameras: random order of the pictures of a sample.
+        drop_cameras: probability of hiding a picture.
+        turn_world: a random world frame for each sample.
+        shake: noise on history and tool position.
+    """
+
+    colours: bool = True
+    shuffle_cameras: bool = True
+    drop_cameras: float = 0.0
+    turn_world: bool = True
+    shake: bool = False
+
+    def keeps_pictures(self, num_cameras: int) -> bool:
+        """Whether a frame's pictures are the same each time."""
+        moves = self.shuffle_cameras and num_cameras > 1
+        return not (self.colours or moves or self.drop_cameras)
+
+
+AS_RECORDED = Augmentation(colours=False, shuffle_cameras=False, turn_world=False)
+
+
+@dataclass(frozen=True)
+class AptRecipe:
+    """One stage's settings.
+
+    Attributes:
+        apt: sizes and switches of the method, at this stage.
+        small: sizes of the small backbone where it starts from random weights.
+        qwen: `QwenOptions` of a Qwen-VL but for how much of it trains, which `--vlm` says.
+        targets: see `apt_windows.Chunks`; the code has "desired".
+        reference: whose axes chunks are in while training, a "random" camera (code) or the
+            "first", which is the one at run time.
+        mask_ends: leave out of the loss the last pose's repetitions beyond an episode's end; the
+            code learns them, as a demonstration ends at rest. A recording that was cut does not.
+        augmentation: see there.
+        steps: optimiser steps.
+        batch_size: samples a step, of all processes together.
+        accumulation: micro-batches that a process cuts its share into.
+        expert_lr, expert_decay, vlm_lr, vlm_decay, decay_gates: AdamW, see
+            `AptPolicy.optimizer_groups`.
+        schedule: after the warm-up: "constant" (code; the paper is silent) or "cosine".
+        warmup_steps: over which rates rise linearly.
+        clip: largest norm of the gradient.
+        ema_decay: of averaged weights, which are measured and saved then; 0: none, as in the code,
+            which defines 0.9995.
+        val_fraction: part of the bags that is held out.
+        num_evals: how often held-out error is measured and the checkpoint saved.
+        eval_samples: how many samples, at most, evenly spread over the held-out ones.
+        cache_gib: features of a frozen backbone are computed once where they fit in so much memory.
+        bf16: compute in bfloat16 where it is safe (autocast).
+    """
+
+    apt: AptConfig
+    small: SmallVlmConfig = field(default_factory=SmallVlmConfig)
+    qwen: dict[str, Any] = field(default_factory=dict)
+    targets: Targets = "desired"
+    reference: Literal["random", "first"] = "random"
+    mask_ends: bool = False
+    augmentation: Augmentation = AS_RECORDED
+    steps: int = 2000
+    batch_size: int = 32
+    accumulation: int = 1
+    expert_lr: float = 1e-4
+    expert_decay: float = 1e-2
+    vlm_lr: float = 1e-5
+    vlm_decay: float = 1e-10
+    decay_gates: bool = False
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 100
+    clip: float = 1.0
+    ema_decay: float = 0.0
+    val_fraction: float = 0.2
+    num_evals: int = 4
+    eval_samples: int = 256
+    cache_gib: float = 2.0
+    bf16: bool = True
+
+    @property
+    def engine(self) -> EngineConfig:
+        """How the run optimises."""
+        return EngineConfig(
+            steps=self.steps,
+            schedule=self.schedule,
+            warmup_steps=self.warmup_steps,
+            accumulation=self.accumulation,
+            clip=self.clip,
+            ema_decay=self.ema_decay,
+            bf16=self.bf16,
+            log_every=max(1, self.steps // 100),
+            save_every=math.ceil(self.steps / self.num_evals),
+        )
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return {**asdict(self), "apt": self.apt.to_dict(), "small": self.small.to_dict()}
+
+
+def small(stage: int) -> AptRecipe:
+    """Return the CPU-sized run: some minutes a stage on 2 cores."""
+    return AptRecipe(small_apt(stage))
+
+
+def tiny(stage: int) -> AptRecipe:
+    """Return a run for tests: toy models, two steps."""
+    expert = AptConfig(
+        stage, num_layers=4, width=16, num_heads=1, horizon=4, train_steps=4, sample_steps=2
+    )
+    backbone = SmallVlmConfig(
+        image_size=32,
+        channels=(8, 8, 8),
+        num_keypoints=4,
+        keypoint_tokens=1,
+        grid=2,
+        width=16,
+        depth=2,
+        num_heads=2,
+        max_suffix=16,
+    )
+    return AptRecipe(
+        expert,
+        backbone,
+        qwen={"image_size": 24},
+        steps=2,
+        batch_size=4,
+        warmup_steps=1,
+        expert_lr=1e-3,
+        num_evals=1,
+        eval_samples=8,
+        bf16=False,
+    )
+
+
+def qwen(stage: int) -> AptRecipe:
+    """Return the authors' run for a Qwen-VL, on GPUs (methods B.5), where paper and code agree.
+
+    Expert of width 768 with 10 slots (5 layers in Stage 1), batch 256, 1e-4 and 1e-5, decay 1e-2
+    and 1e-10, clip 1, bf16, 50k and 25k steps with 10k and 2k of warm-up, as the code's scripts.
+    """
+    return AptRecipe(
+        AptConfig(stage),
+        qwen={"dtype": "bfloat16", "gradient_checkpointing": stage == 2},
+        augmentation=Augmentation(),
+        steps=50_000 if stage == 1 else 25_000,
+        batch_size=256,
+        warmup_steps=10_000 if stage == 1 else 2_000,
+        num_evals=10,
+        eval_samples=1024,
+    )
+
+
+def qwen_paper(stage: int) -> AptRecipe:
+    """Return `qwen` as the paper's text has it where the code differs: 20 slots, 100k steps."""
+    return replace(qwen(stage), apt=paper_apt(stage), steps=100_000)
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (small, tiny, qwen, qwen_paper)}
+
+
+def styled(config: AptConfig, style: str | None, language: str | None) -> AptConfig:
+    """Return the expert in another style, and with language entering another way.
+
+    Args:
+        config: of a recipe.
+        style: of STYLES; None keeps it.
+        language: see `AptConfig`; None takes the style's own.
+
+    Raises:
+        CheckpointError: the style does not know that way.
+    """
+    if style == "groot":
+        config = groot_style(config)
+    elif style == "pi":
+        config = pi_style(config)
+    return config if language is None else replace(config, language=language)
