@@ -1,119 +1,78 @@
 """TAP Stage 1, inverse dynamics on play: which action lies between two pictures? No text.
 
     python -m training.stage1_tap --data data/play --out ckpt/stage1
+    python -m training.stage1_tap --data data/play --backbone ckpt/vlm --out ckpt/stage1
     python -m training.stage1_tap --data data/play data/rollouts --weights 3 1 --out ckpt/stage1
     python -m training.stage1_tap --data data/play --out /tmp/s1 --recipe tiny     # two steps
+    torchrun --nproc-per-node 8 -m training.stage1_tap --data data/play --recipe qwen \
+        --backbone Qwen/Qwen2.5-VL-3B-Instruct --action-tokens ~/fast --out ckpt/stage1
 
-a_t = f(o_t, o_t+1), mean squared error on normalised reached displacements (arXiv 2607.02466,
-equations 2 and 3). Takes, by rule, play and policy episodes whatever their outcome, and
-demonstrations that failed: what happened between two pictures is true either way. With --kinds, all
-episodes of these kinds. Labels are the measured motion, whatever label the dataset was converted
-with. The paper freezes its pretrained vision tower here; ours starts from scratch, so it trains
-(`TapPolicy.set_stage`).
+a_t = f(o_t, o_t+1) on measured displacements, whatever label the dataset was converted with; by
+action tokens and cross-entropy (the authors' code), or `--head mlp`, mean squared error (the text,
+equations 2 and 3 of arXiv 2607.02466). `--condition vision` shows o_t alone: behaviour cloning from
+vision on the same data, the control that the paper lacks.
+
+Takes, by rule, play and policy episodes whatever their outcome, and demonstrations that failed:
+what happened between two pictures is true either way. With --kinds, all episodes of these kinds.
+
+The vision tower is frozen, as in the paper; from random weights it trains, or it would stay random.
 """
 
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from training.learning import steps
-from training.learning.recipes import RECIPES, recipe
-from training.learning.tap_data import TapBatch, stage_1_data
-from vla_ros.core.errors import VlaError
-from vla_ros.policy.checkpoint import require_replaceable
-from vla_ros.policy.tap import TapPolicy
+from training.learning import stage
+from training.learning.backbones import make_backbone
+from training.learning.processes import World
+from training.learning.tap_data import stage_1_data
+from training.learning.tap_recipes import RECIPES
+from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
+from vla_ros.policy.checkpoint_vla import require_replaceable_vla
+from vla_ros.policy.tap_vla import TapPolicy
+
+NAME = "training.stage1_tap"
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's settings."""
-    parser = argparse.ArgumentParser(
-        prog="training.stage1_tap",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = tap_arguments(NAME, __doc__)
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="datasets of training.convert"
+        "--condition",
+        choices=("pair", "vision"),
+        help="what the model is shown: both pictures, or the first alone; else the recipe's",
     )
-    parser.add_argument(
-        "--weights", type=float, nargs="+", help="share of each in the batches; else by size"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--recipe", choices=RECIPES, default="small", help="named settings")
-    parser.add_argument("--steps", type=int, help="optimiser steps; the recipe's if not given")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and the split")
-    parser.add_argument("--kinds", nargs="+", help="episodes to take; else by the rule above")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
+def train(
+    args: argparse.Namespace, world: World | None = None, stop_after: int | None = None
+) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
-    config = recipe(args.recipe, stage=1)
-    config = replace(config, steps=args.steps or config.steps)
-    require_replaceable(args.out)
-
-    data = stage_1_data(args.data, config, args.seed, args.kinds, args.weights)
-    sampler = data.sampler(config, args.seed)
-
-    def next_batch() -> TapBatch:
-        return data.batch(config, sampler, progress.step, args.seed)
-
+    world = world or World()
+    require_replaceable_vla(args.out)
+    recipe = RECIPES[args.recipe](stage=1)
     torch.manual_seed(args.seed)
-    policy = TapPolicy(config.model)
-    policy.set_stage(1)
-    optimizer = steps.make_optimizer(policy, config)
-    facts = {
-        "stage": 1,
-        "recipe": args.recipe,
-        "config": config.to_dict(),
-        "seed": args.seed,
-        "data": data.facts,
-        "kinds": args.kinds,
-        "weights": args.weights,
-    }
-    run = steps.Run(args.out, config, data.contract, data.normalizer, facts)
-    progress = run.resume(policy, optimizer) if args.resume else steps.Progress()
-    val_batches = steps.eval_batches(
-        np.arange(len(data.held_out)), lambda chosen: data.tensors(data.held_out.batch(chosen))
+    backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
+    tap = replace(
+        recipe.tap,
+        head=args.head or recipe.tap.head,
+        condition=args.condition or recipe.tap.condition,
+        frozen_vision="never" if backbone.is_fresh else recipe.tap.frozen_vision,
     )
-    print(
-        f"Stage 1: {len(data.trained)} pairs of {data.num_episodes} episodes, "
-        f"{len(data.held_out)} pairs held out; {config.steps} steps of {config.batch_size}"
-    )
-    metrics: dict = {}
-    bar = tqdm(total=config.steps, initial=progress.step, desc="stage 1", unit="step")
-    with bar:
-        while progress.step < min(config.steps, stop_after or config.steps):
-            loss = steps.advance(progress, policy, optimizer, next_batch, config)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if steps.is_eval_step(progress.step, config) or progress.step == stop_after:
-                predicted, target = steps.predict(policy, val_batches, config.bf16)
-                result = steps.held_out_metrics(predicted, target, data.constant, data.normalizer)
-                progress.val_curve.append({"step": progress.step, "loss": result["val_loss"]})
-                is_final = progress.step == config.steps
-                metrics = run.save(policy, optimizer, progress, result, is_final)
-    return metrics or steps.read_metrics(args.out)
+    recipe = replace(recipe, tap=tap, steps=args.steps or recipe.steps)
+    size = backbone.vlm.image_size
+    data = stage_1_data(args.data, recipe, size, args.seed, args.kinds, args.weights)
+    policy = TapPolicy(backbone.vlm, tap, action_tokens(args, recipe, data))
+    facts = {"backbone": backbone.facts}
+    return run_tap(args, world, recipe, data, policy, facts, backbone.source, stop_after)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    args = parse_arguments(argv)
-    try:
-        metrics = train(args)
-    except VlaError as error:
-        print(f"training.stage1_tap: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"stopped; go on with --resume, from the checkpoint in {args.out}", file=sys.stderr)
-        return 130
-    print(f"{args.out}: {steps.closing_line(metrics)}")
-    return 0
+    return stage.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

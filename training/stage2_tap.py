@@ -2,11 +2,17 @@
 
     python -m training.stage2_tap --data data/demos --init ckpt/stage1 --out ckpt/stage2
     python -m training.stage2_tap --data data/demos --init none --out ckpt/scratch
+    python -m training.stage2_tap --data data/demos --init none --backbone ckpt/vlm --out ckpt/bc
 
 a_t = f(o_t, instruction), the same network and loss as Stage 1 (arXiv 2607.02466, equations 4 and
-5): the second picture gives way to the text, and nothing new is initialised. `--init none` is the
-paper's control, the same network without Stage 1. Takes, by rule, demonstrations that were judged a
-success; with --kinds, successes of these kinds. Failures go to Stage 1.
+5): the second picture gives way to the text, and nothing new is initialised; everything trains.
+`--init none` is the paper's control, the same network without Stage 1. Takes, by rule,
+demonstrations that were judged a success; with --kinds, successes of these kinds. Failures go to
+Stage 1.
+
+Action tokens are those of Stage 1, since the rows of the vocabulary are. The action scale is fitted
+on the demonstrations, as the authors' code does for each dataset; the recipe's `keep_normalizer`
+keeps that of Stage 1.
 """
 
 import argparse
@@ -14,109 +20,81 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from training.learning import steps
-from training.learning.recipes import RECIPES, recipe
-from training.learning.tap_data import TapBatch, stage_2_data
-from vla_ros.core.errors import VlaError
-from vla_ros.policy.checkpoint import load_checkpoint, require_replaceable
-from vla_ros.policy.tap import TapPolicy
+from training.learning import stage
+from training.learning.backbones import make_backbone
+from training.learning.processes import World
+from training.learning.tap_data import stage_2_data
+from training.learning.tap_recipes import RECIPES, TapRecipe
+from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
+from vla_ros.core.errors import CheckpointError, VlaError
+from vla_ros.policy.checkpoint_vla import load_vla, require_replaceable_vla
+from vla_ros.policy.tap_vla import TapPolicy
+
+NAME = "training.stage2_tap"
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's settings."""
-    parser = argparse.ArgumentParser(
-        prog="training.stage2_tap",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="datasets of training.convert"
-    )
-    parser.add_argument(
-        "--weights", type=float, nargs="+", help="share of each in the batches; else by size"
-    )
+    parser = tap_arguments(NAME, __doc__)
     parser.add_argument("--init", required=True, help="Stage 1 checkpoint, or none")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--recipe", choices=RECIPES, default="small", help="named settings")
-    parser.add_argument("--steps", type=int, help="optimiser steps; the recipe's if not given")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and the split")
-    parser.add_argument("--kinds", nargs="+", help="episodes to take; else by the rule above")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace, stop_after: int | None = None) -> dict:
+def train(
+    args: argparse.Namespace, world: World | None = None, stop_after: int | None = None
+) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
-    config = recipe(args.recipe, stage=2)
-    config = replace(config, steps=args.steps or config.steps)
-    require_replaceable(args.out)
-
-    start = None if args.init == "none" else load_checkpoint(Path(args.init))
-    model = config.model if start is None else start.policy.config
-    data = stage_2_data(args.data, config, args.seed, start, args.kinds, args.weights)
-    sampler = data.sampler(config, args.seed)
-
-    def next_batch() -> TapBatch:
-        return data.batch(config, sampler, progress.step, args.seed)
-
+    world = world or World()
+    require_replaceable_vla(args.out)
+    recipe = RECIPES[args.recipe](stage=2)
+    recipe = replace(recipe, steps=args.steps or recipe.steps)
     torch.manual_seed(args.seed)
-    policy = TapPolicy(model)
-    if start is not None:
-        policy.load_state_dict(start.policy.state_dict())
-    policy.set_stage(2)
-    optimizer = steps.make_optimizer(policy, config)
-    facts = {
-        "stage": 2,
-        "recipe": args.recipe,
-        "config": config.to_dict(),
-        "seed": args.seed,
-        "init": None if start is None else start.run,
-        "data": data.facts,
-        "kinds": args.kinds,
-        "weights": args.weights,
-    }
-    run = steps.Run(args.out, config, data.contract, data.normalizer, facts)
-    progress = run.resume(policy, optimizer) if args.resume else steps.Progress()
-    val_batches = steps.eval_batches(
-        np.arange(len(data.held_out)), lambda chosen: data.tensors(data.held_out.batch(chosen))
+    begin = _from_scratch if args.init == "none" else _from_stage_1
+    return begin(args, world, recipe, stop_after)
+
+
+def _from_stage_1(
+    args: argparse.Namespace, world: World, recipe: TapRecipe, stop_after: int | None
+) -> dict:
+    own = [n for n in ("backbone", "head", "action_tokens") if getattr(args, n) is not None]
+    if own:
+        raise VlaError(
+            f"--init {args.init} brings its own {', '.join(own).replace('_', ' ')}; leave the "
+            "option away, or start by --init none"
+        )
+    start = load_vla(Path(args.init), device=world.device)
+    if not isinstance(start.policy, TapPolicy):
+        raise CheckpointError(
+            f"{args.init} is a checkpoint of {start.method}; give one that training.stage1_tap "
+            "wrote"
+        )
+    policy = start.policy.second_stage()
+    recipe = replace(recipe, tap=policy.config)
+    data = stage_2_data(
+        args.data, recipe, policy.vlm.image_size, args.seed, start, args.kinds, args.weights
     )
-    print(
-        f"Stage 2: {len(data.trained)} frames of {data.num_episodes} episodes, "
-        f"{len(data.held_out)} frames held out; {config.steps} steps of {config.batch_size}"
+    facts = {"init": start.run}
+    return run_tap(args, world, recipe, data, policy, facts, start.source, stop_after)
+
+
+def _from_scratch(
+    args: argparse.Namespace, world: World, recipe: TapRecipe, stop_after: int | None
+) -> dict:
+    backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
+    recipe = replace(recipe, tap=replace(recipe.tap, head=args.head or recipe.tap.head))
+    data = stage_2_data(
+        args.data, recipe, backbone.vlm.image_size, args.seed, None, args.kinds, args.weights
     )
-    metrics: dict = {}
-    bar = tqdm(total=config.steps, initial=progress.step, desc="stage 2", unit="step")
-    with bar:
-        while progress.step < min(config.steps, stop_after or config.steps):
-            loss = steps.advance(progress, policy, optimizer, next_batch, config)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if steps.is_eval_step(progress.step, config) or progress.step == stop_after:
-                predicted, target = steps.predict(policy, val_batches, config.bf16)
-                result = steps.held_out_metrics(predicted, target, data.constant, data.normalizer)
-                progress.val_curve.append({"step": progress.step, "loss": result["val_loss"]})
-                is_final = progress.step == config.steps
-                metrics = run.save(policy, optimizer, progress, result, is_final)
-    return metrics or steps.read_metrics(args.out)
+    policy = TapPolicy(backbone.vlm, recipe.tap, action_tokens(args, recipe, data))
+    facts = {"init": None, "backbone": backbone.facts}
+    return run_tap(args, world, recipe, data, policy, facts, backbone.source, stop_after)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    args = parse_arguments(argv)
-    try:
-        metrics = train(args)
-    except VlaError as error:
-        print(f"training.stage2_tap: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"stopped; go on with --resume, from the checkpoint in {args.out}", file=sys.stderr)
-        return 130
-    print(f"{args.out}: {steps.closing_line(metrics)}")
-    return 0
+    return stage.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,50 @@
 """What TAP's stages learn from: datasets fit for one model, samples of each stage, tensors."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training.learning.augment import shift_images
+from training.learning.augment import draw_shifts, shift_images
 from training.learning.checks import check_compatible
 from training.learning.dataset import Dataset, open_dataset
-from training.learning.recipes import RunConfig
+from training.learning.processes import World
 from training.learning.sampling import Mixture, Sampler
 from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.tap_recipes import TapRecipe
 from training.learning.windows import Samples, Windows, frame_pairs, pairs_within
 from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.errors import DatasetError
-from vla_ros.policy.checkpoint import Checkpoint
+from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.preprocess import images_to_tensor
 
-TapBatch = tuple[Tensor, list[str] | None, Tensor]
+EVAL_BATCH = 64
+# Byte-pair encoding of more takes long and finds the same pairs.
+MAX_FITTED = 100_000
+
+
+class TapBatch(NamedTuple):
+    """Samples of a stage as tensors.
+
+    Attributes:
+        images: (B, V, 3, S, S) in [-1, 1].
+        text: B instructions in Stage 2, None in Stage 1.
+        actions: (B, 1, 7) normalised.
+    """
+
+    images: Tensor
+    text: list[str] | None
+    actions: Tensor
+
+    def to(self, device: torch.device) -> "TapBatch":
+        """Return it on the device."""
+        return TapBatch(self.images.to(device), self.text, self.actions.to(device))
 
 
 @dataclass(frozen=True)
@@ -32,78 +56,102 @@ class TapData:
         trained, held_out: samples.
         num_episodes: that both are of.
         normalizer: of the actions.
+        actions: (N, 7) normalised, of the samples to train on.
         constant: (7,) mean normalised action of the training frames.
         stage: 1, two pictures and no text, or 2, one picture and its text.
     """
 
     datasets: list[Dataset]
-    trained: Mixture
-    held_out: Mixture
+    trained: Mixture[Samples]
+    held_out: Mixture[Samples]
     num_episodes: int
     normalizer: Normalizer
+    actions: np.ndarray
     constant: np.ndarray
     stage: int
 
     @property
     def contract(self) -> Contract:
         """Of the model."""
-        return self.datasets[0].contract
+        return tap_model_contract(self.datasets[0])
 
     @property
     def facts(self) -> list[dict]:
         """Provenance, plain JSON."""
         return [{"name": d.path.name, "sha256": d.sha256} for d in self.datasets]
 
-    def sampler(self, config: RunConfig, seed: int) -> Sampler:
-        """Return what says which samples a step trains on."""
-        return Sampler(self.trained.counts, config.batch_size, seed, self.trained.weights)
+    def fit_tokens(self, vocabulary: int) -> FastTokenizer:
+        """Return an action tokenizer of at most `vocabulary` tokens for what is trained on."""
+        places = np.linspace(0, len(self.actions) - 1, min(len(self.actions), MAX_FITTED))
+        return FastTokenizer.fit(self.actions[places.astype(int), None], vocabulary)
 
-    def tensors(
-        self, samples: Samples, shift_px: int = 0, rng: np.random.Generator | None = None
-    ) -> TapBatch:
-        """Return images (B, V, 3, S, S) in [-1, 1], texts in Stage 2, normalised actions (B, 7).
-
-        With `rng`, pictures are shifted by up to `shift_px`.
-        """
+    def tensors(self, samples: Samples, shifts: np.ndarray | None = None, px: int = 0) -> TapBatch:
+        """Return the samples as tensors, pictures shifted by `shifts` of up to `px` if given."""
         pictures = samples.pictures[self.contract.camera]
-        if rng is not None:
-            pictures = shift_images(pictures, shift_px, rng)
+        if shifts is not None:
+            pictures = shift_images(pictures, shifts, px)
         text = list(samples.tasks) if self.stage == 2 else None
-        target = torch.from_numpy(self.normalizer.apply(samples.actions[:, 0]))
-        return images_to_tensor(pictures), text, target
+        actions = torch.from_numpy(self.normalizer.apply(samples.actions))
+        return TapBatch(images_to_tensor(pictures), text, actions)
 
-    def batch(self, config: RunConfig, sampler: Sampler, step: int, seed: int) -> TapBatch:
-        """Return the batch of a step: a function of step and seed alone."""
-        samples = self.trained.batch(sampler.indices(step))
-        return self.tensors(samples, config.shift_px, np.random.default_rng([seed, 2, step]))
+    def micro_batches(
+        self, recipe: TapRecipe, seed: int, world: World
+    ) -> Callable[[int], list[TapBatch]]:
+        """Return what gives this process's parts of a step: a function of seed and step alone.
+
+        All processes together take the same samples with the same shifts as one would.
+
+        Raises:
+            VlaError: processes and parts do not divide the batch.
+        """
+        share = world.share(recipe.batch_size, recipe.accumulation)
+        mixed, px = self.trained, recipe.shift_px
+        sampler = Sampler(mixed.counts, share, seed, mixed.weights, world.rank, world.size)
+
+        def parts(step: int) -> list[TapBatch]:
+            rng = np.random.default_rng([seed, 2, step])
+            shifts = draw_shifts(rng, recipe.batch_size, px)[world.rank :: world.size]
+            cut = (np.split(rows, recipe.accumulation) for rows in (sampler.indices(step), shifts))
+            return [self.tensors(mixed.batch(rows), by, px) for rows, by in zip(*cut, strict=True)]
+
+        return parts
+
+    def held_out_batches(self, num_samples: int) -> Iterator[tuple[Samples, TapBatch]]:
+        """Yield at most `num_samples` held-out samples, evenly spread: always the same."""
+        count = len(self.held_out)
+        chosen = np.linspace(0, count - 1, min(count, num_samples)).astype(int)
+        for first in range(0, len(chosen), EVAL_BATCH):
+            samples = self.held_out.batch(chosen[first : first + EVAL_BATCH])
+            yield samples, self.tensors(samples)
 
 
 def stage_1_data(
     paths: list[Path],
-    config: RunConfig,
+    recipe: TapRecipe,
+    image_size: int,
     seed: int,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> TapData:
-    """Return pairs of frames and the motion between them.
+    """Return pairs of frames and the motion between them; `image_size` is the model's [px].
 
     Raises:
         VlaError: a dataset cannot be read, does not fit, or has nothing for Stage 1.
     """
-    datasets = open_for_tap(paths, config.model.backbone.image_size)
+    datasets = open_for_tap(paths, image_size)
     taken = [stage_1_episodes(dataset, kinds) for dataset in datasets]
-    splits = [split_episodes(episodes, config.val_fraction, seed) for episodes in taken]
-    offset = config.pair_offset
+    splits = [split_episodes(episodes, recipe.val_fraction, seed) for episodes in taken]
+    offset = recipe.pair_offset
     trained, held_out = (
         [frame_pairs(d, s[i], offset) for d, s in zip(datasets, splits, strict=True)]
         for i in (0, 1)
     )
     actions = np.concatenate([part.actions for part in trained])
     normalizer = Normalizer.fit(actions)
-    if config.pair_span > 0:
+    if recipe.pair_span > 0:
         bounds = (normalizer.low, normalizer.high)
         trained = [
-            pairs_within(d, split[0], config.pair_span, *bounds)
+            pairs_within(d, split[0], recipe.pair_span, *bounds)
             for d, split in zip(datasets, splits, strict=True)
         ]
     return TapData(
@@ -112,6 +160,7 @@ def stage_1_data(
         Mixture(held_out),
         sum(map(len, taken)),
         normalizer,
+        normalizer.apply(np.concatenate([part.actions for part in trained])),
         normalizer.apply(actions).mean(0),
         stage=1,
     )
@@ -119,40 +168,47 @@ def stage_1_data(
 
 def stage_2_data(
     paths: list[Path],
-    config: RunConfig,
+    recipe: TapRecipe,
+    image_size: int,
     seed: int,
-    start: Checkpoint | None = None,
+    start: VlaCheckpoint | None = None,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> TapData:
-    """Return frames with their instruction and action; `start` is what the model starts from.
+    """Return frames with their instruction and action.
+
+    Args:
+        paths, kinds, weights: datasets, episodes to take, share of each dataset.
+        recipe, seed: of the run.
+        image_size: of the model [px].
+        start: checkpoint of Stage 1 that the model starts from.
 
     Raises:
         VlaError: a dataset cannot be read, does not fit, or has nothing for Stage 2.
     """
-    model = config.model if start is None else start.policy.config
-    datasets = open_for_tap(paths, model.backbone.image_size, start, config.keep_normalizer)
+    datasets = open_for_tap(paths, image_size, start, recipe.keep_normalizer)
     taken = [stage_2_episodes(dataset, kinds) for dataset in datasets]
-    splits = [split_episodes(episodes, config.val_fraction, seed) for episodes in taken]
+    splits = [split_episodes(episodes, recipe.val_fraction, seed) for episodes in taken]
     trained, held_out = (
         [Windows(d, split[i]) for d, split in zip(datasets, splits, strict=True)] for i in (0, 1)
     )
     actions = np.concatenate([part.actions for part in trained])
-    is_kept = start is not None and config.keep_normalizer
-    normalizer = start.normalizer if start is not None and is_kept else Normalizer.fit(actions)
+    kept = start.normalizer if start is not None and recipe.keep_normalizer else None
+    normalizer = kept or Normalizer.fit(actions)
     return TapData(
         datasets,
         Mixture(trained, weights),
         Mixture(held_out),
         sum(map(len, taken)),
         normalizer,
+        normalizer.apply(actions),
         normalizer.apply(actions).mean(0),
         stage=2,
     )
 
 
 def open_for_tap(
-    paths: list[Path], image_size: int, start: Checkpoint | None = None, keep_scale: bool = False
+    paths: list[Path], image_size: int, start: VlaCheckpoint | None = None, keep_scale: bool = False
 ) -> list[Dataset]:
     """Return the datasets opened with the one camera that TAP sees, all fit for one model.
 

@@ -33,6 +33,7 @@ from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap_config import TapConfig
 from vla_ros.policy.tap_vla import TapPolicy
 
+pytestmark = pytest.mark.usefixtures("no_compiler")
 BATCH = 8
 SIZES = SmallVlmConfig(
     image_size=32,
@@ -148,6 +149,10 @@ def test_averaged_weights_follow_at_their_decay():
     expected = job.policy.weight.item() * 9 / 11
     assert job.ema.weights()["weight"].item() == pytest.approx(expected)
     assert set(job.ema.weights()) == {"weight"}
+    own = job.policy.weight.item()
+    with job.ema.in_place():
+        assert job.policy.weight.item() == pytest.approx(expected)
+    assert job.policy.weight.item() == own
 
 
 @pytest.mark.parametrize(

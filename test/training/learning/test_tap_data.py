@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from training.learning.processes import World
+from training.learning.tap_data import stage_1_data, stage_2_data
+from training.learning.tap_recipes import tiny
+from vla_ros.core.errors import VlaError
+
+
+@pytest.fixture
+def data(dataset_path):
+    return stage_1_data([dataset_path], tiny(1), 32, seed=0)
+
+
+def test_processes_and_parts_take_the_batch_of_one(data):
+    recipe = tiny(1)
+    (whole,) = data.micro_batches(recipe, 0, World())(3)
+    halves = [data.micro_batches(recipe, 0, World(rank, 2))(3)[0] for rank in (0, 1)]
+    for rank, half in enumerate(halves):
+        assert torch.equal(half.images, whole.images[rank::2])  # shifted alike
+        assert torch.equal(half.actions, whole.actions[rank::2])
+    parts = data.micro_batches(type(recipe)(**{**vars(recipe), "accumulation": 2}), 0, World())(3)
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    with pytest.raises(VlaError, match="cannot be shared by 3 processes"):
+        data.micro_batches(recipe, 0, World(0, 3))
+
+
+def test_action_tokens_are_of_what_is_trained_on(data):
+    tokens = data.fit_tokens(64)
+    (row,) = tokens.encode(data.actions[:1, None])
+    np.testing.assert_allclose(tokens.decode(row)[0], data.actions[0], atol=0.5 / tokens.scale)
+    assert (np.abs(data.actions) <= 1).all()
+
+
+def test_held_out_samples_are_few_and_the_same(data):
+    ((samples, batch),) = data.held_out_batches(3)
+    ((again, _),) = data.held_out_batches(3)
+    assert samples.frames.tolist() == again.frames.tolist()
+    assert samples.frames[0].tolist() != samples.frames[2].tolist()
+    assert batch.images.shape == (3, 2, 3, 32, 32)
+    assert batch.text is None
+
+
+def test_stage_2_may_keep_the_scale_of_stage_1(dataset_path, data):
+    class Start:
+        contract, normalizer = data.contract, data.normalizer
+
+    recipe = tiny(2)
+    kept = type(recipe)(**{**vars(recipe), "keep_normalizer": True})
+    own = stage_2_data([dataset_path], recipe, 32, 0, Start)
+    assert own.normalizer.to_dict() != data.normalizer.to_dict()
+    assert stage_2_data([dataset_path], kept, 32, 0, Start).normalizer is data.normalizer
+    assert next(iter(own.held_out_batches(1)))[1].text == ["Put the carrot on the plate"]

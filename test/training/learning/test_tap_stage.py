@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from training.learning.tap_recipes import RECIPES, small
+from training.learning.tap_stage import errors
+from vla_ros.policy.normalize import Normalizer
+
+
+def test_held_out_errors_are_in_metres_and_radians():
+    # Bounds of +-0.1 m and +-1 rad: a normalised error of 0.5 is 0.05 m and 0.5 rad.
+    normalizer = Normalizer([-0.1] * 3 + [-1] * 3, [0.1] * 3 + [1] * 3)
+    target = np.zeros((2, 7), np.float32)
+    metrics = errors(target + 0.5, target, np.zeros(7), normalizer)
+    assert metrics["val_loss"] == pytest.approx(0.25)
+    assert metrics["val_constant_loss"] == 0
+    error = metrics["val_mean_absolute_error"]
+    assert (error["dx"], error["drz"], error["gripper"]) == pytest.approx((0.05, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("stage", [1, 2])
+def test_recipes_are_of_their_stage_and_plain_json(name, stage):
+    recipe = RECIPES[name](stage)
+    assert recipe.tap.stage == stage
+    assert recipe.to_dict()["tap"]["stage"] == stage
+    assert recipe.engine.steps == recipe.steps
+
+
+def test_the_papers_numbers():
+    # As methods A.4 has them.
+    paper, code = RECIPES["qwen"](1), RECIPES["qwen_code"](2)
+    engine = paper.engine
+    assert (engine.steps, engine.warmup_steps, engine.clip) == (100_000, 5_000, 1.0)
+    assert (paper.batch_size, paper.peak_lr, paper.weight_decay) == (128, 5e-5, 0.05)
+    assert (paper.shift_px, paper.pair_span, paper.pair_offset) == (0, 0, 1)
+    assert (paper.tap.frozen_vision, code.tap.frozen_vision) == ("stage_1", "never")
+    assert (code.engine.warmup_steps, code.betas, code.weight_decay) == (1_500, (0.9, 0.95), 1e-8)
+
+
+def test_errors_are_measured_evenly_and_at_the_end():
+    assert small(1).engine.save_every == 225
