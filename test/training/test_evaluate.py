@@ -1,0 +1,158 @@
+"""The command on a policy that always says the same, whose errors are known from the dataset."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from training import evaluate
+from training.learning.dataset import open_dataset
+from training.learning.splits import split_episodes
+from vla_ros.core.contract import tap_contract
+from vla_ros.policy.checkpoint_vla import VlaCheckpoint, save_vla
+from vla_ros.policy.normalize import Normalizer
+from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_vlm import SmallVlm
+from vla_ros.policy.tap_config import TapConfig
+from vla_ros.policy.tap_vla import TapPolicy
+
+SIDE = 32
+NORMALIZER = Normalizer([-0.2] * 3 + [-1.0] * 3, [0.2] * 3 + [1.0] * 3)
+# Normalised 0 is the middle of each range.
+SAID = np.array([0, 0, 0, 0, 0, 0, 0.25], np.float32)
+
+
+@pytest.fixture
+def checkpoint(dataset_path, tmp_path):
+    """Return a function that writes a checkpoint of a stage which always answers SAID."""
+
+    def write(stage, **facts):
+        config = SmallVlmConfig(
+            image_size=SIDE,
+            channels=(8, 8, 8),
+            num_keypoints=4,
+            keypoint_tokens=1,
+            grid=2,
+            width=16,
+            depth=1,
+            num_heads=2,
+        )
+        policy = TapPolicy(SmallVlm(config), TapConfig(stage, head="mlp", head_width=16))
+        torch.nn.init.zeros_(policy.head[2].weight)
+        with torch.no_grad():
+            policy.head[2].bias.copy_(torch.from_numpy(SAID))
+        sha256 = open_dataset(dataset_path, SIDE).sha256
+        run = {
+            "stage": stage,
+            "seed": 0,
+            "kinds": None,
+            "config": {"val_fraction": 0.4, "pair_offset": 1},
+            "data": [{"name": dataset_path.name, "sha256": sha256}],
+            **facts,
+        }
+        path = tmp_path / f"s{stage}"
+        save_vla(VlaCheckpoint(policy, tap_contract(image_size=SIDE), run, NORMALIZER), path)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def told(tmp_path, capsys):
+    """Return a function that evaluates and returns the JSON, the table and what is on stderr."""
+
+    def run(*words):
+        file = tmp_path / "result.json"
+        file.unlink(missing_ok=True)
+        code = evaluate.main([*map(str, words), "--json", str(file)])
+        said = capsys.readouterr()
+        return (json.loads(file.read_text()) if code == 0 else None), said.out, said.err
+
+    return run
+
+
+def demonstrations(path):
+    """Return the dataset and its usable demonstrations, split as training splits them."""
+    dataset = open_dataset(path, SIDE)
+    usable = [e for e in dataset.episodes if e.kind == "demo" and e.success]
+    return dataset, *split_episodes(usable, 0.4, 0)
+
+
+def actions_of(dataset, episodes):
+    return np.concatenate([dataset.actions[e.first : e.end] for e in episodes])
+
+
+def test_held_out_episodes_are_measured_and_trained_ones_compared_with(
+    checkpoint, told, dataset_path, tmp_path
+):
+    plot = tmp_path / "plot.png"
+    document, table, _ = told(checkpoint(2), "--data", dataset_path, "--plot", plot)
+    dataset, trained, held_out = demonstrations(dataset_path)
+    true, known = actions_of(dataset, held_out), actions_of(dataset, trained)
+    assert document["frames"] == len(true) == 8
+    assert document["frames_of_training"] == len(known)
+    errors = {c["name"]: c["errors"] for c in document["columns"]}
+    for at, name in enumerate(("dx", "dy", "dz", "drx", "dry", "drz", "gripper")):
+        of_policy = np.abs(SAID[at] - true[:, at]).mean()
+        assert errors[name]["policy"][0] == pytest.approx(of_policy)
+        of_median = np.abs(np.median(known[:, at]) - true[:, at]).mean()
+        assert errors[name]["constant (median)"][0] == pytest.approx(of_median)
+    # Of the gripper, which starts where it is measured and then changes at every frame.
+    last = np.append(np.clip(dataset.states[held_out[0].first, -1], 0, 1), true[:-1, 6])
+    assert errors["gripper"]["repeat last"][0] == pytest.approx(np.abs(last - true[:, 6]).mean())
+    # One recording is held out: no interval, and no verdict.
+    assert errors["overall"]["policy"][1:] == [None, None]
+    assert set(document["columns"][-1]["verdicts"].values()) == {"overlap"}
+    assert "| gripper | opening |" in table
+    assert "1 recordings are too narrow" in table
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_stage_1_is_measured_on_pairs(checkpoint, told, dataset_path):
+    document, _, _ = told(checkpoint(1), "--data", dataset_path, "--samples", 5)
+    assert document["frames"] == 5
+    # 3 plays and the demonstration that failed, of which 2 are held out: 7 pairs in 8 frames.
+    (data,) = document["data"]
+    assert (data["trained_episodes"], data["tested_episodes"]) == (2, 2)
+    assert document["frames_of_training"] == 14
+    assert document["columns"][0]["errors"]["policy"][1] is not None
+
+
+def test_a_frame_is_not_its_own_neighbour(checkpoint, told, dataset_path):
+    document, table, _ = told(checkpoint(1), "--data", dataset_path, "--split", "all")
+    assert document["recordings"] == 4
+    # Of a trained frame itself it would be 0, and those are half of all.
+    low = document["columns"][0]["errors"]["nearest neighbour"][1]
+    assert low > 0
+    assert "trained on" in table
+    # The only demonstration that was trained on has no other to be compared with.
+    _, _, error = told(checkpoint(2), "--data", dataset_path, "--split", "all")
+    assert "more than one recording" in error
+
+
+def test_bags_are_converted_and_need_a_reference(checkpoint, told, dataset_path, bag_writer):
+    bag = bag_writer.moving_episode("new", 6, "demo", "push", success=True)
+    path = checkpoint(2)
+    document, _, error = told(path, "--data", bag)
+    assert document is None
+    assert "--reference" in error
+    document, _, _ = told(path, "--data", bag, "--reference", dataset_path)
+    assert document["frames"] == 6
+    assert [d["was_trained_on"] for d in document["data"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"data": [{"name": "data", "sha256": "other"}]}, "holds something else"),
+        ({"data": [{"name": "elsewhere", "sha256": "other"}]}, "--reference"),
+        ({"config": {}}, "does not tell which data"),
+        ({"kinds": ["teleop"]}, "no usable episode"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(checkpoint, told, dataset_path, facts, expected):
+    document, _, error = told(checkpoint(2, **facts), "--data", dataset_path)
+    assert document is None
+    assert expected in error
+    assert error.count("\n") == 1
