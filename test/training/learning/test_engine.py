@@ -33,7 +33,6 @@ from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap_config import TapConfig
 from vla_ros.policy.tap_vla import TapPolicy
 
-pytestmark = pytest.mark.usefixtures("no_compiler")
 BATCH = 8
 SIZES = SmallVlmConfig(
     image_size=32,
