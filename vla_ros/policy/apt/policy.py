@@ -19,6 +19,7 @@ from vla_ros.policy.apt.diffusion import Loss, add_noise, ddim, noise_loss, samp
 from vla_ros.policy.apt.expert import AptExpert, Prefix
 from vla_ros.policy.apt.growth import grow
 from vla_ros.policy.apt.observation import Observation
+from vla_ros.policy.apt.rtc import Known, in_painted
 from vla_ros.policy.parameters import unreached
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
 
@@ -125,9 +126,13 @@ class AptPolicy(nn.Module):
         text: Sequence[str] | None,
         observation: Observation,
         noise: Tensor,
+        known: Known | None = None,
     ) -> Tensor:
-        """Return chunks (B, E, H, 10) float32 that start at `noise` of that shape."""
-        return self.denoise(self.look(images, text), observation, noise)
+        """Return chunks (B, E, H, 10) float32 that start at `noise` of that shape.
+
+        `known`: as in `denoise`.
+        """
+        return self.denoise(self.look(images, text), observation, noise, known=known)
 
     @torch.no_grad()
     def denoise(
@@ -136,6 +141,7 @@ class AptPolicy(nn.Module):
         observation: Observation,
         noise: Tensor,
         prefix: PrefixUse = "reused",
+        known: Known | None = None,
     ) -> Tensor:
         """Return chunks (B, E, H, 10) float32 from what the backbone gave.
 
@@ -145,6 +151,7 @@ class AptPolicy(nn.Module):
             noise: (B, E, H, 10).
             prefix: "reused": the scene is read once. For comparison: "recomputed" reads it at
                 every step; "cloned" reads it once and copies it at every step.
+            known: what is already decided of the chunks, see `rtc`; None: nothing.
         """
         num_steps, num_samples = self.config.train_steps, self.config.sample_steps
         steps = torch.tensor(sampling_steps(num_steps, num_samples), device=noise.device)
@@ -164,6 +171,9 @@ class AptPolicy(nn.Module):
                 own = replace(scene, keys=deepcopy(scene.keys), values=deepcopy(scene.values))
             return self.expert.denoise(own, noisy, condition)
 
+        if known is not None:
+            kept = in_painted(predict, known, num_steps, num_samples)
+            return ddim(noise, kept, num_steps, num_samples)
         return ddim(noise, predict, num_steps, num_samples)
 
     def freeze_unreached(self, loss: Tensor) -> list[str]:
