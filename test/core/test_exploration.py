@@ -406,6 +406,27 @@ def test_way_down_ends_and_lifts_off_when_the_arm_is_held_up():
     assert motion.phase == "move"
 
 
+@pytest.mark.parametrize(("retreat_m", "up_m"), [(0.05, 0.05), (0.3, 0.12), (0.0, None)])
+def test_a_blocked_arm_goes_up_first_and_is_drawn_elsewhere(retreat_m, up_m):
+    p = replace(ExplorationParameters(), retreat_m=retreat_m, height_high_m=0.18)
+    low = READY.copy()
+    low[:3, 3] += (0.0, 0.1, 0.06 - height(READY))
+    motion = play_motion(3, p)
+    motion.start(low, 1.0, blocked=True)
+    # Four visits' worth: 1 / (1 + 4).
+    assert motion.interest.rarity(low[None, :2, 3])[0] == pytest.approx(0.2)
+    if up_m is None:
+        assert motion.phase == "move"
+        return
+    assert motion.phase == "lift"
+    while motion.phase == "lift":
+        pose = motion.step(DT_S)[0]
+        np.testing.assert_allclose(pose[:2, 3], low[:2, 3], atol=0.005)
+    assert height(pose) == pytest.approx(0.06 + up_m, abs=5e-3)
+    while motion.phase != "move":
+        motion.step(DT_S)
+
+
 def test_no_steps_of_hovering_means_no_forced_descent():
     phases = {sample[0] for sample in play(3, hovering_parameters(hover_steps=0))}
     assert phases == {"move", "rest"}

@@ -28,7 +28,7 @@ from vla_ros.nodes.explorer_motion import load_poses, make_motion  # noqa: E402
 from vla_ros.nodes.explorer_parameters import ExplorerParameters  # noqa: E402
 from vla_ros.nodes.mission import MissionNode  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
-from vla_ros.nodes.player import BlockedError, Player  # noqa: E402
+from vla_ros.nodes.player import Player  # noqa: E402
 from vla_ros.nodes.seeds import given_or_drawn  # noqa: E402
 
 LIMIT_S = 40.0
@@ -275,6 +275,23 @@ def test_an_arm_that_is_blocked_at_the_start_of_every_segment_ends_play(stage):
     assert (scene.node.log.segments, scene.node.log.blocked) == (0, 2)
 
 
+def test_an_arm_blocked_several_times_in_a_row_begins_anew_at_the_ready_pose(stage):
+    scene = stage(segments=1, segment_s=0.5, blocked_limit=2)
+    player = scene.node._player
+    go_on, calls = player.go_on, []
+
+    def once_given_up():
+        calls.append(player.go_on)
+        if len(calls) == 1:
+            player.given_up = "the arm was blocked 2 times in a row"
+        return go_on()
+
+    player.go_on = once_given_up
+    scene.until(scene.node.done.done)
+    assert scene.node.done.result() == 0
+    assert (scene.node.log.segments, scene.node.log.blocked) == (1, 1)
+
+
 def diagnostics(node):
     """Return what the node says of itself now."""
     node.say_status()
@@ -317,22 +334,32 @@ def test_a_blocked_arm_goes_elsewhere_and_is_given_up_after_several_in_a_row(pla
     held = player._arm
     assert player.start()
     player.tick()
-    waypoint = player._motion.waypoint
     held.block()
     target = held.commanded
     player.tick()
     assert held.commanded is target
     assert player.go_on()
+    lower = kinematics.forward(arm.READY_RAD)
+    lower[2, 3] -= 0.1
+    held.commanded = (kinematics.inverse(lower, arm.READY_RAD), 1.0)
     held.blocked_reason = ""
     assert player.go_on()
-    assert not np.allclose(player._motion.waypoint, waypoint)
+    # Up first, away from what it may push against.
+    assert player._motion.phase == "lift"
+    assert player._motion.waypoint[2, 3] > lower[2, 3] + 0.05
     player.tick()
     assert held.commanded is not target
     held.block()
     player.tick()
-    with pytest.raises(BlockedError, match="blocked 2 times in a row, last: elbow is blocked"):
-        player.go_on()
+    assert not player.go_on()
+    assert player.given_up == "the arm was blocked 2 times in a row, last: elbow is blocked"
     assert player.blocks == 2
+    # From the ready pose it is another row.
+    held.blocked_reason = ""
+    assert player.start()
+    held.block()
+    player.tick()
+    assert player.go_on()
 
 
 def test_an_arm_that_only_began_anew_was_not_blocked(player):

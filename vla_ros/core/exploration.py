@@ -24,6 +24,8 @@ __all__ = ["ExplorationParameters", "PlayMotion"]
 # Checks of the next way a step: what bounds a step's time. A way has 6 to 20, and is looked for
 # while the present one is gone.
 _CHECKS_A_STEP = 2
+# Where it was blocked counts as so many visits: 80 % less likely to be the next goal.
+_BLOCKED_VISITS = 4.0
 # A trajectory may begin this far outside the region and with the tool leaning this much.
 _START_MARGIN_M = 0.05
 _START_HEIGHT_M = 0.30
@@ -79,8 +81,14 @@ class PlayMotion:
         """The tool pose (4, 4) that the present segment leads to."""
         return self._path.segment.end.copy()
 
-    def start(self, T_base_tool: np.ndarray, opening: float) -> None:
+    def start(self, T_base_tool: np.ndarray, opening: float, blocked: bool = False) -> None:
         """Begin a trajectory at the tool pose (4, 4) and gripper opening of this moment.
+
+        Args:
+            T_base_tool, opening: where the arm is.
+            blocked: whether something held it up here. It goes up first, away from what it may
+                push against, and the place counts as one where it has been for long: rarely
+                visited as it is, it would be the next goal again.
 
         Raises:
             SafetyError: the pose is not over the region with the tool about downwards.
@@ -105,6 +113,10 @@ class PlayMotion:
         self._noise_from = self._noise_to = np.zeros(6)
         self._noise_s = self._hover_s = 0.0
         self._next = None
+        if blocked:
+            self.interest.visited(pose[:3, 3], _BLOCKED_VISITS * self.parameters.visit_s)
+            if self._retreats(pose):
+                return
         # The arm is at rest, and whether there is a way at all must be known now.
         while not self._take_waypoint(pose):
             pass
@@ -239,11 +251,22 @@ class PlayMotion:
         p = self.parameters
         self._hover_s = 0.0
         way_m = max(held_up_m, 0.0) + p.press_limit_m
-        end = at_height(pose, min(height_m(pose) + way_m, p.height_high_m))
-        share = self._path.share_at(self._elapsed_s)
         # Short, and not to be waited for while the arm presses.
-        path = plan(p, pose, end, self._path.q_end, share, p.speed_m_s)
-        self._begin_or_wait("lift", path, pose)
+        self._begin_or_wait("lift", self._way_up(pose, way_m), pose)
+
+    def _retreats(self, pose: np.ndarray) -> bool:
+        """Begin to go up from where the arm was blocked; return whether there is a way."""
+        way_m = self.parameters.retreat_m
+        path = self._way_up(pose, way_m) if way_m > 0.0 else None
+        if path is not None:
+            self._begin("lift", path)
+        return path is not None
+
+    def _way_up(self, pose: np.ndarray, way_m: float) -> PlayPath | None:
+        p = self.parameters
+        end = at_height(pose, max(height_m(pose), min(height_m(pose) + way_m, p.height_high_m)))
+        share = self._path.share_at(self._elapsed_s)
+        return plan(p, pose, end, self._path.q_end, share, p.speed_m_s)
 
     def _begin_or_wait(self, phase: str, path: PlayPath | None, pose: np.ndarray) -> None:
         if path is None:

@@ -56,6 +56,7 @@ class ExplorationParameters:
     descent_high_m: float = threshold(0.02, 0.006, 0.2, "m", "highest end of a forced descent")
     descent_speed_m_s: float = threshold(0.08, 0.01, 0.5, "m/s", "mean speed of a forced descent")
     press_limit_m: float = threshold(0.015, 0.003, 0.1, "m", "held up by this, a way down ends")
+    retreat_m: float = threshold(0.08, 0.0, 0.3, "m", "blocked, it goes up by this first; 0: not")
     speed_m_s: float = threshold(0.15, 0.01, 0.5, "m/s", "mean speed of a segment")
     turn_rate_rad_s: float = threshold(0.8, 0.05, 2.0, "rad/s", "mean turning rate of a segment")
     acceleration_m_s2: float = threshold(1.0, 0.05, 5.0, "m/s^2", "peak in a segment")

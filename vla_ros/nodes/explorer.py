@@ -21,7 +21,7 @@ from vla_ros.nodes.explorer_motion import make_motion
 from vla_ros.nodes.explorer_parameters import ExplorerParameters
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.play_log import PlayLog
-from vla_ros.nodes.player import BlockedError, Player
+from vla_ros.nodes.player import Player
 from vla_ros.nodes.rest_camera import RestCamera
 from vla_ros.nodes.seeds import given_or_drawn
 
@@ -29,6 +29,10 @@ _LINE_PERIOD_S = 60.0
 # In a long segment the servos are asked in a rest of the motion after so long [s].
 _ASK_AFTER_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+
+
+class BlockedError(EpisodeError):
+    """The arm does not get on."""
 
 
 class ExplorerNode(CommanderNode):
@@ -148,9 +152,10 @@ class ExplorerNode(CommanderNode):
         if outcome != "blocked":
             self._blocked.succeeded()
         elif self._blocked.failed():
+            last = f", last: {self._player.given_up}" if self._player.given_up else ""
             raise BlockedError(
                 f"{self.parameters.blocked_limit} segments in a row ended because the arm was "
-                "blocked; clear its way, then start again"
+                f"blocked{last}; clear its way, then start again"
             )
 
     def _segment(self, episode_id: str) -> Steps:
@@ -180,7 +185,7 @@ class ExplorerNode(CommanderNode):
             goes_on = self._player.go_on()
             yield
         if not goes_on:
-            outcome, reason = "blocked", "the arm was blocked"
+            outcome, reason = "blocked", self._player.given_up or "the arm was blocked"
         yield from self.settle()
         yield from self.episodes.end(None, reason)
         if not goes_on:

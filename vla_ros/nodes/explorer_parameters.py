@@ -38,7 +38,12 @@ class ExplorerParameters(CommanderParameters):
         10.0, "How long recording may fail before play ends (wall time).", "min", 0.0, 1440.0
     )
     blocked_limit: int = parameter(
-        3, "Play ends when the arm is blocked so often in a row.", "", 1, 1000
+        3,
+        "Blocked so often in a row, play begins anew at the ready pose; so many segments in a row "
+        "that end so end it.",
+        "",
+        1,
+        1000,
     )
     poses: str = parameter("", "JSON file of safe poses to play among; empty: from the workspace.")
     camera: str = parameter("front", "Camera that sees what moved; empty: none.")

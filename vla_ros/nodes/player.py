@@ -3,7 +3,7 @@
 from vla_ros.core import arm as facts
 from vla_ros.core import kinematics
 from vla_ros.core.duty import Row
-from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError
+from vla_ros.core.errors import KinematicsError, SafetyError
 from vla_ros.core.exploration import PlayMotion
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.lifetime import ShellNode
@@ -13,10 +13,6 @@ from vla_ros.nodes.rest_camera import RestCamera
 _FREE_S = 20.0
 
 
-class BlockedError(EpisodeError):
-    """The arm does not get on."""
-
-
 class Player:
     """Moves the arm in play, tick by tick.
 
@@ -24,12 +20,13 @@ class Player:
         node: the node to live in.
         motion: what to play.
         arm: whom to move.
-        blocked_limit: blocked so often in a row, the arm is given up.
+        blocked_limit: blocked so often in a row, play does not go on from there.
         table: sees where something moved; None: nobody does.
 
     Attributes:
         unreachable: targets that were out of reach.
         blocks: times the arm was blocked.
+        given_up: why play does not go on where the arm is; empty where it does.
     """
 
     def __init__(
@@ -41,13 +38,13 @@ class Player:
         table: RestCamera | None,
     ):
         self._node, self._motion, self._arm, self._table = node, motion, arm, table
-        self._limit = blocked_limit
         self._row = Row(blocked_limit)
         self._solution = facts.READY_RAD
         self._interrupted = False
-        self._given_up = ""
+        self._was_blocked = False
         self._began_ns = 0
         self.unreachable = self.blocks = 0
+        self.given_up = ""
 
     @property
     def rests(self) -> bool:
@@ -57,24 +54,22 @@ class Player:
     def start(self) -> bool:
         """Begin to play where the arm is; return whether that is possible."""
         self._interrupted = False
+        self.given_up = ""
         self._solution, opening = self._arm.commanded
         self._began_ns = self._node.get_clock().now().nanoseconds
+        blocked, self._was_blocked = self._was_blocked, False
         try:
-            self._motion.start(kinematics.forward(self._solution), opening)
+            self._motion.start(kinematics.forward(self._solution), opening, blocked)
         except (SafetyError, KinematicsError) as error:
             self._node.get_logger().warning(f"going to the ready pose first: {error}")
             self._interrupted = True
         return not self._interrupted
 
     def go_on(self) -> bool:
-        """Begin anew where the arm was held up and is free again; return whether play goes on.
-
-        Raises:
-            BlockedError: it was blocked too often in a row.
-        """
-        if self._given_up:
-            sentence, self._given_up = self._given_up, ""
-            raise BlockedError(sentence)
+        """Begin anew where the arm was held up and is free again; return whether play goes on."""
+        if self.given_up:
+            self._row.succeeded()
+            return False
         if self._interrupted and not self._arm.blocked_reason:
             return self.start()
         return True
@@ -110,8 +105,9 @@ class Player:
         self.blocks = blocks
         if self._node.get_clock().now().nanoseconds - self._began_ns > _FREE_S * 1e9:
             self._row.succeeded()
+        self._was_blocked = True
         if self._row.failed():
-            self._given_up = (
-                f"the arm was blocked {self._limit} times in a row, last: "
-                f"{self._arm.blocked_reason}; clear its way, then start again"
+            self.given_up = (
+                f"the arm was blocked {self._row.limit} times in a row, last: "
+                f"{self._arm.blocked_reason}"
             )
