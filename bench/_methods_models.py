@@ -16,8 +16,8 @@ from vla_ros.policy.fast_tokens import SCALE, VOCABULARY, FastTokenizer, largest
 from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
+from vla_ros.policy.tap import ACTION_SIZE, TapPolicy
 from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import ACTION_SIZE, TapPolicy
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
 
 CAMERAS = 2

@@ -25,7 +25,7 @@ from training.learning.dataset import open_dataset
 from training.learning.held_out import check_fit
 from training.learning.open_loop_frames import Frames, frames_of
 from vla_ros.core.errors import DatasetError, VlaError
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, load_vla
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +60,7 @@ def chosen_rows(args: argparse.Namespace, frames: Frames) -> np.ndarray:
     return np.array([args.frame])
 
 
-def draw(args: argparse.Namespace, checkpoint: VlaCheckpoint, data: Path) -> int:
+def draw(args: argparse.Namespace, checkpoint: Checkpoint, data: Path) -> int:
     """Write what the command line asks for of a dataset; return how many frames it shows.
 
     Raises:
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        checkpoint = load_vla(args.checkpoint, device=device)
+        checkpoint = load_checkpoint(args.checkpoint, device=device)
         with tempfile.TemporaryDirectory(prefix="vla_attention_") as folder:
             (data,) = as_datasets([args.data], Path(folder), checkpoint.contract, args.source)
             count = draw(args, checkpoint, data)

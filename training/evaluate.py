@@ -31,7 +31,7 @@ from training.learning.open_loop import measure
 from training.recordings.bags import find_bags
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import DatasetError, VlaError
-from vla_ros.policy.checkpoint_vla import load_vla
+from vla_ros.policy.checkpoint import load_checkpoint
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -92,7 +92,7 @@ def evaluate(args: argparse.Namespace) -> dict:
     if args.samples < 1:
         raise DatasetError(f"--samples must be at least 1, got {args.samples}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoint = load_vla(args.checkpoint, device=device)
+    checkpoint = load_checkpoint(args.checkpoint, device=device)
     with tempfile.TemporaryDirectory(prefix="vla_evaluate_") as folder:
         data = as_datasets(args.data, Path(folder), checkpoint.contract, args.source)
         parts = parts_of(checkpoint, data, args.reference, args.split, args.kinds)

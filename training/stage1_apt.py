@@ -30,7 +30,7 @@ from training.learning.apt_stage import apt_arguments, run_apt, warn_of_random_b
 from training.learning.backbones import make_backbone
 from training.learning.processes import World
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import require_replaceable_vla
+from vla_ros.policy.checkpoint import require_replaceable
 
 NAME = "training.stage1_apt"
 
@@ -45,7 +45,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable_vla(args.out)
+    require_replaceable(args.out)
     recipe = RECIPES[args.recipe](stage=1)
     apt = styled(recipe.apt, args.style, args.language)
     recipe = replace(recipe, apt=apt, steps=args.steps or recipe.steps)

@@ -30,8 +30,8 @@ from training.learning.processes import World
 from training.learning.tap_data import stage_1_data
 from training.learning.tap_recipes import RECIPES
 from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
-from vla_ros.policy.checkpoint_vla import require_replaceable_vla
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.checkpoint import require_replaceable
+from vla_ros.policy.tap import TapPolicy
 
 NAME = "training.stage1_tap"
 
@@ -52,7 +52,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable_vla(args.out)
+    require_replaceable(args.out)
     recipe = RECIPES[args.recipe](stage=1)
     torch.manual_seed(args.seed)
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)

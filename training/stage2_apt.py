@@ -35,7 +35,7 @@ from training.learning.backbones import make_backbone
 from training.learning.processes import World
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import load_vla, require_replaceable_vla
+from vla_ros.policy.checkpoint import load_checkpoint, require_replaceable
 
 NAME = "training.stage2_apt"
 
@@ -60,7 +60,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable_vla(args.out)
+    require_replaceable(args.out)
     recipe = RECIPES[args.recipe](stage=2)
     recipe = replace(recipe, steps=args.steps or recipe.steps)
     torch.manual_seed(args.seed)
@@ -77,7 +77,7 @@ def _from_stage_1(
             f"--init {args.init} brings its own {', '.join(own)}; leave the option away, or start "
             "by --init none"
         )
-    start = load_vla(Path(args.init), device=world.device)
+    start = load_checkpoint(Path(args.init), device=world.device)
     first = start.policy
     if not isinstance(first, AptPolicy) or first.config.stage != 1:
         raise CheckpointError(

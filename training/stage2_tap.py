@@ -29,8 +29,8 @@ from training.learning.tap_data import stage_2_data
 from training.learning.tap_recipes import RECIPES, TapRecipe
 from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
 from vla_ros.core.errors import CheckpointError, VlaError
-from vla_ros.policy.checkpoint_vla import load_vla, require_replaceable_vla
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.checkpoint import load_checkpoint, require_replaceable
+from vla_ros.policy.tap import TapPolicy
 
 NAME = "training.stage2_tap"
 
@@ -47,7 +47,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable_vla(args.out)
+    require_replaceable(args.out)
     recipe = RECIPES[args.recipe](stage=2)
     recipe = replace(recipe, steps=args.steps or recipe.steps)
     torch.manual_seed(args.seed)
@@ -64,7 +64,7 @@ def _from_stage_1(
             f"--init {args.init} brings its own {', '.join(own).replace('_', ' ')}; leave the "
             "option away, or start by --init none"
         )
-    start = load_vla(Path(args.init), device=world.device)
+    start = load_checkpoint(Path(args.init), device=world.device)
     if not isinstance(start.policy, TapPolicy):
         raise CheckpointError(
             f"{args.init} is a checkpoint of {start.method}; give one that training.stage1_tap "

@@ -3,39 +3,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tiny_policies import apt, ask_for, tap
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.chunks import chunk_from_poses
-from vla_ros.core.contract import apt_contract, tap_contract
+from vla_ros.core.contract import apt_contract
 from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.core.observation import CameraView, Observation
 from vla_ros.core.rotations import matrix_from_rotvec, transform
-from vla_ros.policy.apt.config import AptConfig
-from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, save_vla
-from vla_ros.policy.fast_tokens import FastTokenizer
-from vla_ros.policy.normalize import Normalizer
+from vla_ros.policy.checkpoint import save_checkpoint
 from vla_ros.policy.pictures import encode_jpeg
 from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.runner import PolicyRunner, runner_of
-from vla_ros.policy.small_config import SmallVlmConfig
-from vla_ros.policy.small_vlm import SmallVlm
-from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import TapPolicy
 
 TASK = "put the carrot on the plate"
-SMALL = SmallVlmConfig(
-    image_size=32,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=2,
-    num_heads=2,
-    max_suffix=16,
-)
-NORMALIZER = Normalizer([-0.05] * 3 + [-0.5] * 3, [0.05] * 3 + [0.5] * 3)
 STATE = np.append(arm.READY_RAD, 1.0)
 # A camera that looks down from 0.8 m.
 LOOKING_DOWN = transform(np.diag([1.0, -1.0, -1.0]), np.array([0.3, 0.0, 0.8]))
@@ -43,27 +24,6 @@ K = np.array([[48.0, 0, 31.5], [0, 48.0, 23.5], [0, 0, 1]])
 PICTURE = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
 VIEW = CameraView(PICTURE, LOOKING_DOWN)
 SEEN = Observation({"front": VIEW}, TASK, STATE)
-
-
-def tap(head="mlp", stage=2, **config) -> VlaCheckpoint:
-    torch.manual_seed(0)
-    tokens = FastTokenizer.fit(torch.rand(60, 1, 7).numpy() * 2 - 1, vocabulary=40)
-    policy = TapPolicy(
-        SmallVlm(SMALL),
-        TapConfig(stage=stage, head=head, head_width=8, **config),
-        tokens if head == "fast" else None,
-    )
-    return VlaCheckpoint(policy.eval(), tap_contract(image_size=32), {"stage": stage}, NORMALIZER)
-
-
-def apt(cameras=("front",), stage=2, run=None, **config) -> VlaCheckpoint:
-    torch.manual_seed(0)
-    sizes = {"num_layers": 2, "width": 32, "num_heads": 2, "horizon": 4, "sample_steps": 2}
-    policy = AptPolicy(SmallVlm(SMALL), AptConfig(stage=stage, **(sizes | config)))
-    # A fresh output layer is zero: nothing that is seen would matter.
-    torch.nn.init.normal_(policy.expert.tokens.head.weight, std=0.02)
-    contract = apt_contract(cameras, image_size=32, horizon=4)
-    return VlaCheckpoint(policy.eval(), contract, {"stage": stage, **(run or {})})
 
 
 @pytest.fixture
@@ -87,7 +47,7 @@ def answer(runner, chunk):
 @pytest.mark.parametrize("make", [tap, lambda: tap("fast"), apt])
 def test_a_loaded_runner_acts_as_the_contract_says_and_can_be_repeated(make, boundless, tmp_path):
     checkpoint = make()
-    save_vla(checkpoint, tmp_path / "c")
+    save_checkpoint(checkpoint, tmp_path / "c")
     chunks = []
     for _ in range(2):
         runner = PolicyRunner.load(tmp_path / "c", checkpoint.contract, seed=3)
@@ -141,6 +101,15 @@ def test_apts_chunk_becomes_tool_poses_in_the_base_from_where_the_arm_is():
     assert told[0].intrinsics is None
 
 
+def test_apt_denoises_to_what_its_weights_ask_for():
+    checkpoint, wanted = apt(), (0.1, -0.05, 0.02, 1.0, 0, 0, 0, 1.0, 0, -1.0)
+    ask_for(checkpoint, wanted)
+    actions = runner_of(checkpoint).act(SEEN).actions
+    # A thirtieth of the noise is left, see `ask_for`.
+    np.testing.assert_allclose(actions, np.tile(wanted, (4, 1)), atol=0.15)
+    assert np.abs(actions - wanted).mean() < 0.05
+
+
 def test_what_apt_sees_of_the_scene_is_read_once(boundless, monkeypatch):
     runner, reads = runner_of(apt()), []
     read = runner._policy.expert.read
@@ -185,13 +154,13 @@ def test_a_camera_image_of_another_size_is_resized():
 
 @pytest.mark.parametrize(("make", "name"), [(tap, "tap"), (apt, "apt")])
 def test_refuses_a_stage_1_checkpoint(make, name, tmp_path):
-    save_vla(make(stage=1), tmp_path / "c")
+    save_checkpoint(make(stage=1), tmp_path / "c")
     with pytest.raises(CheckpointError, match=f"follows no instruction.*stage2_{name} wrote"):
         PolicyRunner.load(tmp_path / "c")
 
 
 def test_refuses_another_contract_and_a_device_that_is_not_there(tmp_path):
-    save_vla(tap(), tmp_path / "c")
+    save_checkpoint(tap(), tmp_path / "c")
     with pytest.raises(ContractError, match="action_space"):
         PolicyRunner.load(tmp_path / "c", apt_contract(image_size=32))
     with pytest.raises(CheckpointError, match="no device 'tpu' to run a policy on"):

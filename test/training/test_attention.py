@@ -12,13 +12,13 @@ from training.inspection.attention_page import film, overlay
 from training.learning.dataset import open_dataset
 from training.learning.open_loop_frames import frames_of
 from vla_ros.core.contract import tap_contract
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, save_vla
+from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
+from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import TapPolicy
 
 SIDE = 32
 
@@ -49,7 +49,7 @@ def checkpoint():
         normalizer = Normalizer([-0.2] * 3 + [-1.0] * 3, [0.2] * 3 + [1.0] * 3)
         run = {"stage": stage, "config": {}}
         contract = tap_contract(image_size=SIDE)
-        return VlaCheckpoint(policy_of(stage, head), contract, run, normalizer)
+        return Checkpoint(policy_of(stage, head), contract, run, normalizer)
 
     return make
 
@@ -112,7 +112,7 @@ def test_a_film_has_a_common_scale(checkpoint):
 @pytest.fixture
 def saved(checkpoint, tmp_path):
     """Return the folder of a Stage 2 checkpoint."""
-    save_vla(checkpoint(2), tmp_path / "s2")
+    save_checkpoint(checkpoint(2), tmp_path / "s2")
     return str(tmp_path / "s2")
 
 

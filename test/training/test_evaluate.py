@@ -10,12 +10,12 @@ from training import evaluate
 from training.learning.dataset import open_dataset
 from training.learning.splits import split_episodes
 from vla_ros.core.contract import tap_contract
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, save_vla
+from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
+from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import TapPolicy
 
 SIDE = 32
 NORMALIZER = Normalizer([-0.2] * 3 + [-1.0] * 3, [0.2] * 3 + [1.0] * 3)
@@ -52,7 +52,7 @@ def checkpoint(dataset_path, tmp_path):
             **facts,
         }
         path = tmp_path / f"s{stage}"
-        save_vla(VlaCheckpoint(policy, tap_contract(image_size=SIDE), run, NORMALIZER), path)
+        save_checkpoint(Checkpoint(policy, tap_contract(image_size=SIDE), run, NORMALIZER), path)
         return str(path)
 
     return write

@@ -10,7 +10,7 @@ import torch
 from tiny_qwen import FAMILIES, write_folder
 
 from training import stage1_tap, stage2_tap
-from vla_ros.policy.checkpoint_vla import load_vla
+from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.qwen_vlm import QwenVlm
 
 
@@ -22,7 +22,7 @@ def test_both_stages_of_tap_train_a_qwen_vl(family, dataset_path, tmp_path):
     arguments = [*common, "--out", str(one), "--backbone", str(tmp_path / family)]
     assert stage1_tap.main(arguments) == 0
     assert stage2_tap.main([*common, "--out", str(two), "--init", str(one)]) == 0
-    checkpoint = load_vla(two)
+    checkpoint = load_checkpoint(two)
     assert isinstance(checkpoint.policy.vlm, QwenVlm)
     assert checkpoint.run["init"]["backbone"]["name"] == family
     for folder in (one, two):

@@ -12,7 +12,7 @@ from training.datasets.frames import MaxAge
 from training.learning.tap_recipes import tiny
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError, VlaError
-from vla_ros.policy.checkpoint_vla import load_vla
+from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.small_files import save_small_vlm
 from vla_ros.policy.small_vlm import SmallVlm
 
@@ -62,7 +62,7 @@ def pretrained(tmp_path):
 
 
 def weights(path):
-    return load_vla(path).policy.state_dict()
+    return load_checkpoint(path).policy.state_dict()
 
 
 def read(path):
@@ -72,14 +72,14 @@ def read(path):
 def test_from_bags_to_a_legal_action(stage1_done, stage2, tmp_path, capsys):
     assert stage2_tap.main(stage2) == 0
     assert "held-out loss" in capsys.readouterr().out
-    checkpoint = load_vla(tmp_path / "s2", tap_contract(image_size=32))
+    checkpoint = load_checkpoint(tmp_path / "s2", tap_contract(image_size=32))
     found = checkpoint.policy.act(torch.zeros(1, 1, 3, 32, 32), ["put the carrot on the plate"])
     checkpoint.contract.action.validate(checkpoint.normalizer.invert(found.numpy())[0, 0])
     assert checkpoint.run["init"]["stage"] == 1
     # Action tokens are Stage 1's, the action scale is the demonstrations' own.
     tokens = [(tmp_path / name / "action_tokens.json").read_text() for name in ("s1", "s2")]
     assert tokens[0] == tokens[1]
-    assert load_vla(stage1_done).normalizer.to_dict() != checkpoint.normalizer.to_dict()
+    assert load_checkpoint(stage1_done).normalizer.to_dict() != checkpoint.normalizer.to_dict()
 
 
 def test_metrics_hold_curves_baseline_tokens_and_cost(trained_once):
@@ -154,7 +154,7 @@ def test_stage_2_begins_with_all_that_stage_1_knows(stage1_done, stage2, monkeyp
 def test_stage_2_runs_from_scratch_with_a_regression(stage2, tmp_path):
     arguments = [value if value != str(tmp_path / "s1") else "none" for value in stage2]
     assert stage2_tap.main([*arguments, "--head", "mlp"]) == 0
-    checkpoint = load_vla(tmp_path / "s2")
+    checkpoint = load_checkpoint(tmp_path / "s2")
     assert checkpoint.run["init"] is None
     assert checkpoint.policy.head is not None
     assert "val_cross_entropy" not in read(tmp_path / "s2/metrics.json")
@@ -163,7 +163,7 @@ def test_stage_2_runs_from_scratch_with_a_regression(stage2, tmp_path):
 def test_a_pretrained_vision_tower_is_frozen_in_stage_1(stage1, pretrained, tmp_path):
     folder, before = pretrained
     assert stage1_tap.main([*stage1, "--backbone", str(folder), "--condition", "vision"]) == 0
-    checkpoint = load_vla(tmp_path / "s1")
+    checkpoint = load_checkpoint(tmp_path / "s1")
     assert checkpoint.policy.config.num_images == 1
     after = checkpoint.policy.vlm.state_dict()
     for name, value in before.items():
@@ -197,7 +197,7 @@ def test_several_datasets_train_together_by_weight(stage1, bag_writer, tmp_path,
     convert(bags, tmp_path / "more", tap_contract(image_size=32), MaxAge())
     data = ["--data", str(dataset_path), str(tmp_path / "more"), "--weights", "1", "3"]
     assert stage1_tap.main([*stage1, *data]) == 0
-    run = load_vla(tmp_path / "s1").run
+    run = load_checkpoint(tmp_path / "s1").run
     assert [data["name"] for data in run["data"]] == ["data", "more"]
     assert run["weights_of_data"] == [1, 3]
 

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from training.learning.open_loop_frames import AptFrames, Frames, noise_of
 from vla_ros.policy.apt.diffusion import add_noise
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.efficientnet import FINE_BLOCK, LiteTrunk
 from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.small_vision import ConvTrunk
 from vla_ros.policy.small_vlm import SmallVlm
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
 
 # Shares of the diffusion's steps: from hardly any noise to mostly noise.
@@ -41,7 +41,7 @@ Score = Callable[[Tensor], tuple[VlmOutput, Tensor]]
 
 
 def attention_maps(
-    checkpoint: VlaCheckpoint, frames: Frames, rows: np.ndarray, device: torch.device
+    checkpoint: Checkpoint, frames: Frames, rows: np.ndarray, device: torch.device
 ) -> np.ndarray:
     """Return heat (n, V, h, w) float32, at least 0 and of no unit, of the frames `rows`.
 

@@ -9,7 +9,7 @@ from training.learning.checks import check_compatible
 from training.learning.dataset import Dataset, Episode, open_dataset
 from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
 from vla_ros.core.errors import CheckpointError, DatasetError
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.checkpoint import Checkpoint
 
 Split = Literal["held-out", "all"]
 
@@ -32,7 +32,7 @@ class Part:
 
 
 def parts_of(
-    checkpoint: VlaCheckpoint,
+    checkpoint: Checkpoint,
     data: list[Path],
     references: list[Path],
     split: Split = "held-out",
@@ -96,7 +96,7 @@ def parts_of(
     return parts
 
 
-def check_fit(dataset: Dataset, checkpoint: VlaCheckpoint) -> None:
+def check_fit(dataset: Dataset, checkpoint: Checkpoint) -> None:
     """Raise ContractError or DatasetError unless the policy's labels can be had of the dataset."""
     if checkpoint.method == "tap":
         check_compatible(dataset, checkpoint.contract)

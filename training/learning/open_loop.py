@@ -22,7 +22,7 @@ from training.learning.held_out import Part
 from training.learning.open_loop_frames import Frames, frames_of
 from vla_ros.core.chunks import GRIPPER, ROTATION, TRANSLATION, rotation_from_6d
 from vla_ros.core.errors import DatasetError
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.normalize import Normalizer
 
 POLICY = "policy"
@@ -57,7 +57,7 @@ class OpenLoop:
 
 
 def measure(
-    checkpoint: VlaCheckpoint,
+    checkpoint: Checkpoint,
     parts: list[Part],
     samples: int,
     device: torch.device,
@@ -91,7 +91,7 @@ def measure(
         "constant (mean)": np.broadcast_to(labels.mean(axis=0), true.shape),
         "repeat last": np.concatenate([frames.last[rows] for _, frames, rows in taken]),
     }
-    holds = [frames.hold[rows] for _, frames, rows in taken if frames.hold is not None]
+    holds = [hold[rows] for _, frames, rows in taken if (hold := frames.hold) is not None]
     if holds:
         guesses["hold"] = np.concatenate(holds)
     guesses["nearest neighbour"], num_known = _neighbours(parts, known, taken)
@@ -154,7 +154,7 @@ def _features(frames: Frames, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([picture_features(frames.pictures(some)) for some in blocks])
 
 
-def _errors(checkpoint: VlaCheckpoint, labels: np.ndarray):
+def _errors(checkpoint: Checkpoint, labels: np.ndarray):
     """Return the columns, and the function (guess, true, mask) -> errors (N, D)."""
     if checkpoint.normalizer is not None:
         normalizer = checkpoint.normalizer

@@ -26,9 +26,9 @@ from vla_ros.core.chunks import (
 )
 from vla_ros.policy.apt.observation import Observation
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.preprocess import images_to_tensor
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.tap import TapPolicy
 
 _BATCH = 32
 
@@ -55,12 +55,12 @@ class Frames(Protocol):
         """Return (n, V, S, S, 3) uint8 RGB of these rows, as the policy is shown them."""
         ...
 
-    def predict(self, checkpoint: VlaCheckpoint, rows: np.ndarray, device: torch.device):
+    def predict(self, checkpoint: Checkpoint, rows: np.ndarray, device: torch.device) -> np.ndarray:
         """Return what the policy answers for these rows, as `labels`."""
         ...
 
 
-def frames_of(checkpoint: VlaCheckpoint, dataset: Dataset, episodes: list[Episode]) -> Frames:
+def frames_of(checkpoint: Checkpoint, dataset: Dataset, episodes: list[Episode]) -> Frames:
     """Return the frames that the checkpoint can be measured on."""
     kind = TapFrames if checkpoint.method == "tap" else AptFrames
     return kind(checkpoint, dataset, episodes)
@@ -76,7 +76,7 @@ def _of_episodes(episodes: list[Episode], first: np.ndarray) -> tuple[np.ndarray
 class TapFrames:
     """TAP: (o_t, o_t+k) and the motion between (Stage 1), or o_t with the next action (Stage 2)."""
 
-    def __init__(self, checkpoint: VlaCheckpoint, dataset: Dataset, episodes: list[Episode]):
+    def __init__(self, checkpoint: Checkpoint, dataset: Dataset, episodes: list[Episode]):
         policy = checkpoint.policy
         assert isinstance(policy, TapPolicy)
         self.dataset, self._num_images = dataset, policy.config.num_images
@@ -97,15 +97,13 @@ class TapFrames:
         at_rest[:, GRIPPER_INDEX] = np.clip(dataset.states[first, -1], 0, 1)
         # A tick more than frames in each episode, so that the last of one is not the next's first.
         self.last = repeat_last(first + number, end + number, self.labels, at_rest)
-        self.hold = None
+        self.hold: np.ndarray | None = None
 
     def pictures(self, rows: np.ndarray) -> np.ndarray:
         found = self._source.batch(rows).pictures[self.dataset.contract.camera]
         return found[:, : self._num_images]
 
-    def predict(
-        self, checkpoint: VlaCheckpoint, rows: np.ndarray, device: torch.device
-    ) -> np.ndarray:
+    def predict(self, checkpoint: Checkpoint, rows: np.ndarray, device: torch.device) -> np.ndarray:
         policy, normalizer = checkpoint.policy, checkpoint.normalizer
         assert isinstance(policy, TapPolicy)
         assert normalizer is not None
@@ -121,7 +119,7 @@ class TapFrames:
 class AptFrames:
     """APT: a frame and the chunk from it, in the axes of the first camera."""
 
-    def __init__(self, checkpoint: VlaCheckpoint, dataset: Dataset, episodes: list[Episode]):
+    def __init__(self, checkpoint: Checkpoint, dataset: Dataset, episodes: list[Episode]):
         policy = checkpoint.policy
         assert isinstance(policy, AptPolicy)
         config = policy.config
@@ -143,7 +141,7 @@ class AptFrames:
         step = repeat_last(ticks, ticks + 1, self.labels[:, 0], at_rest)
         self.last = going_on(step, config.horizon)
         at_rest[:, GRIPPER] = step[:, GRIPPER]
-        self.hold = np.repeat(at_rest[:, None], config.horizon, 1)
+        self.hold: np.ndarray | None = np.repeat(at_rest[:, None], config.horizon, 1)
 
     def _chunks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         samples = self._source.batch(rows)
@@ -159,9 +157,7 @@ class AptFrames:
         found = self._source.batch(rows).pictures
         return np.stack([found[name] for name in self.dataset.contract.cameras], 1)
 
-    def predict(
-        self, checkpoint: VlaCheckpoint, rows: np.ndarray, device: torch.device
-    ) -> np.ndarray:
+    def predict(self, checkpoint: Checkpoint, rows: np.ndarray, device: torch.device) -> np.ndarray:
         policy = checkpoint.policy
         assert isinstance(policy, AptPolicy)
         parts = []

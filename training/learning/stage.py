@@ -3,7 +3,7 @@
 A script makes data, policy and the engine's job, and says with a `Stage` what belongs into the
 checkpoint and how held-out error is measured; `run_stage` trains, logs, evaluates, saves, resumes.
 
-The checkpoint folder holds metrics.json beside what `checkpoint_vla` says, and training_state.pt
+The checkpoint folder holds metrics.json beside what `checkpoint` says, and training_state.pt
 until the run has ended. Event files for TensorBoard lie beside it, in OUT.events.
 """
 
@@ -27,7 +27,7 @@ from training.provenance import code_version
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.backbone_description import HubSource
-from vla_ros.policy.checkpoint_vla import RUN, VlaCheckpoint, is_vla_checkpoint, save_vla
+from vla_ros.policy.checkpoint import RUN, Checkpoint, is_checkpoint, save_checkpoint
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.parameters import num_parameters
 
@@ -110,7 +110,7 @@ def main(
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        can = is_vla_checkpoint(args.out)
+        can = is_checkpoint(args.out)
         what = f"go on with --resume, from the checkpoint in {args.out}" if can else "nothing saved"
         print(f"stopped; {what}", file=sys.stderr)
         return 130
@@ -212,10 +212,10 @@ def _save(stage: Stage, progress: Progress, metrics: dict) -> None:
         "torch": torch.__version__,
         "code_version": code_version(),
     }
-    checkpoint = VlaCheckpoint(
+    checkpoint = Checkpoint(
         cast(Any, job.policy), stage.contract, document, stage.normalizer, stage.source
     )
-    save_vla(checkpoint, stage.args.out, files, job.ema and job.ema.weights())
+    save_checkpoint(checkpoint, stage.args.out, files, job.ema and job.ema.weights())
 
 
 def _go_on(stage: Stage) -> tuple[Progress, dict]:

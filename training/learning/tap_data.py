@@ -19,7 +19,7 @@ from training.learning.tap_recipes import TapRecipe
 from training.learning.windows import Samples, Windows, frame_pairs, pairs_within
 from vla_ros.core.contract import Contract, tap_contract
 from vla_ros.core.errors import DatasetError
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint
+from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.preprocess import images_to_tensor
@@ -171,7 +171,7 @@ def stage_2_data(
     recipe: TapRecipe,
     image_size: int,
     seed: int,
-    start: VlaCheckpoint | None = None,
+    start: Checkpoint | None = None,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> TapData:
@@ -208,7 +208,7 @@ def stage_2_data(
 
 
 def open_for_tap(
-    paths: list[Path], image_size: int, start: VlaCheckpoint | None = None, keep_scale: bool = False
+    paths: list[Path], image_size: int, start: Checkpoint | None = None, keep_scale: bool = False
 ) -> list[Dataset]:
     """Return the datasets opened with the one camera that TAP sees, all fit for one model.
 

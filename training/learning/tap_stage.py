@@ -18,7 +18,7 @@ from vla_ros.policy.backbone_description import HubSource
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.fast_universal import load_universal
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.tap import TapPolicy
 
 DIMENSIONS = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 UNITS = ("m", "m", "m", "rad", "rad", "rad", "1 = open")

@@ -27,11 +27,11 @@ from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.core.observation import CameraView, Chunk, Observation
 from vla_ros.policy.apt import observation as geometry
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, load_vla
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.pictures import check_rgb, dataset_picture, jpeg_shape, resize_for_model
 from vla_ros.policy.preprocess import images_to_tensor
-from vla_ros.policy.tap_vla import TapPolicy
+from vla_ros.policy.tap import TapPolicy
 
 # TAP's simulator code: open above 0.5 of [0, 1]; APT's code: above 0.8 of [-1, 1].
 TAP_OPEN_ABOVE, APT_OPEN_ABOVE = 0.5, 0.8
@@ -48,7 +48,7 @@ class PolicyRunner(ABC):
 
     num_past = 0
 
-    def __init__(self, checkpoint: VlaCheckpoint):
+    def __init__(self, checkpoint: Checkpoint):
         self.contract, self.run = checkpoint.contract, checkpoint.run
         self._image_size = checkpoint.policy.vlm.image_size
         self._device = next(checkpoint.policy.parameters()).device
@@ -74,7 +74,7 @@ class PolicyRunner(ABC):
             ContractError: the checkpoint's contract is not `expected_contract`.
         """
         _require_device(device)
-        checkpoint = load_vla(Path(path), expected_contract, device)
+        checkpoint = load_checkpoint(Path(path), expected_contract, device)
         if checkpoint.policy.config.stage != 2:
             raise CheckpointError(
                 f"checkpoint {path} is of stage 1, which follows no instruction; give one that "
@@ -140,7 +140,7 @@ class PolicyRunner(ABC):
 class TapRunner(PolicyRunner):
     """Runs TAP: one action a query from one picture and the instruction (methods: A.5)."""
 
-    def __init__(self, policy: TapPolicy, normalizer: Normalizer, checkpoint: VlaCheckpoint):
+    def __init__(self, policy: TapPolicy, normalizer: Normalizer, checkpoint: Checkpoint):
         super().__init__(checkpoint)
         self._policy, self._normalizer = policy, normalizer
 
@@ -165,7 +165,7 @@ class AptRunner(PolicyRunner):
     The scene is read once and its keys and values serve all steps of denoising.
     """
 
-    def __init__(self, policy: AptPolicy, checkpoint: VlaCheckpoint, seed: int):
+    def __init__(self, policy: AptPolicy, checkpoint: Checkpoint, seed: int):
         super().__init__(checkpoint)
         self._policy = policy
         self._noise = torch.Generator().manual_seed(seed)
@@ -243,7 +243,7 @@ class AptRunner(PolicyRunner):
         return torch.from_numpy(np.stack(rows)).float()[None]
 
 
-def runner_of(checkpoint: VlaCheckpoint, seed: int = 0) -> TapRunner | AptRunner:
+def runner_of(checkpoint: Checkpoint, seed: int = 0) -> TapRunner | AptRunner:
     """Return the runner of a Stage 2 checkpoint that is loaded."""
     policy = checkpoint.policy
     if isinstance(policy, AptPolicy):

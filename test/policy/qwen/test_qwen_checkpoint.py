@@ -8,30 +8,30 @@ from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy import qwen_loading
 from vla_ros.policy.backbone_description import HubSource
-from vla_ros.policy.checkpoint_vla import WEIGHTS, VlaCheckpoint, load_vla, save_vla
+from vla_ros.policy.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.qwen_tuning import QwenOptions
+from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import TapPolicy
 
 OPTIONS = QwenOptions(image_size=24).to_dict()
 NAME = "Somebody/Tiny-VL"
 
 
-def tap_on(backbone, source) -> VlaCheckpoint:
+def tap_on(backbone, source) -> Checkpoint:
     tokens = FastTokenizer.fit(torch.rand(60, 1, 7).numpy() * 2 - 1, vocabulary=40)
     policy = TapPolicy(backbone, TapConfig(stage=2), tokens).eval()
     normalizer = Normalizer([-0.05] * 3 + [-0.5] * 3, [0.05] * 3 + [0.5] * 3)
-    return VlaCheckpoint(policy, tap_contract(image_size=24), {"stage": 2}, normalizer, source)
+    return Checkpoint(policy, tap_contract(image_size=24), {"stage": 2}, normalizer, source)
 
 
 @pytest.mark.parametrize("revision", [None, "0" * 40])
 def test_a_policy_comes_back(backbone, folder, images, revision, tmp_path, monkeypatch):
     monkeypatch.setattr(qwen_loading, "download", lambda name, revision: folder)
     checkpoint = tap_on(backbone, HubSource(NAME, revision, OPTIONS))
-    save_vla(checkpoint, tmp_path / "ckpt")
-    loaded = load_vla(tmp_path / "ckpt")
+    save_checkpoint(checkpoint, tmp_path / "ckpt")
+    loaded = load_checkpoint(tmp_path / "ckpt")
     text = ["push it", "put the carrot away"]
     assert torch.equal(loaded.policy.act(images, text), checkpoint.policy.act(images, text))
     assert loaded.source == checkpoint.source
@@ -48,7 +48,7 @@ def test_a_policy_comes_back(backbone, folder, images, revision, tmp_path, monke
 
 def test_where_the_backbone_came_from_has_to_be_known(backbone, tmp_path):
     with pytest.raises(CheckpointError, match="needs to know where the backbone came from"):
-        save_vla(tap_on(backbone, None), tmp_path / "ckpt")
+        save_checkpoint(tap_on(backbone, None), tmp_path / "ckpt")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,13 +25,13 @@ from training.learning.event_log import EventLog
 from training.learning.processes import World, join, leave
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError, VlaError
-from vla_ros.policy.checkpoint_vla import VlaCheckpoint, load_vla, save_vla
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
+from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
-from vla_ros.policy.tap_vla import TapPolicy
 
 BATCH = 8
 SIZES = SmallVlmConfig(
@@ -242,9 +242,9 @@ def test_a_checkpoint_holds_the_averages_and_what_resuming_needs(tmp_path):
     def save(job, progress):
         run_facts = {"stage": 1, "steps_done": progress.step, "weights": "averaged"}
         contract = tap_contract(image_size=32)
-        checkpoint = VlaCheckpoint(job.policy, contract, run_facts, normalizer)
+        checkpoint = Checkpoint(job.policy, contract, run_facts, normalizer)
         state = {"training_state.pt": run_state(job, progress)}
-        save_vla(checkpoint, tmp_path / "ckpt", state, job.ema.weights())
+        save_checkpoint(checkpoint, tmp_path / "ckpt", state, job.ema.weights())
 
     job = tiny_job(config)
     with EventLog(tmp_path / "events") as log:
@@ -252,7 +252,7 @@ def test_a_checkpoint_holds_the_averages_and_what_resuming_needs(tmp_path):
     again = tiny_job(config)
     progress = resume(again, (tmp_path / "ckpt" / "training_state.pt").read_bytes())
     run(again, progress, lambda progress: save(again, progress))
-    loaded = load_vla(tmp_path / "ckpt")
+    loaded = load_checkpoint(tmp_path / "ckpt")
     assert loaded.run["steps_done"] == 4
     averages = again.ema.weights()
     assert all(torch.equal(p, averages[n]) for n, p in loaded.policy.named_parameters())
