@@ -9,14 +9,17 @@ of wall time.
 import argparse
 import importlib.metadata
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench._data_bags import jpegs
 from bench._methods_models import CAMERAS, apt_on_small, expert_on_noise, tap_on_small
+from bench._methods_training import contenders, write_play
 from bench._report import Row, publish, show
 from vla_ros.policy.apt.config import AptConfig, small_apt
 from vla_ros.policy.parameters import num_parameters
@@ -30,7 +33,7 @@ PEERS = (("recomputed", 3.0), ("cloned", 1.5))
 
 
 def by_turns(contenders: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Return each contender's wall times [s], run one after the other `repeats` times."""
+    """Return each contender's wall times [s] by turns, `repeats` of them after one to warm up."""
     times: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender()
@@ -90,6 +93,26 @@ def action_rows(repeats: int) -> list[Row]:
     return rows
 
 
+def training_row(repeats: int, steps: int) -> Row:
+    """Return the throughput of TAP's Stage 1, as its script trains, next to the bare loop's."""
+    with tempfile.TemporaryDirectory(prefix="bench_methods_") as name:
+        dataset = write_play(Path(name))
+        # One turn more than is measured, to warm up.
+        with contenders(dataset, steps * (repeats + 1)) as (ours, bare, batch):
+            found = by_turns([lambda: ours(steps), lambda: bare(steps)], repeats)
+    rates = [batch * steps / statistics.median(times) for times in found]
+    share = rates[0] / rates[1]
+    return Row(
+        f"training of TAP's Stage 1, batches of {batch} pairs, against the bare loop",
+        "samples/s",
+        rates[0],
+        rates[1],
+        share,
+        "≥ 0.90 of it",
+        share >= 0.9,
+    )
+
+
 def main() -> None:
     """Measure, print and write bench/results/methods.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -98,6 +121,7 @@ def main() -> None:
     rows = denoising_rows("CPU-sized", small_apt(2), 3 if quick else 50)
     if not quick:
         rows += denoising_rows("base-sized", AptConfig(2), 20)
+    rows.append(training_row(1, 2) if quick else training_row(12, 10))
     rows += action_rows(5 if quick else 200)
     if quick:
         show(rows)

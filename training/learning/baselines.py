@@ -49,7 +49,7 @@ def nearest(
     """
     numbers = {task: number for number, task in enumerate(dict.fromkeys(known_tasks.tolist()))}
     known_tasks = np.array([numbers[task] for task in known_tasks])
-    tested_tasks = np.array([numbers.get(task, -1) for task in tested_tasks])
+    tested_tasks = np.array([numbers.get(task, -1) for task in tested_tasks])[:, None]
     found = np.empty(len(tested), np.int64)
     squares = np.square(known).sum(1)
     for first in range(0, len(tested), _BLOCK):
@@ -57,7 +57,7 @@ def nearest(
         distance = squares - 2 * tested[rows] @ known.T  # and what all of a row have in common
         if is_barred is not None:
             distance[is_barred[rows]] = np.inf
-        other = known_tasks != tested_tasks[rows, None]
+        other = known_tasks != tested_tasks[rows]
         has_own = np.isfinite(np.where(other, np.inf, distance)).any(1)
         distance[other & has_own[:, None]] = np.inf
         found[rows] = distance.argmin(1)
