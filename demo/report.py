@@ -40,7 +40,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 
 
 def plot_losses(metrics: dict[str, dict], path: Path) -> None:
-    """Draw each stage's training and held-out loss beside its constant-prediction baseline.
+    """Draw each stage's training and held-out error beside its constant-prediction baseline.
+
+    Where the loss is one of action tokens, training has another unit and is left out.
 
     Args:
         metrics: title to the content of a stage's metrics.json.
@@ -48,9 +50,10 @@ def plot_losses(metrics: dict[str, dict], path: Path) -> None:
     """
     figure, axes = plt.subplots(1, len(metrics), figsize=(5.5 * len(metrics), 3.6), squeeze=False)
     for axis, (title, stage) in zip(axes[0], metrics.items(), strict=True):
-        train = np.array([[point["step"], point["loss"]] for point in stage["train_curve"]])
         held_out = np.array([[point["step"], point["loss"]] for point in stage["val_curve"]])
-        axis.plot(train[:, 0], train[:, 1], color="0.7", linewidth=1, label="training")
+        if "val_cross_entropy" not in stage:
+            train = np.array([[point["step"], point["loss"]] for point in stage["train_curve"]])
+            axis.plot(train[:, 0], train[:, 1], color="0.7", linewidth=1, label="training")
         axis.plot(held_out[:, 0], held_out[:, 1], color="tab:blue", label="held-out episodes")
         axis.axhline(
             stage["val_constant_loss"], color="tab:red", linestyle="--", label="constant prediction"

@@ -65,7 +65,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--play-minutes", type=int, default=10, help="simulated minutes of play")
     parser.add_argument("--demos", type=int, default=60, help="demonstrations to record")
     parser.add_argument("--stage1-steps", type=int, default=900, help="training steps of Stage 1")
-    parser.add_argument("--stage2-steps", type=int, default=900, help="training steps of Stage 2")
+    parser.add_argument("--stage2-steps", type=int, default=800, help="training steps of Stage 2")
+    parser.add_argument(
+        "--backbone", default="none", help="of training.pretrain_vlm; none: random weights"
+    )
+    parser.add_argument(
+        "--head", choices=("mlp", "fast"), default="mlp", help="regression, or action tokens"
+    )
     parser.add_argument("--rollouts", type=int, default=10, help="fresh scenes for the policy")
     parser.add_argument("--speed", type=float, default=6.0, help="simulated seconds a second")
     parser.add_argument("--policy-speed", type=float, default=3.0, help="the same for roll-outs")
@@ -199,7 +205,7 @@ def learn(args: argparse.Namespace, out: Path, logs: Path) -> dict:
         "Stage 1",
         ["python", "-m", "training.stage1_tap", "--data", str(data / "play"),
          "--out", str(checkpoints / "stage1"), "--steps", str(args.stage1_steps),
-         "--seed", str(args.seed)],
+         "--backbone", args.backbone, "--head", args.head, "--seed", str(args.seed)],
         logs / "stage1.log",
     )  # fmt: skip
     wall["stage2"] = run_script(
@@ -262,6 +268,8 @@ def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: di
     return {
         "task": TASK,
         "seed": args.seed,
+        "backbone": args.backbone,
+        "head": args.head,
         "play": recorded["play"]
         | {
             "episodes": learned["info"]["play"]["total_episodes"],
@@ -305,7 +313,7 @@ def table_rows(summary: dict) -> list[tuple[str, str]]:
     for name, stage in summary["stages"].items():
         rows.append(
             (STAGE_TITLES[name].split(":")[0],
-             f"held-out loss {stage['val_loss']:.4f}, constant prediction "
+             f"held-out error {stage['val_loss']:.4f}, constant prediction "
              f"{stage['val_constant_loss']:.4f} ({stage['steps']} steps of "
              f"{stage['step_ms']:.0f} ms, {stage['num_parameters'] / 1e6:.1f} M parameters)")
         )  # fmt: skip
