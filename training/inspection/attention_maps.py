@@ -145,7 +145,7 @@ def _score_of_apt(
         for share in DENOISED_AT:
             steps = torch.full((len(rows),), int(share * config.train_steps), device=noise.device)
             noisy = add_noise(chunks, noise, steps, config.train_steps)
-            guess = policy.expert.denoise(scene, noisy, policy.expert.conditions(steps))
+            guess = policy.predict(scene, noisy, steps, policy.expert.conditions(steps))
             total = total - (guess - noise).abs().mean((1, 2, 3)).sum() / len(DENOISED_AT)
         return output, total
 

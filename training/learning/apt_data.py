@@ -156,3 +156,22 @@ def observe(samples: ChunkSamples, reference: np.ndarray) -> tuple[Observation, 
         intrinsics=torch.from_numpy(samples.intrinsics),
     )
     return observation, torch.from_numpy(future[:, None])
+
+
+def chunk_statistics(data: AptData, recipe: AptRecipe, most: int = 2048) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (H, 10) of evenly spread chunks that are trained on.
+
+    In the axes of every camera that is a reference in training.
+    """
+    num_cameras = len(data.contract.cameras) if recipe.reference == "random" else 1
+    samples = data.trained.batch(thinned(len(data.trained), most))
+    cameras = [np.full(len(samples), camera, np.int64) for camera in range(num_cameras)]
+    chunks = torch.cat([observe(samples, camera)[1] for camera in cameras]).flatten(0, 1).double()
+    return chunks.mean(0).float(), chunks.std(0, unbiased=False).float()
+
+
+def thinned(count: int, most: int) -> np.ndarray:
+    """Return the numbers of all of `count` samples, or of `most` that are evenly spread."""
+    if count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, most).astype(np.int64)

@@ -3,12 +3,14 @@
 Legend: N samples, H steps of a chunk.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from training.learning.apt_batches import AptBatch, draw
-from training.learning.apt_data import AptData, observe
+from training.learning.apt_data import AptData, chunk_statistics, observe, thinned
 from training.learning.apt_recipes import AptRecipe
 from training.learning.apt_windows import ChunkSamples
 from training.learning.event_log import prediction_picture
@@ -34,11 +36,11 @@ class HeldOutError:
 
     def __init__(self, policy: AptPolicy, data: AptData, recipe: AptRecipe, world: World):
         self._policy, self._recipe, self._world = policy, recipe, world
-        self._constant = mean_chunk(data)
-        self._batches = [
-            self._batch(data, indices, number)
-            for number, indices in enumerate(_thinned(len(data.held_out), recipe.eval_samples))
-        ]
+        first_camera = replace(recipe, reference="first")
+        self._constant = chunk_statistics(data, first_camera)[0].numpy()
+        chosen = thinned(len(data.held_out), recipe.eval_samples)
+        starts = enumerate(range(0, len(chosen), BATCH))
+        self._batches = [self._batch(data, chosen[i : i + BATCH], n) for n, i in starts]
 
     @torch.no_grad()
     def __call__(self) -> HeldOut:
@@ -93,15 +95,6 @@ class HeldOutError:
         return prediction_picture(list(images), *ends)
 
 
-def mean_chunk(data: AptData, most: int = 2048) -> np.ndarray:
-    """Return the mean chunk (H, 10) of samples that are trained on, in the first camera's axes."""
-    chunks = []
-    for indices in _thinned(len(data.trained), most):
-        samples = data.trained.batch(indices)
-        chunks.append(observe(samples, np.zeros(len(indices), np.int64))[1][:, 0].numpy())
-    return np.concatenate(chunks).mean(0, dtype=np.float64)
-
-
 def still_chunks(opening: np.ndarray, horizon: int) -> np.ndarray:
     """Return chunks (N, H, 10) of an arm that stays where it is, with its openings (N,)."""
     chunks = np.empty((len(opening), horizon, CHUNK_SIZE))
@@ -145,11 +138,3 @@ def _errors_at(guess: np.ndarray, true: np.ndarray) -> dict:
         "position_cm": 100 * float(distance.mean()),
         "rotation_deg": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
     }
-
-
-def _thinned(count: int, most: int) -> list[np.ndarray]:
-    """Return the numbers of up to `most` samples, evenly spread, in batches."""
-    indices = np.arange(count)
-    if count > most:
-        indices = np.linspace(0, count - 1, most).astype(np.int64)
-    return [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]

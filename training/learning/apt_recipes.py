@@ -126,7 +126,7 @@ class AptRecipe:
 
 def small(stage: int) -> AptRecipe:
     """Return the CPU-sized run: some minutes a stage on 2 cores."""
-    return AptRecipe(small_apt(stage))
+    return AptRecipe(replace(small_apt(stage), precondition="linear"))
 
 
 def tiny(stage: int) -> AptRecipe:

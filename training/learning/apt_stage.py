@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from training.learning.apt_batches import AptBatch, Batches
-from training.learning.apt_data import AptData
+from training.learning.apt_data import AptData, chunk_statistics
 from training.learning.apt_eval import HeldOutError
 from training.learning.apt_features import frozen_features
 from training.learning.apt_recipes import RECIPES, STYLES, AptRecipe
@@ -90,6 +90,8 @@ def run_apt(
         facts: provenance beyond what is named here.
         source: of a Qwen-VL.
     """
+    if policy.guess is not None and facts.get("init") is None:
+        policy.guess.fit(*chunk_statistics(data, recipe))
     policy = policy.to(world.device)
     if world.is_first:
         print(

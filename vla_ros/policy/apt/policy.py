@@ -19,6 +19,7 @@ from vla_ros.policy.apt.diffusion import Loss, add_noise, ddim, noise_loss, samp
 from vla_ros.policy.apt.expert import AptExpert, Prefix
 from vla_ros.policy.apt.growth import grow
 from vla_ros.policy.apt.observation import Observation
+from vla_ros.policy.apt.precondition import LinearGuess
 from vla_ros.policy.apt.rtc import Known, in_painted
 from vla_ros.policy.parameters import unreached
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
@@ -39,6 +40,9 @@ class AptPolicy(nn.Module):
         self.config = config
         self.vlm = vlm
         self.expert = AptExpert(config, vlm.width, vlm.num_layers)
+        self.guess = None
+        if config.precondition == "linear":
+            self.guess = LinearGuess(config.horizon, config.train_steps)
         if config.stage == 1 or config.vlm == "frozen":
             vlm.requires_grad_(False)
 
@@ -63,6 +67,9 @@ class AptPolicy(nn.Module):
             )
         second = AptPolicy(self.vlm, config)
         grow(self.expert, second.expert, released_loader)
+        if second.guess is not None and self.guess is not None:
+            # What the head has learned is told in these.
+            second.guess.load_state_dict(self.guess.state_dict())
         return second
 
     @property
@@ -86,7 +93,7 @@ class AptPolicy(nn.Module):
 
     def forward(
         self,
-        scene: Tensor | VlmOutput,
+        seen: Tensor | VlmOutput,
         text: Sequence[str] | None,
         observation: Observation,
         chunks: Tensor,
@@ -97,19 +104,36 @@ class AptPolicy(nn.Module):
         """Return the loss of a batch.
 
         Args:
-            scene, text: images and text as in `look`, or what it gives of them.
+            seen, text: images and text as in `look`, or what it gives of them.
             observation: where cameras and tools are.
             chunks: (B, E, H, 10) true chunks of `core.chunks`.
             noise, steps: of `draw`.
             step_mask: (B, E, H) bool, steps that count; None, as in the authors' code: all.
         """
-        output = scene if isinstance(scene, VlmOutput) else self.look(scene, text)
+        output = seen if isinstance(seen, VlmOutput) else self.look(seen, text)
         noisy = add_noise(chunks, noise, steps, self.config.train_steps)
-        predicted = self.expert(output, observation, noisy, steps)
+        scene = self.expert.read(output, observation)
+        predicted = self.predict(scene, noisy, steps, self.expert.conditions(steps))
         is_used = observation.arms[..., None].expand(chunks.shape[:3])
         if step_mask is not None:
             is_used = is_used & step_mask
         return noise_loss(predicted, noise, is_used, self.config.loss_weights)
+
+    def predict(
+        self, scene: Prefix, noisy: Tensor, steps: Tensor, conditions: list[Tensor]
+    ) -> Tensor:
+        """Return the noise (B, E, H, 10) in chunks of that shape.
+
+        Args:
+            scene: of the expert's `read`.
+            noisy: (B, E, H, 10).
+            steps: (B or 1,) int64 diffusion steps.
+            conditions: the expert's `conditions` of these steps.
+        """
+        if self.guess is None:
+            return self.expert.denoise(scene, noisy, conditions)
+        answer = self.expert.denoise(scene, self.guess.inputs(noisy, steps), conditions)
+        return self.guess.noise(answer, noisy, steps)
 
     def draw(
         self, batch: int, num_arms: int, generator: torch.Generator | None = None
@@ -164,12 +188,10 @@ class AptPolicy(nn.Module):
 
         def predict(noisy: Tensor, update: int) -> Tensor:
             condition = [film[update : update + 1] for film in films]
-            if scene is None:
-                return self.expert.denoise(self.expert.read(output, observation), noisy, condition)
-            own = scene
+            own = self.expert.read(output, observation) if scene is None else scene
             if prefix == "cloned":
-                own = replace(scene, keys=deepcopy(scene.keys), values=deepcopy(scene.values))
-            return self.expert.denoise(own, noisy, condition)
+                own = replace(own, keys=deepcopy(own.keys), values=deepcopy(own.values))
+            return self.predict(own, noisy, steps[update : update + 1], condition)
 
         if known is not None:
             kept = in_painted(predict, known, num_steps, num_samples)
