@@ -11,6 +11,7 @@ from vla_ros.policy.apt.diffusion import (
     sampling_steps,
     signal_power,
 )
+from vla_ros.policy.apt.precondition import LinearGuess
 
 
 def assert_close(found, expected, rtol=1e-5, atol=1e-6):
@@ -82,3 +83,32 @@ def test_loss_by_hand():
 def test_loss_of_no_step_is_zero():
     ones = torch.ones(1, 1, 1, 10)
     assert noise_loss(ones, 0 * ones, torch.zeros(1, 1, 1, dtype=torch.bool), (1, 1, 1)).total == 0
+
+
+def test_a_linear_guess_is_exact_for_chunks_that_never_change():
+    guess = LinearGuess(horizon=1, num_steps=100)
+    mean = torch.full((1, 10), 0.3)
+    guess.fit(mean, torch.zeros(1, 10))  # kept above 0.005
+    noise = torch.randn(3, 1, 1, 10, generator=torch.Generator().manual_seed(0))
+    steps = torch.tensor([5, 50, 99])
+    noisy = add_noise(mean.expand(3, 1, 1, 10), noise, steps, 100)
+    found = guess.noise(torch.zeros_like(noise), noisy, steps)
+    # At step 5 a deviation of 0.005 is 1/21 of the noise's: a thousandth part is left open.
+    assert_close(found, noise, atol=0.005, rtol=0.003)
+    assert_close(guess.inputs(noisy, steps), noise, atol=1e-4, rtol=0.003)
+
+
+def test_noise_has_unit_deviation_around_the_guess_in_its_own_scale():
+    generator = torch.Generator().manual_seed(0)
+    guess = LinearGuess(horizon=1, num_steps=100)
+    guess.fit(torch.full((1, 10), 0.1), torch.full((1, 10), 0.04))
+    chunks = 0.1 + 0.04 * torch.randn(4000, 1, 1, 10, generator=generator)
+    noise = torch.randn(chunks.shape, generator=generator)
+    for step in (0, 3, 60):
+        steps = torch.full((1,), step)
+        noisy = add_noise(chunks, noise, steps, 100)
+        nothing = guess.noise(torch.zeros_like(noise), noisy, steps)
+        one = guess.noise(torch.ones_like(noise), noisy, steps)
+        answer = (noise - nothing) / (one - nothing)
+        assert answer.std().item() == pytest.approx(1, abs=0.02)
+        assert guess.inputs(noisy, steps).std().item() == pytest.approx(1, abs=0.02)
