@@ -232,6 +232,12 @@ def test_learning_half_runs_without_ros():
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize("node", ["camera", "explorer"])
-def test_node_of_a_small_computer_imports_without_torch(node):
-    assert loaded_after_importing([f"vla_ros.nodes.{node}"], TORCH) == set()
+@pytest.mark.parametrize(
+    ("nodes", "absent"),
+    [
+        (("camera", "explorer"), TORCH),  # of a small computer
+        (("policy",), {"torch"}),  # takes seconds, in which a wrong parameter could be told
+    ],
+)
+def test_nodes_import_without_torch(nodes, absent):
+    assert loaded_after_importing([f"vla_ros.nodes.{node}" for node in nodes], absent) == set()

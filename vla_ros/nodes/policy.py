@@ -9,8 +9,10 @@ pose out of reach - the arm holds.
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from std_msgs.msg import String
 
 from vla_ros.core import arm, kinematics
@@ -27,7 +29,10 @@ from vla_ros.nodes.params import ParameterError, parameter
 from vla_ros.nodes.policy_inputs import PolicyInputs
 from vla_ros.nodes.policy_results import PolicyResults
 from vla_ros.nodes.ticker import tick_every
-from vla_ros.policy.runner import PolicyRunner
+from vla_ros.policy.checkpoint_folder import require_folder
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,9 @@ class PolicyNode(CommanderNode):
         if not parameters.task.strip():
             raise ParameterError("parameter task of node policy is empty: say what to do, task:=…")
         self._task = parameters.task
-        torch.set_num_threads(parameters.threads)
-        runner = load_runner(parameters.checkpoint, parameters.camera, parameters.device)
+        runner = load_runner(
+            parameters.checkpoint, parameters.camera, parameters.device, parameters.threads
+        )
         runner.warm_up()
         self._runner = runner
         self._queue = ActionQueue(parameters.execute_steps)
@@ -148,14 +154,19 @@ class PolicyNode(CommanderNode):
             self._hold(str(error))
             return
         if self._inference is None:
-            self._inference = self._worker.submit(self._infer, seen, now_ns)
+            T_commanded = kinematics.forward(self.arm.commanded[0])
+            self._inference = self._worker.submit(self._infer, seen, T_commanded, now_ns)
         elif self._queue.is_empty(now_ns):
             self._held += 1
 
-    def _infer(self, seen: Observation, seen_ns: int) -> tuple[Chunk, int, float]:
+    def _infer(
+        self, seen: Observation, T_commanded: np.ndarray, seen_ns: int
+    ) -> tuple[Chunk, int, float]:
         """Return (chunk, when was seen what it answers [ns], duration [ms]); in the worker."""
         start_s = time.perf_counter()
         chunk = self._runner.act(seen)
+        if seen.state is not None:
+            chunk = chunk.as_commands(kinematics.forward(seen.state[:6]), T_commanded)
         return chunk, seen_ns, 1e3 * (time.perf_counter() - start_s)
 
     def on_tick(self) -> None:
@@ -227,7 +238,7 @@ class PolicyNode(CommanderNode):
             self._worker = None
 
 
-def load_runner(checkpoint: str, camera: str, device: str = "cpu") -> PolicyRunner:
+def load_runner(checkpoint: str, camera: str, device: str, threads: int) -> "PolicyRunner":
     """Return the runner of a checkpoint that fits this arm and camera.
 
     Raises:
@@ -239,6 +250,13 @@ def load_runner(checkpoint: str, camera: str, device: str = "cpu") -> PolicyRunn
             "parameter checkpoint of node policy is empty: give the folder that "
             "training.stage2_tap wrote, checkpoint:=DIR"
         )
+    require_folder(Path(checkpoint))
+    # Importing torch takes seconds: whoever forgot a parameter is told before.
+    import torch
+
+    from vla_ros.policy.runner import PolicyRunner
+
+    torch.set_num_threads(threads)
     runner = PolicyRunner.load(checkpoint, device=device)
     expected = expected_contract(camera, runner.contract)
     expected.require_match(runner.contract, f"checkpoint {checkpoint}")

@@ -1,5 +1,7 @@
 """What a policy is shown: cameras, where they are, and the arm, from the graph."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -10,7 +12,9 @@ from vla_ros.core.transforms import Transform, frame_name, matrix_of_pose
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.arm_client import ArmClient
 from vla_ros.nodes.lifetime import ShellNode
-from vla_ros.policy.runner import PolicyRunner
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
 
 
 class PolicyInputs:
@@ -31,7 +35,7 @@ class PolicyInputs:
         self,
         node: ShellNode,
         arm: ArmClient,
-        runner: PolicyRunner,
+        runner: "PolicyRunner",
         robot_name: str,
         image_max_age_s: float,
     ):

@@ -30,7 +30,11 @@ from vla_ros.policy.backbone_description import (
     read_backbone,
     write_backbone,
 )
-from vla_ros.policy.checkpoint_folder import replace_folder, require_replaceable_by
+from vla_ros.policy.checkpoint_folder import (
+    replace_folder,
+    require_folder,
+    require_replaceable_by,
+)
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.model_card import LICENCE_TEXT, model_card
 from vla_ros.policy.normalize import Normalizer
@@ -144,10 +148,7 @@ def load_checkpoint(
         ContractError: the contract is another one; names what differs.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise CheckpointError(
-            f"checkpoint folder {path} does not exist; give the folder that training wrote"
-        )
+    require_folder(path)
     for name in REQUIRED:
         if not (path / name).is_file():
             raise CheckpointError(

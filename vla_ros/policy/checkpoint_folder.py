@@ -10,6 +10,14 @@ from safetensors import SafetensorError
 from vla_ros.core.errors import CheckpointError
 
 
+def require_folder(path: Path) -> None:
+    """Raise CheckpointError if `path` is no folder."""
+    if not path.is_dir():
+        raise CheckpointError(
+            f"checkpoint folder {path} does not exist; give the folder that training wrote"
+        )
+
+
 def require_replaceable_by(path: Path, is_ours: Callable[[Path], bool]) -> None:
     """Raise CheckpointError if `path` exists and is neither empty nor one of ours."""
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not is_ours(path))):
