@@ -3,7 +3,8 @@ import pytest
 
 from vla_ros.core import arm
 from vla_ros.core.errors import ContractError, StaleDataError
-from vla_ros.core.observation import ObservationStreams
+from vla_ros.core.observation import Chunk, ObservationStreams
+from vla_ros.core.rotations import matrix_from_rotvec, transform
 from vla_ros.core.transforms import Transform
 
 MS = 1_000_000
@@ -31,6 +32,18 @@ def seen(num_past=0):
     made.take_transform(link("stand", "front_optical_frame", 0.25))
     made.take_calibration("front", (64, 48), "plumb_bob", K)
     return made
+
+
+def test_poses_are_commanded_from_where_the_arm_was_commanded_not_from_where_it_hung():
+    hung = transform(matrix_from_rotvec(np.array([0, 0.1, 0])), np.array([0.3, 0, 0.10]))
+    commanded = transform(np.eye(3), np.array([0.3, 0, 0.12]))
+    turn = matrix_from_rotvec(np.array([0, 0, 0.5]))
+    poses = np.stack([hung, transform(turn @ hung[:3, :3], np.array([0.35, 0, 0.15]))])
+    found = Chunk(np.zeros((2, 10)), 0.2, np.zeros(2), poses).as_commands(hung, commanded)
+    np.testing.assert_allclose(found.T_base_tool[0], commanded, atol=1e-12)
+    expected = transform(turn, np.array([0.35, 0, 0.17]))
+    np.testing.assert_allclose(found.T_base_tool[1], expected, atol=1e-12)
+    np.testing.assert_array_equal(poses[0], hung)
 
 
 def test_an_observation_is_the_newest_of_each_stream_up_to_the_tick():

@@ -6,7 +6,7 @@ intrinsics those of CameraInfo, as in training.recordings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -77,6 +77,24 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def as_commands(self, T_measured: np.ndarray, T_commanded: np.ndarray) -> "Chunk":
+        """Return the chunk with poses to command, so that the tool comes to the poses it has.
+
+        An arm hangs below what it is commanded, and lags behind. Poses that were predicted from
+        where it was measured, commanded as they are, would lower it by as much with every chunk.
+        The way to each pose is therefore taken from the pose that was commanded at that time.
+
+        Args:
+            T_measured: (4, 4) tool pose of the observation.
+            T_commanded: (4, 4) tool pose that was commanded then.
+        """
+        if self.T_base_tool is None:
+            return self
+        poses = self.T_base_tool.copy()
+        poses[:, :3, :3] = poses[:, :3, :3] @ T_measured[:3, :3].T @ T_commanded[:3, :3]
+        poses[:, :3, 3] += T_commanded[:3, 3] - T_measured[:3, 3]
+        return replace(self, T_base_tool=poses)
 
 
 class ObservationStreams:
