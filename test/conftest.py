@@ -20,21 +20,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Where pytest-xdist has several workers, keep tests of the graph in one, and files whole.
+    """Where pytest-xdist has several workers, keep files whole, and graphs of processes in one.
 
-    Nodes that starve one another look like faults, and what a module shares is made once.
+    What a file shares is then made once, and no two graphs starve each other.
     """
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            group = "ros" if item.get_closest_marker("ros") else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+            has_graph = {"graph", "module_graph"} & set(item.fixturenames)
+            item.add_marker(pytest.mark.xdist_group("graph" if has_graph else item.path.stem))
 
 
 def free_domain() -> int:
     """Return a ROS domain on which nobody listens here: its first unicast port is free."""
-    start = os.getpid()
-    for step in range(100):
-        domain = 1 + (start + step * 7) % 100
+    # Between looking at a port and taking it others may look: each worker has domains of its own.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    domains = range(1 + worker, 101, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    for step in range(len(domains)):
+        domain = domains[(os.getpid() + step) % len(domains)]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(("", 7400 + 250 * domain + 11))
