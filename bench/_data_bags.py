@@ -5,6 +5,7 @@ move, and a sensor's noise; about 45 kB each.
 """
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -45,8 +46,15 @@ def jpegs(seed: int, count: int) -> Iterator[bytes]:
         yield data.tobytes()
 
 
-def write_bag(path: Path, seconds: float, seed: int = 0) -> int:
-    """Write one play recording and return its size [bytes]."""
+def write_bag(path: Path, seconds: float, seed: int = 0, cycle_s: float | None = None) -> int:
+    """Write one play recording and return its size [bytes].
+
+    Args:
+        path: the bag's folder.
+        seconds: how long it is.
+        seed: of pictures and motion.
+        cycle_s: pictures repeat after it, which spares encoding them; None: never.
+    """
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
     writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
@@ -56,8 +64,8 @@ def write_bag(path: Path, seconds: float, seed: int = 0) -> int:
         return types["std_msgs/msg/Header"](stamp, "")
 
     def joints(at_s: float, stamp_ns: int, names: tuple[str, ...]):
-        q = arm.READY_RAD + 0.2 * np.sin(0.5 * at_s + np.arange(6))
-        opening = 0.5 + 0.5 * np.sin(at_s)
+        q = arm.READY_RAD + 0.2 * np.sin((0.5 + 0.1 * seed) * at_s + np.arange(6) + 2 * seed)
+        opening = 0.5 + 0.5 * np.sin((1 + 0.2 * seed) * at_s + seed)
         finger = arm.finger_from_opening(opening)
         fingers = [arm.horn_from_finger(finger), finger, -finger][: len(names) - 6]
         none = np.zeros(0)
@@ -81,7 +89,9 @@ def write_bag(path: Path, seconds: float, seed: int = 0) -> int:
         measured = topic("/wx250s/joint_states", state_type)
         commanded = topic("/vla/commanded", state_type)
         cameras = [topic(f"/{name}/image_raw/compressed", image_type) for name in CAMERAS]
-        pictures = [jpegs(2 * seed + n, int(seconds * CAMERA_HZ)) for n in range(len(CAMERAS))]
+        shown = int(min(seconds, cycle_s or seconds) * CAMERA_HZ)
+        streams = [jpegs(2 * seed + n, shown) for n in range(len(CAMERAS))]
+        pictures = [islice(cycle(s), int(seconds * CAMERA_HZ)) for s in streams]
         start = EpisodeEvent("start", path.name, "play")
         put(events, _START_NS, text(start.to_json()))
         next_picture = 0

@@ -8,23 +8,13 @@ import argparse
 import functools
 from pathlib import Path
 
+import _data_peer_start  # noqa: F401
 import cv2
 import numpy as np
-import torch
-
-# torchvision's wheel from the index is built for CUDA and does not load its compiled part beside a
-# CPU torch: naming the operators that its import asks for is enough, as no picture needs them.
-_library = torch.library.Library("torchvision", "FRAGMENT")
-for _name, _schema in (
-    ("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-    ("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-):
-    _library.define(_name + _schema)
-
-from lerobot.datasets import lerobot_dataset  # noqa: E402
-from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
-from rosbags.highlevel import AnyReader  # noqa: E402
-from rosbags.typesys import Stores, get_typestore  # noqa: E402
+from lerobot.datasets import lerobot_dataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
 
 FPS, AXES = 30, [f"joint {n}" for n in range(6)] + ["finger"]
 TOPICS = {"/front/image_raw/compressed": "front", "/wrist/image_raw/compressed": "wrist"}

@@ -5,6 +5,7 @@ are rewritten in its environment, which changes no behaviour. torch's pin is thi
 that its CPU build does where there is one.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,11 @@ _DONE = "made"
 _SHARED = ("av>=15,<16", "jsonlines>=4", "packaging>=24.2,<26", "einops<0.9", "deepdiff<9")
 _SHARED += ("termcolor", "imageio", "pillow", "pandas<3", "rosbags==0.11.9", "requests")
 _SHARED += ("safetensors", "gymnasium<2", "psutil", "numpy<2.3", "opencv-python-headless<4.13")
+
+
+# LeRobot's visualiser draws with Rerun; the other two are validators of datasets.
+CHECKS = ("rerun-sdk==0.26.2", "lerobot-doctor==0.2.0", "deepen-grade==0.4.1", "rich", "click")
+CHECKS += ("markdown-it-py", "pygments", "mdurl")
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Peer:
 LEROBOT = Peer(
     "lerobot-0.4.4",
     ("torch==2.13.0", "datasets>=4,<5", "huggingface-hub<0.36", "draccus==0.10.0", *_SHARED),
-    ("torchvision==0.28.0", "lerobot==0.4.4", "torchcodec==0.11.1", "accelerate<2"),
+    ("torchvision==0.28.0", "lerobot==0.4.4", "torchcodec==0.11.1", "accelerate<2", *CHECKS),
 )
 STREAMING = Peer(
     "lerobot-0.6.1",
@@ -54,9 +60,12 @@ def python_of(peer: Peer) -> Path:
     """Return the peer's Python, made if need be; raises CalledProcessError if that fails."""
     folder = CACHE / peer.name
     python = folder / "bin/python"
-    if (folder / _DONE).exists():
+    wanted = json.dumps([peer.plain, peer.alone])
+    done = folder / _DONE
+    if done.exists() and done.read_text() == wanted:
         return python
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     index = os.environ.get("VLA_TORCH_INDEX")
     extra = ["--extra-index-url", index] if index else []
     pip = [str(python), "-m", "pip", "install", "-q", *extra]
@@ -68,8 +77,22 @@ def python_of(peer: Peer) -> Path:
             text = file.read_text(encoding="utf-8")
             if (older := without_type_parameters(text)) != text:
                 file.write_text(older, encoding="utf-8")
-    (folder / _DONE).touch()
+    done.write_text(wanted)
     return python
+
+
+def environment_of(peer: Peer) -> dict[str, str]:
+    """Return what a peer's processes find: FFmpeg too, which torchcodec takes from the system.
+
+    av's wheel has one that will do, under names with a hash.
+    """
+    libraries = CACHE / peer.name / "ffmpeg"
+    libraries.mkdir(exist_ok=True)
+    for file in (CACHE / peer.name).glob("lib/python3.*/site-packages/av.libs/lib*.so.*"):
+        named = re.fullmatch(r"(lib(?:av|sw)\w+)-[0-9a-f]+(\.so\.\d+).*", file.name)
+        if named and not (link := libraries / "".join(named.groups())).exists():
+            link.symlink_to(file)
+    return {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
 
 
 def without_type_parameters(text: str) -> str:

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -33,6 +33,10 @@ class Row:
     ratio: float | None = None
     goal: str = ""
     met: bool | None = None
+
+    def with_goal(self, goal: str, met: bool | None) -> "Row":
+        """Return the row with another goal."""
+        return replace(self, goal=goal, met=met)
 
 
 def _commit() -> str:
@@ -75,6 +79,11 @@ def show(rows: Sequence[Row]) -> None:
 def publish(area: str, rows: Sequence[Row], versions: dict[str, str]) -> Path:
     """Print the rows as a Markdown table and write bench/results/<area>.json; return its path."""
     show(rows)
+    return save(area, rows, versions)
+
+
+def save(area: str, rows: Sequence[Row], versions: dict[str, str]) -> Path:
+    """Write bench/results/<area>.json, in place of what was there; return its path."""
     _RESULTS.mkdir(exist_ok=True)
     path = _RESULTS / f"{area}.json"
     content = {

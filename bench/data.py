@@ -1,259 +1,299 @@
 """How fast bags become a dataset, and a dataset becomes batches; and what peers need for the same.
 
-python -m bench.data [--quick] [--peers] [--large]
+    python -m bench.data                      ours alone, some minutes
+    python -m bench.data --peers --large      every row, in one go: about an hour and a half
+    python -m bench.data --verdicts           what LeRobot and validators say of what is written
+    python -m bench.data --only loader doctor some parts, nothing is kept
 
---peers makes environments of the peers in the user's cache folder and runs them in turn with ours.
---large converts a bag of 10 GB, written under --folder, and tells its peak memory.
+Parts are measured one after the other, and each is printed and kept in bench/results/data.json as
+soon as it is done; one that fails is named, and the others go on. Everybody gets the same `--cores`
+of the machine, nothing else runs meanwhile, and there are as many bags as cores. A peer runs twice:
+as one process, whose encoder takes all cores, and as a process a bag into datasets of their own,
+which nobody has to join; the faster counts. Its quality is set to that of our pictures: the
+coarsest crf within 0.5 dB, found on the first seconds.
+
+--peers makes environments of the peers in the user's cache folder ($XDG_CACHE_HOME/vla_ros_bench).
+--large converts a bag of 10 GB, written under --folder, tells its peak memory, and has the doctor
+read it.
 """
 
 import argparse
 import importlib.metadata
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
-import numpy as np
 
+from bench import _data_commands as do
 from bench import _data_peers as peers
-from bench._data_bags import CAMERA_HZ, CAMERAS, write_bag
-from bench._report import Row, publish
-from training.learning.dataset import open_dataset
-from training.learning.windows import Windows
-from training.lerobot.source import LerobotSource
+from bench._data_bags import CAMERAS, write_bag
+from bench._data_commands import SIZE, Command, Run
+from bench._data_loader import peer_row, training_rows, window_rows
+from bench._data_verdicts import tell
+from bench._report import Row, save, show
 from training.recordings.bags import Bag
-from training.recordings.messages import decoded
 from vla_ros.policy.pictures import dataset_jpeg
 
-ROOT = Path(__file__).resolve().parent.parent
-SIZE = 224
-BATCH, CHUNK = 32, 8
-PSNR_FRAMES = 60
-_PEER = str(ROOT / "bench/_data_peer_lerobot.py")
+RESULTS = Path(__file__).parent / "results"
+PARTS = ("own", "loader", "training", "doctor")
+PEER_PARTS = ("lerobot", "streaming", "forge", "reader")
+CRF_SECONDS = 4.0
 
 
-class Run(NamedTuple):
-    """Time and CPU time with what it started [s], and the peak memory of one process [MB]."""
+class Bench:
+    """The recordings of one run, and what one part leaves for another."""
 
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
+    def __init__(self, folder: Path, args: argparse.Namespace):
+        self.folder, self.args = folder, args
+        self.cores = len(os.sched_getaffinity(0))
+        self.seconds, self.repeats = (4.0, 1) if args.quick else (60.0, args.repeats)
+        self.bags = folder / "bags"
+        self.bags.mkdir()
+        for number in range(self.cores):
+            write_bag(self.bags / f"play-{number}", self.seconds / self.cores, number)
+        self.paths = sorted(self.bags.iterdir())
+        self._windows_per_s = 0.0
 
+    def dataset(self, images: str = "jpeg") -> Path:
+        """Return our dataset of the recordings, made if need be."""
+        out = self.folder / f"ours-{images}"
+        more = () if images == "jpeg" else ("--images", "video")
+        if not out.exists():
+            do.run([Command(do.convert_command(self.bags, out, self.cores, *more))])
+        return out
 
-def run(command: list[str], fine: tuple[int, ...] = (0,)) -> Run:
-    """Run a command to its end.
+    def ours(self, workers: int) -> Callable[[Path], list[Command]]:
+        """Return our contender."""
+        return lambda out: [Command(do.convert_command(self.bags, out, workers), out)]
 
-    `fine`: the exit codes that are no failure.
-    """
-    start = time.perf_counter()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, cwd=ROOT, **quiet)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in fine:
-        raise SystemExit(f"{' '.join(command[:4])}… failed:\n{said.decode()[-2000:]}")
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Run(time.perf_counter() - start, cpu_s, usage.ru_maxrss / 1000)
-
-
-def convert_command(bags: Path, out: Path, workers: int) -> list[str]:
-    """Return the command that converts with this package."""
-    command = [sys.executable, "-m", "training.convert", str(bags), "--out", str(out)]
-    command += ["--camera", *CAMERAS, "--image-size", str(SIZE), "--rate", str(CAMERA_HZ)]
-    return [*command, "--workers", str(workers)]
-
-
-def peer_command(peer: peers.Peer, bags: list[Path], out: Path, crf: int, streaming: bool):
-    """Return the command that converts with a peer's own writer."""
-    command = [str(peers.python_of(peer)), _PEER, *map(str, bags), "--out", str(out)]
-    return [*command, "--crf", str(crf), *(["--streaming"] if streaming else [])]
-
-
-def bare_s(bags: list[Path]) -> float:
-    """Return how long decoding, resizing and encoding of all pictures takes, alone, in a core."""
-    cv2.setNumThreads(1)
-    spent = 0.0
-    for path in bags:
-        with Bag(path) as bag:
-            for camera in CAMERAS:
-                for _, data in bag.pictures(camera):
-                    start = time.perf_counter()
-                    dataset_jpeg(data, SIZE, "bench")
-                    spent += time.perf_counter() - start
-    return spent
-
-
-def psnr_db(dataset: Path, bags: list[Path]) -> float:
-    """Return the median PSNR of a dataset's pictures against the source, resized by area."""
-    source = LerobotSource(dataset)
-    found = []
-    for episode, path in zip(source.episodes, bags, strict=True):
-        rows = np.linspace(0, episode.length - 1, PSNR_FRAMES // len(bags)).astype(int)
-        column = f"observation.images.{CAMERAS[0]}"
-        with Bag(path) as bag:
-            index = bag.image_index(CAMERAS[0])
-            wanted = {CAMERAS[0]: index.places[rows]}
-            originals = [decoded(data, "bench") for _, _, data in bag.images_at(wanted)]
-        for original, data in zip(originals, source.pictures(episode, column, rows), strict=True):
-            small = cv2.resize(original, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-            error = np.mean((small.astype(float) - decoded(data, "bench")) ** 2)
-            found.append(10 * np.log10(255**2 / max(error, 1e-9)))
-    return statistics.median(found)
-
-
-def size_mb(folder: Path) -> float:
-    """Return the size of a dataset, without what is kept for adding bags [MB]."""
-    kept = [p for top in ("data", "videos", "meta") for p in (folder / top).rglob("*")]
-    return sum(path.stat().st_size for path in kept if path.is_file()) / 1e6
-
-
-def alternate(
-    contenders: dict[str, Callable[[Path], list[str]]], folder: Path, repeats: int
-) -> dict[str, list[Run]]:
-    """Run each in turn, `repeats` times; every run writes to a folder of its own, named by both."""
-    results: dict[str, list[Run]] = {name: [] for name in contenders}
-    for repeat in range(repeats):
-        for name, command in contenders.items():
-            results[name].append(run(command(folder / f"{name}-{repeat}")))
-            print(f"{name}, repeat {repeat}: {results[name][-1].wall_s:.1f} s", flush=True)
-    return results
-
-
-def convert_rows(bags: Path, folder: Path, seconds: float, repeats: int, crf: int | None):
-    """Return the rows on conversion; `crf` is the peers' quality, None leaves them out."""
-    paths = sorted(bags.iterdir())
-    contenders: dict[str, Callable[[Path], list[str]]] = {
-        "ours-1": lambda out: convert_command(bags, out, 1),
-        "ours-2": lambda out: convert_command(bags, out, 2),
-    }
-    if crf is not None:
-        contenders["lerobot"] = lambda out: peer_command(peers.LEROBOT, paths, out, crf, False)
-        contenders["streaming"] = lambda out: peer_command(peers.STREAMING, paths, out, crf, True)
-    results = alternate(contenders, folder, repeats)
-    times = {name: statistics.median(r.wall_s for r in runs) for name, runs in results.items()}
-    cpu = {name: statistics.median(r.cpu_s for r in runs) for name, runs in results.items()}
-    memory = {name: max(r.peak_mb for r in runs) for name, runs in results.items()}
-    bare = statistics.median(bare_s(paths) for _ in range(repeats))
-    quality = {name: psnr_db(folder / f"{name}-0", paths) for name in contenders}
-    bytes_mb = {name: size_mb(folder / f"{name}-0") for name in contenders}
-    what = f"{seconds:g} s of 2 cameras 640x480 at 30 Hz to {SIZE} px"
-    over = times["ours-1"] / bare
-    rows = [
-        Row(f"convert {what}, 1 worker", "s", times["ours-1"]),
-        Row(f"convert {what}, 2 workers on 2 bags", "s", times["ours-2"]),
-        Row("bare decode, resize and encode of the same pictures", "s", bare),
-        Row("1 worker over the bare cost", "x", over, goal="≤ 1.5", met=over <= 1.5),
-        Row("PSNR against the source resized", "dB", quality["ours-1"]),
-        Row("size of the dataset", "MB", bytes_mb["ours-1"]),
-        Row("CPU time, 1 worker", "s", cpu["ours-1"]),
-        Row("peak memory, 1 worker", "MB", memory["ours-1"]),
-    ]
-    for name, label, goal in (
-        ("lerobot", "lerobot 0.4.4's writer fed from the bag", 20.0),
-        ("streaming", "lerobot 0.6.1's streaming encoder", 5.0),
-    ):
-        if name not in contenders:
-            continue
-        ratio = times[name] / times["ours-2"]
-        apart = quality[name] - quality["ours-2"]
-        what = f"convert, 2 workers, against {label} (crf {crf}, {apart:+.2f} dB)"
-        words = f"≥ {goal:g}x within 0.5 dB"
-        is_met = ratio >= goal and abs(apart) <= 0.5
-        rows += [
-            Row(what, "s", times["ours-2"], times[name], ratio, words, is_met),
-            Row(
-                f"CPU time, against {label}",
-                "s",
-                cpu["ours-1"],
-                cpu[name],
-                cpu[name] / cpu["ours-1"],
-            ),
-            Row(f"size, against {label}", "MB", bytes_mb["ours-2"], bytes_mb[name]),
-            Row(f"peak memory, against {label}", "MB", memory["ours-2"], memory[name]),
+    def own(self) -> list[Row]:
+        """Return what conversion costs by itself."""
+        names = {"ours-one": self.ours(1), "ours-all": self.ours(self.cores)}
+        results = do.alternate(names, self.folder, self.repeats)
+        one, every = (_median(results[name]) for name in names)
+        bare = statistics.median(self._bare_s() for _ in range(self.repeats))
+        over = one.wall_s / bare
+        out = self.folder / "ours-one-0"
+        what = f"{self.seconds:g} s of 2 cameras 640x480 at 30 Hz to {SIZE} px"
+        return [
+            Row(f"convert {what}, 1 worker", "s", one.wall_s),
+            Row(f"convert, {self.cores} workers on as many bags", "s", every.wall_s),
+            Row("bare decode, resize and encode of the same pictures", "s", bare),
+            Row("1 worker over the bare cost", "x", over, goal="≤ 1.5", met=over <= 1.5),
+            Row("PSNR against the source resized", "dB", do.psnr_db(out, self.paths)),
+            Row("size of the dataset", "MB", do.size_mb([out])),
+            Row("CPU time, 1 worker", "s", one.cpu_s),
+            Row("peak memory, 1 worker", "MB", one.peak_mb),
         ]
-    return rows
 
+    def _bare_s(self) -> float:
+        """Return how long decoding, resizing and encoding of all pictures takes, in one core."""
+        cv2.setNumThreads(1)
+        spent = 0.0
+        for path in self.paths:
+            with Bag(path) as bag:
+                for camera in CAMERAS:
+                    for _, data in bag.pictures(camera):
+                        start = time.perf_counter()
+                        dataset_jpeg(data, SIZE, "bench")
+                        spent += time.perf_counter() - start
+        return spent
 
-def loader_rows(dataset: Path, batches: int) -> list[Row]:
-    """Return how fast random windows come, once the cache is there."""
-    start = time.perf_counter()
-    data = open_dataset(dataset, SIZE)
-    opened_s = time.perf_counter() - start
-    windows = Windows(data, data.episodes, CHUNK)
-    rng = np.random.default_rng(0)
-    spent = []
-    for _ in range(batches):
-        indices = rng.integers(0, len(windows), BATCH)
-        start = time.perf_counter()
-        windows.batch(indices)
-        spent.append(time.perf_counter() - start)
-    rate = BATCH / statistics.median(spent)
-    return [
-        Row("first opening of the dataset: cache of decoded pictures", "s", opened_s),
-        Row(f"random windows, 2 cameras, {CHUNK} actions, batches of {BATCH}", "windows/s", rate),
-    ]
+    def lerobot(self) -> list[Row]:
+        """Return how we compare with LeRobot's writer that encodes afterwards."""
+        return self._against(peers.LEROBOT, "writer fed from the bag", 20.0)
 
+    def streaming(self) -> list[Row]:
+        """Return how we compare with LeRobot's writer that encodes on the way."""
+        return self._against(peers.STREAMING, "streaming encoder", 5.0)
 
-def doctor_row(bags: Path) -> Row:
-    """Return how fast the doctor reads MCAP when pictures need not be decoded."""
-    size = sum(file.stat().st_size for file in bags.rglob("*.mcap")) / 1e9
-    with tempfile.TemporaryDirectory() as folder:
+    def _against(self, peer: peers.Peer, label: str, goal: float) -> list[Row]:
+        wanted_db = do.psnr_db(self.dataset(), self.paths)
+        crf, _ = do.matching_crf(lambda crf: self._quality_db(peer, crf), wanted_db)
+
+        def one(out: Path) -> list[Command]:
+            return [do.writer_command(peer, self.paths, out, crf)]
+
+        def each(out: Path) -> list[Command]:
+            out.mkdir()
+            parts = [(path, out / path.name) for path in self.paths]
+            return [do.writer_command(peer, [path], part, crf) for path, part in parts]
+
+        names = (f"{peer.name}-one", f"{peer.name}-each")
+        contenders = {f"ours-{peer.name}": self.ours(self.cores), names[0]: one, names[1]: each}
+        results = do.alternate(contenders, self.folder, self.repeats)
+        out = self.folder / f"{names[0]}-0"
+        title = f"{peer.name}'s {label} (AV1, crf {crf})"
+        rows = self._rows(results, names, title, goal)
+        apart = do.psnr_db(out, self.paths) - wanted_db
+        is_alike = abs(apart) <= 0.5
+        quality = Row(f"PSNR, against {title}", "dB", wanted_db, wanted_db + apart)
+        size = Row(f"size, against {title}", "MB", do.size_mb([self.dataset()]), do.size_mb([out]))
+        words = f"≥ {goal:g}x within 0.5 dB"
+        return [rows[0].with_goal(words, bool(rows[0].met) and is_alike), *rows[1:], quality, size]
+
+    def _quality_db(self, peer: peers.Peer, crf: int) -> float:
+        short = self.folder / "short" / "play-0"
+        if not short.exists():
+            short.parent.mkdir()
+            write_bag(short, CRF_SECONDS)
+        out = self.folder / f"crf-{peer.name}-{crf}"
+        do.run([do.writer_command(peer, [short], out, crf)])
+        quality = do.psnr_db(out, [short])
+        print(f"{peer.name} at crf {crf}: {quality:.2f} dB", flush=True)
+        return quality
+
+    def _rows(
+        self, results: dict[str, list[Run]], names: tuple[str, ...], title: str, goal: float
+    ) -> list[Row]:
+        """Return our time against the faster of a peer's ways, and what that takes besides."""
+        ours = _median(next(runs for name, runs in results.items() if name.startswith("ours")))
+        best, theirs = min(
+            ((name, _median(results[name])) for name in names), key=lambda pair: pair[1].wall_s
+        )
+        way = {"one": "one process", "each": "a process a bag"}.get(best.rpartition("-")[2], best)
+        ratio = theirs.wall_s / ours.wall_s
+        what = f"convert, {self.cores} workers, against {title}, {way}"
+        words = f"≥ {goal:g}x"
+        cpu, memory = theirs.cpu_s / ours.cpu_s, theirs.peak_mb / ours.peak_mb
+        others = [
+            Row(f"the same, {name}", "s", ours.wall_s, _median(results[name]).wall_s)
+            for name in names
+            if name != best
+        ]
+        return [
+            Row(what, "s", ours.wall_s, theirs.wall_s, ratio, words, ratio >= goal),
+            *others,
+            Row(f"CPU time, against {title}", "s", ours.cpu_s, theirs.cpu_s, cpu),
+            Row(f"peak memory, against {title}", "MB", ours.peak_mb, theirs.peak_mb, memory),
+        ]
+
+    def forge(self) -> list[Row]:
+        """Return how we compare with forge, which keeps the pictures' size."""
+        contenders = {
+            "ours-forge": self.ours(self.cores),
+            "forge-each": lambda out: do.forge_commands(self.paths, out, 1),
+        }
+        trial = do.forge_commands(self.paths[:1], self.folder / "forge-trial", 1)
+        do.run(trial, (0, 1))
+        videos = list((self.folder / "forge-trial").rglob("*.mp4"))
+        if not videos:
+            raise SystemExit(f"{peers.FORGE.name} makes no picture of this recording: no row")
+        results = do.alternate(contenders, self.folder, self.repeats)
+        title = f"{peers.FORGE.name} (H.264, pictures of 640x480)"
+        return self._rows(results, ("forge-each",), title, 5.0)
+
+    def loader(self) -> list[Row]:
+        """Return how fast random windows come, alone."""
+        rows = window_rows(self.dataset(), 50 if self.args.quick else 500)
+        self._windows_per_s = rows[-1].ours
+        return rows
+
+    def reader(self) -> list[Row]:
+        """Return how fast LeRobot's reader gives the same windows, of the same dataset."""
+        ours = self._windows_per_s or self.loader()[-1].ours
+        return [
+            peer_row(peer, self.dataset(images), ours, images, self.repeats)
+            for peer in (peers.LEROBOT, peers.STREAMING)
+            for images in ("jpeg", "video")
+        ]
+
+    def training(self) -> list[Row]:
+        """Return what a step of training waits for its batch."""
+        return training_rows(self.dataset(), self.folder / "stage1", 5 if self.args.quick else 60)
+
+    def doctor(self) -> list[Row]:
+        """Return how fast the doctor reads what pictures need not be decoded of."""
+        return [self._doctor_row(self.bags).with_goal("≥ 1 on a large bag", None)]
+
+    def _doctor_row(self, bags: Path) -> Row:
+        size = sum(file.stat().st_size for file in bags.rglob("*.mcap")) / 1e9
         command = [sys.executable, "-m", "training.doctor", str(bags), "--images", "none"]
+        command += ["--quiet", "--workers", "1", "--json", str(self.folder / "report.json")]
         # 1: the verdict is "usable with warnings"; the recordings have no calibration.
-        report = ["--quiet", "--workers", "1", "--json", f"{folder}/report.json"]
-        times = [run([*command, *report], (0, 1)).wall_s for _ in range(3)]
-    rate = size / statistics.median(times)
-    return Row("doctor, with start of Python", "GB/s", rate, goal="≥ 1 on a large bag", met=None)
+        times = [do.run([Command(command)], (0, 1)).wall_s for _ in range(3)]
+        rate = size / statistics.median(times)
+        what = f"doctor, {size:.2g} GB of MCAP, with start of Python"
+        return Row(what, "GB/s", rate, None, None, "≥ 1", rate >= 1)
 
-
-def large_row(folder: Path, gigabytes: float) -> Row:
-    """Return the peak memory of converting one long bag."""
-    trial = write_bag(folder / "trial", 2.0) / 2.0
-    bags = folder / "large"
-    bags.mkdir()
-    size = write_bag(bags / "play-0", gigabytes * 1e9 / trial) / 1e9
-    peak = run(convert_command(bags, folder / "large-out", 1)).peak_mb
-    what = f"peak memory of converting a bag of {size:.1f} GB"
-    return Row(what, "MB", peak, goal="≤ 500", met=peak <= 500)
-
-
-def main() -> None:
-    """Measure, print and write bench/results/data.json."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4 seconds of recording, one repeat")
-    parser.add_argument("--peers", action="store_true", help="also what peers need")
-    parser.add_argument("--crf", type=int, default=18, help="the peers' AV1 quality; see the PSNR")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--large", action="store_true", help="also a bag of 10 GB")
-    parser.add_argument("--folder", type=Path, help="for what is written; default: temporary files")
-    args = parser.parse_args()
-    seconds, repeats = (4.0, 1) if args.quick else (60.0, args.repeats)
-    with tempfile.TemporaryDirectory(prefix="bench_data_", dir=args.folder) as name:
-        folder = Path(name)
-        bags = folder / "bags"
+    def large(self) -> list[Row]:
+        """Return the peak memory of converting one long bag, and how fast the doctor reads it."""
+        gigabytes = 0.05 if self.args.quick else 10.0
+        trial = write_bag(self.folder / "trial", 2.0) / 2.0
+        bags = self.folder / "large"
         bags.mkdir()
-        for number in range(2):
-            write_bag(bags / f"play-{number}", seconds / 2, number)
-        crf = args.crf if args.peers else None
-        rows = convert_rows(bags, folder, seconds, repeats, crf)
-        rows += loader_rows(folder / "ours-1-0", 50 if args.quick else 500)
-        rows.append(doctor_row(bags))
-        if args.large:
-            rows.append(large_row(folder, 10.0))
-    packages = ("rosbags", "numpy", "opencv-python-headless", "pyarrow")
+        size = write_bag(bags / "play-0", gigabytes * 1e9 / trial, cycle_s=20.0) / 1e9
+        found = do.run([Command(do.convert_command(bags, self.folder / "large-out", 1))])
+        what = f"peak memory of converting a bag of {size:.1f} GB"
+        memory = Row(what, "MB", found.peak_mb, goal="≤ 500", met=found.peak_mb <= 500)
+        rate = Row("the same, bag read", "MB/s", 1000 * size / found.wall_s)
+        return [memory, rate, self._doctor_row(bags)]
+
+
+def _median(runs: list[Run]) -> Run:
+    """Return the medians of times, and the greatest memory."""
+    wall_s, cpu_s = (statistics.median(getattr(r, name) for r in runs) for name in Run._fields[:2])
+    return Run(wall_s, cpu_s, max(run.peak_mb for run in runs))
+
+
+def _versions(with_peers: bool) -> dict[str, str]:
+    packages = ("rosbags", "numpy", "pyarrow", "simplejpeg")
     versions = {package: importlib.metadata.version(package) for package in packages}
-    if args.peers:
-        versions |= {"lerobot": "0.4.4", "lerobot, streaming": "0.6.1"}
-    print(f"\nwritten: {publish('data', rows, versions).name}")
+    names = [peer.name for peer in (peers.LEROBOT, peers.STREAMING, peers.FORGE)]
+    return versions | {name: name.rpartition("-")[2] for name in names if with_peers}
+
+
+def _arguments() -> argparse.Namespace:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="4 seconds of recording, one repeat: does it run?")
+    add("--peers", action="store_true", help="also what peers need")
+    add("--large", action="store_true", help="also a bag of 10 GB")
+    add("--verdicts", action="store_true", help="only what others say of our datasets")
+    every = (*PARTS, *PEER_PARTS, "large")
+    add("--only", nargs="+", choices=every, metavar="PART", help=f"of {', '.join(every)}")
+    add("--repeats", type=int, default=5)
+    add("--cores", type=int, default=2, help="of the machine, for everybody")
+    add("--folder", type=Path, help="for what is written, 30 GB of it with --large")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, print and keep; the exit code is 1 where a part failed."""
+    args = _arguments()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    with tempfile.TemporaryDirectory(prefix="bench_data_", dir=args.folder) as name:
+        if args.verdicts:
+            RESULTS.mkdir(exist_ok=True)
+            return 0 if tell(Path(name), RESULTS / "data_verdicts.json") else 1
+        bench = Bench(Path(name), args)
+        parts = args.only or (*PARTS, *(PEER_PARTS if args.peers else ()))
+        parts = [*parts, *(["large"] if args.large and not args.only else [])]
+        rows: list[Row] = []
+        failed = []
+        for part in parts:
+            print(f"\n{part}:", flush=True)
+            try:
+                found = getattr(bench, part)()
+            except (SystemExit, Exception) as error:
+                print(f"{part} failed: {error!r}", file=sys.stderr)
+                failed.append(part)
+                continue
+            show(found)
+            rows += found
+            if not args.only and not args.quick:
+                save("data", rows, _versions(args.peers))
+    print(f"\n{len(rows)} rows; failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

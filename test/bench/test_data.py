@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bench._data_bags import jpegs, write_bag
+from bench._data_commands import matching_crf, psnr_db
 from bench._data_peers import without_type_parameters
-from bench.data import psnr_db
 from training.convert import convert
 from training.datasets.frames import MaxAge
 from training.recordings.bags import Bag
@@ -35,6 +35,13 @@ def test_quality_is_measured_against_the_source(tmp_path):
     convert([tmp_path / "play-0"], tmp_path / "data", contract, MaxAge())
     # JPEG of quality 95 of a noisy picture; another frame's picture would give 15 to 25 dB.
     assert 33 < psnr_db(tmp_path / "data", [tmp_path / "play-0"]) < 60
+
+
+@pytest.mark.parametrize(("finest_db", "expected"), [(60, 20), (10, 1), (200, 50)])
+def test_the_coarsest_quality_that_is_alike_is_found(finest_db, expected):
+    # 1 dB a step: 40 dB less the half that is allowed.
+    crf, quality = matching_crf(lambda crf: finest_db - crf, 40.0)
+    assert (crf, quality) == (expected, finest_db - expected)
 
 
 def test_newer_type_syntax_becomes_older():

@@ -1,0 +1,162 @@
+"""What `bench.data` runs: one contender is one or several commands that start at the same time."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from bench import _data_peers as peers
+from bench._data_bags import CAMERA_HZ, CAMERAS
+from training.lerobot.source import LerobotSource
+from training.recordings.bags import Bag
+from training.recordings.messages import decoded
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = 224
+PSNR_FRAMES = 60
+# Highest and lowest quality of AV1 that is tried.
+CRFS = (1, 50)
+
+
+class Command(NamedTuple):
+    """One process, and the dataset that it writes."""
+
+    arguments: list[str]
+    out: Path | None = None
+    env: dict[str, str] | None = None
+
+
+class Run(NamedTuple):
+    """Time and CPU time with what it started [s], and the peak memory of one process [MB]."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
+    """Run commands side by side to their end.
+
+    `fine`: the exit codes that are no failure.
+    """
+    start = time.perf_counter()
+    with_errors = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    started = [
+        subprocess.Popen(command.arguments, cwd=ROOT, env=command.env, **with_errors)
+        for command in commands
+    ]
+    cpu_s = peak_mb = 0.0
+    for process, command in zip(started, commands, strict=True):
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in fine:
+            where = " ".join(command.arguments[:4])
+            raise SystemExit(f"{where}… failed:\n{said.decode()[-2000:]}")
+        cpu_s += usage.ru_utime + usage.ru_stime
+        peak_mb = max(peak_mb, usage.ru_maxrss / 1000)
+    return Run(time.perf_counter() - start, cpu_s, peak_mb)
+
+
+def convert_command(bags: Path, out: Path, workers: int, *more: str) -> list[str]:
+    """Return the command that converts with this package."""
+    command = [sys.executable, "-m", "training.convert", str(bags), "--out", str(out)]
+    command += ["--camera", *CAMERAS, "--image-size", str(SIZE), "--rate", str(CAMERA_HZ)]
+    return [*command, "--workers", str(workers), *more]
+
+
+def writer_command(peer: peers.Peer, bags: list[Path], out: Path, crf: int) -> Command:
+    """Return the command that converts with a version of LeRobot's own writer."""
+    script = str(ROOT / "bench/_data_peer_lerobot.py")
+    command = [str(peers.python_of(peer)), script, *map(str, bags), "--out", str(out)]
+    command += ["--crf", str(crf), *(["--streaming"] if peer == peers.STREAMING else [])]
+    return Command(command, out, peers.environment_of(peer))
+
+
+def forge_commands(bags: list[Path], out: Path, workers: int) -> list[Command]:
+    """Return the command that converts with forge; it has no option for the pictures' size."""
+    program = str(peers.python_of(peers.FORGE).parent / "forge")
+    found = []
+    for number, bag in enumerate(bags):
+        part = out / str(number)
+        command = [program, "convert", str(next(bag.glob("*.mcap"))), str(part)]
+        command += ["--format", "lerobot-v3", "--fps", str(CAMERA_HZ)]
+        found.append(Command([*command, "--workers", str(workers)], part))
+    return found
+
+
+def alternate(
+    contenders: dict[str, Callable[[Path], list[Command]]], folder: Path, repeats: int
+) -> dict[str, list[Run]]:
+    """Run each in turn, `repeats` times; every run writes to a folder of its own, named by both."""
+    results: dict[str, list[Run]] = {name: [] for name in contenders}
+    for repeat in range(repeats):
+        for name, commands in contenders.items():
+            results[name].append(run(commands(folder / f"{name}-{repeat}")))
+            print(f"{name}, repeat {repeat}: {results[name][-1].wall_s:.1f} s", flush=True)
+    return results
+
+
+def psnr_db(datasets: Path | list[Path], bags: list[Path]) -> float:
+    """Return the median PSNR of pictures against the source, resized by area.
+
+    Args:
+        datasets: one of all bags, or one a bag.
+        bags: an episode each.
+    """
+    found: list[float] = []
+    each = PSNR_FRAMES // len(bags)
+    for dataset in [datasets] if isinstance(datasets, Path) else datasets:
+        source = LerobotSource(dataset)
+        # The one bag of each dataset, or all of them.
+        share = bags if isinstance(datasets, Path) else [bags[datasets.index(dataset)]]
+        for episode, path in zip(source.episodes, share, strict=True):
+            found += _episode_psnr_db(source, episode, path, each)
+    return statistics.median(found)
+
+
+def _episode_psnr_db(source: LerobotSource, episode, path: Path, count: int) -> list[float]:
+    rows = np.linspace(0, episode.length - 1, count).astype(int)
+    with Bag(path) as bag:
+        index = bag.image_index(CAMERAS[0])
+        wanted = {CAMERAS[0]: index.places[rows]}
+        originals = [decoded(data, "bench") for _, _, data in bag.images_at(wanted)]
+    found = []
+    shown = source.pictures(episode, f"observation.images.{CAMERAS[0]}", rows)
+    for original, data in zip(originals, shown, strict=True):
+        small = cv2.resize(original, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        error = np.mean((small.astype(float) - decoded(data, "bench")) ** 2)
+        found.append(10 * np.log10(255**2 / max(error, 1e-9)))
+    return found
+
+
+def matching_crf(quality_db: Callable[[int], float], wanted_db: float) -> tuple[int, float]:
+    """Return the coarsest crf whose quality is at most 0.5 dB below `wanted_db`, and its quality.
+
+    `quality_db` falls as crf rises; where even the finest is worse, that one is taken.
+    """
+    low, high = CRFS
+    best = low, quality_db(low)
+    while low < high:
+        middle = (low + high + 1) // 2
+        quality = quality_db(middle)
+        if quality >= wanted_db - 0.5:
+            low, best = middle, (middle, quality)
+        else:
+            high = middle - 1
+    return best
+
+
+def size_mb(folders: list[Path]) -> float:
+    """Return the size of datasets, without what is kept for adding bags [MB]."""
+    tops = [folder / top for folder in folders for top in ("data", "videos", "meta", "images")]
+    kept = [path for top in tops for path in top.rglob("*")]
+    return sum(path.stat().st_size for path in kept if path.is_file()) / 1e6
