@@ -84,6 +84,7 @@ def writer_command(peer: peers.Peer, bags: list[Path], out: Path, crf: int) -> C
 def forge_commands(bags: list[Path], out: Path, workers: int) -> list[Command]:
     """Return the command that converts with forge; it has no option for the pictures' size."""
     program = str(peers.python_of(peers.FORGE).parent / "forge")
+    out.mkdir()
     found = []
     for number, bag in enumerate(bags):
         part = out / str(number)

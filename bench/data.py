@@ -24,15 +24,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 
 from bench import _data_commands as do
 from bench import _data_peers as peers
+from bench._data_against import Recordings, median_run
 from bench._data_bags import CAMERAS, write_bag
-from bench._data_commands import SIZE, Command, Run
+from bench._data_commands import SIZE, Command
 from bench._data_loader import peer_row, training_rows, window_rows
 from bench._data_verdicts import tell
 from bench._report import Row, save, show
@@ -42,7 +42,6 @@ from vla_ros.policy.pictures import dataset_jpeg
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("own", "loader", "training", "doctor")
 PEER_PARTS = ("lerobot", "streaming", "forge", "reader")
-CRF_SECONDS = 4.0
 
 
 class Bench:
@@ -50,32 +49,16 @@ class Bench:
 
     def __init__(self, folder: Path, args: argparse.Namespace):
         self.folder, self.args = folder, args
-        self.cores = len(os.sched_getaffinity(0))
         self.seconds, self.repeats = (4.0, 1) if args.quick else (60.0, args.repeats)
-        self.bags = folder / "bags"
-        self.bags.mkdir()
-        for number in range(self.cores):
-            write_bag(self.bags / f"play-{number}", self.seconds / self.cores, number)
-        self.paths = sorted(self.bags.iterdir())
+        self.cores = len(os.sched_getaffinity(0))
+        self.made = Recordings(folder, self.seconds, self.cores, self.repeats)
         self._windows_per_s = 0.0
-
-    def dataset(self, images: str = "jpeg") -> Path:
-        """Return our dataset of the recordings, made if need be."""
-        out = self.folder / f"ours-{images}"
-        more = () if images == "jpeg" else ("--images", "video")
-        if not out.exists():
-            do.run([Command(do.convert_command(self.bags, out, self.cores, *more))])
-        return out
-
-    def ours(self, workers: int) -> Callable[[Path], list[Command]]:
-        """Return our contender."""
-        return lambda out: [Command(do.convert_command(self.bags, out, workers), out)]
 
     def own(self) -> list[Row]:
         """Return what conversion costs by itself."""
-        names = {"ours-one": self.ours(1), "ours-all": self.ours(self.cores)}
+        names = {"ours-one": self.made.ours(1), "ours-all": self.made.ours(self.cores)}
         results = do.alternate(names, self.folder, self.repeats)
-        one, every = (_median(results[name]) for name in names)
+        one, every = (median_run(results[name]) for name in names)
         bare = statistics.median(self._bare_s() for _ in range(self.repeats))
         over = one.wall_s / bare
         out = self.folder / "ours-one-0"
@@ -85,7 +68,7 @@ class Bench:
             Row(f"convert, {self.cores} workers on as many bags", "s", every.wall_s),
             Row("bare decode, resize and encode of the same pictures", "s", bare),
             Row("1 worker over the bare cost", "x", over, goal="≤ 1.5", met=over <= 1.5),
-            Row("PSNR against the source resized", "dB", do.psnr_db(out, self.paths)),
+            Row("PSNR against the source resized", "dB", do.psnr_db(out, self.made.paths)),
             Row("size of the dataset", "MB", do.size_mb([out])),
             Row("CPU time, 1 worker", "s", one.cpu_s),
             Row("peak memory, 1 worker", "MB", one.peak_mb),
@@ -95,7 +78,7 @@ class Bench:
         """Return how long decoding, resizing and encoding of all pictures takes, in one core."""
         cv2.setNumThreads(1)
         spent = 0.0
-        for path in self.paths:
+        for path in self.made.paths:
             with Bag(path) as bag:
                 for camera in CAMERAS:
                     for _, data in bag.pictures(camera):
@@ -106,91 +89,19 @@ class Bench:
 
     def lerobot(self) -> list[Row]:
         """Return how we compare with LeRobot's writer that encodes afterwards."""
-        return self._against(peers.LEROBOT, "writer fed from the bag", 20.0)
+        return self.made.against_writer(peers.LEROBOT, "writer fed from the bag", 20.0)
 
     def streaming(self) -> list[Row]:
         """Return how we compare with LeRobot's writer that encodes on the way."""
-        return self._against(peers.STREAMING, "streaming encoder", 5.0)
-
-    def _against(self, peer: peers.Peer, label: str, goal: float) -> list[Row]:
-        wanted_db = do.psnr_db(self.dataset(), self.paths)
-        crf, _ = do.matching_crf(lambda crf: self._quality_db(peer, crf), wanted_db)
-
-        def one(out: Path) -> list[Command]:
-            return [do.writer_command(peer, self.paths, out, crf)]
-
-        def each(out: Path) -> list[Command]:
-            out.mkdir()
-            parts = [(path, out / path.name) for path in self.paths]
-            return [do.writer_command(peer, [path], part, crf) for path, part in parts]
-
-        names = (f"{peer.name}-one", f"{peer.name}-each")
-        contenders = {f"ours-{peer.name}": self.ours(self.cores), names[0]: one, names[1]: each}
-        results = do.alternate(contenders, self.folder, self.repeats)
-        out = self.folder / f"{names[0]}-0"
-        title = f"{peer.name}'s {label} (AV1, crf {crf})"
-        rows = self._rows(results, names, title, goal)
-        apart = do.psnr_db(out, self.paths) - wanted_db
-        is_alike = abs(apart) <= 0.5
-        quality = Row(f"PSNR, against {title}", "dB", wanted_db, wanted_db + apart)
-        size = Row(f"size, against {title}", "MB", do.size_mb([self.dataset()]), do.size_mb([out]))
-        words = f"≥ {goal:g}x within 0.5 dB"
-        return [rows[0].with_goal(words, bool(rows[0].met) and is_alike), *rows[1:], quality, size]
-
-    def _quality_db(self, peer: peers.Peer, crf: int) -> float:
-        short = self.folder / "short" / "play-0"
-        if not short.exists():
-            short.parent.mkdir()
-            write_bag(short, CRF_SECONDS)
-        out = self.folder / f"crf-{peer.name}-{crf}"
-        do.run([do.writer_command(peer, [short], out, crf)])
-        quality = do.psnr_db(out, [short])
-        print(f"{peer.name} at crf {crf}: {quality:.2f} dB", flush=True)
-        return quality
-
-    def _rows(
-        self, results: dict[str, list[Run]], names: tuple[str, ...], title: str, goal: float
-    ) -> list[Row]:
-        """Return our time against the faster of a peer's ways, and what that takes besides."""
-        ours = _median(next(runs for name, runs in results.items() if name.startswith("ours")))
-        best, theirs = min(
-            ((name, _median(results[name])) for name in names), key=lambda pair: pair[1].wall_s
-        )
-        way = {"one": "one process", "each": "a process a bag"}.get(best.rpartition("-")[2], best)
-        ratio = theirs.wall_s / ours.wall_s
-        what = f"convert, {self.cores} workers, against {title}, {way}"
-        words = f"≥ {goal:g}x"
-        cpu, memory = theirs.cpu_s / ours.cpu_s, theirs.peak_mb / ours.peak_mb
-        others = [
-            Row(f"the same, {name}", "s", ours.wall_s, _median(results[name]).wall_s)
-            for name in names
-            if name != best
-        ]
-        return [
-            Row(what, "s", ours.wall_s, theirs.wall_s, ratio, words, ratio >= goal),
-            *others,
-            Row(f"CPU time, against {title}", "s", ours.cpu_s, theirs.cpu_s, cpu),
-            Row(f"peak memory, against {title}", "MB", ours.peak_mb, theirs.peak_mb, memory),
-        ]
+        return self.made.against_writer(peers.STREAMING, "streaming encoder", 5.0)
 
     def forge(self) -> list[Row]:
-        """Return how we compare with forge, which keeps the pictures' size."""
-        contenders = {
-            "ours-forge": self.ours(self.cores),
-            "forge-each": lambda out: do.forge_commands(self.paths, out, 1),
-        }
-        trial = do.forge_commands(self.paths[:1], self.folder / "forge-trial", 1)
-        do.run(trial, (0, 1))
-        videos = list((self.folder / "forge-trial").rglob("*.mp4"))
-        if not videos:
-            raise SystemExit(f"{peers.FORGE.name} makes no picture of this recording: no row")
-        results = do.alternate(contenders, self.folder, self.repeats)
-        title = f"{peers.FORGE.name} (H.264, pictures of 640x480)"
-        return self._rows(results, ("forge-each",), title, 5.0)
+        """Return how we compare with forge."""
+        return self.made.against_forge()
 
     def loader(self) -> list[Row]:
         """Return how fast random windows come, alone."""
-        rows = window_rows(self.dataset(), 50 if self.args.quick else 500)
+        rows = window_rows(self.made.dataset(), 50 if self.args.quick else 500)
         self._windows_per_s = rows[-1].ours
         return rows
 
@@ -198,18 +109,20 @@ class Bench:
         """Return how fast LeRobot's reader gives the same windows, of the same dataset."""
         ours = self._windows_per_s or self.loader()[-1].ours
         return [
-            peer_row(peer, self.dataset(images), ours, images, self.repeats)
+            peer_row(peer, self.made.dataset(images), ours, images, self.repeats)
             for peer in (peers.LEROBOT, peers.STREAMING)
             for images in ("jpeg", "video")
         ]
 
     def training(self) -> list[Row]:
         """Return what a step of training waits for its batch."""
-        return training_rows(self.dataset(), self.folder / "stage1", 5 if self.args.quick else 60)
+        return training_rows(
+            self.made.dataset(), self.folder / "stage1", 5 if self.args.quick else 60
+        )
 
     def doctor(self) -> list[Row]:
         """Return how fast the doctor reads what pictures need not be decoded of."""
-        return [self._doctor_row(self.bags).with_goal("≥ 1 on a large bag", None)]
+        return [self._doctor_row(self.made.bags).with_goal("≥ 1 on a large bag", None)]
 
     def _doctor_row(self, bags: Path) -> Row:
         size = sum(file.stat().st_size for file in bags.rglob("*.mcap")) / 1e9
@@ -233,12 +146,6 @@ class Bench:
         memory = Row(what, "MB", found.peak_mb, goal="≤ 500", met=found.peak_mb <= 500)
         rate = Row("the same, bag read", "MB/s", 1000 * size / found.wall_s)
         return [memory, rate, self._doctor_row(bags)]
-
-
-def _median(runs: list[Run]) -> Run:
-    """Return the medians of times, and the greatest memory."""
-    wall_s, cpu_s = (statistics.median(getattr(r, name) for r in runs) for name in Run._fields[:2])
-    return Run(wall_s, cpu_s, max(run.peak_mb for run in runs))
 
 
 def _versions(with_peers: bool) -> dict[str, str]:
