@@ -144,7 +144,7 @@ def make_job(
     """
     world = world or World()
     policy.freeze_unreached(loss(policy, micro_batches(0)[0]).total)
-    optimizer = torch.optim.AdamW(groups(), betas=config.betas)
+    optimizer = torch.optim.AdamW(groups(), betas=config.betas, fused=True)
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
     ema = Ema(policy, config.ema_decay) if config.ema_decay else None
