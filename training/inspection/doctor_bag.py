@@ -31,6 +31,7 @@ from training.recordings.bag_files import Raw
 from training.recordings.bags import Bag
 from training.recordings.cdr import Cdr, stamp_ns
 from training.recordings.messages import CAMERA_INFO, JOINT_STATE, PICTURES, STRING, TRANSFORMS
+from training.recordings.recording import TF_STATIC
 from training.recordings.source import EPISODE_TOPIC, Source
 from vla_ros.core.errors import BagError, VlaError
 from vla_ros.core.resample import NS_PER_S
@@ -110,7 +111,10 @@ class _Examination:
             str(path),
             size_bytes=sum(file.stat().st_size for file in path.iterdir() if file.is_file()),
             length_s=max(end_ns - start_ns, 0) / NS_PER_S,
-            topics=[self._looks[name].report(name) for name in sorted(self._looks)],
+            topics=[
+                self._looks[name].report(name, self._clocks.wild[name])
+                for name in sorted(self._looks)
+            ],
         )
         report.topics.sort(key=lambda topic: topic.role == OTHER)
         self._find(report, start_ns)
@@ -132,7 +136,11 @@ class _Examination:
         elif role == CAMERA and self._images != "none" and msgtype in PICTURES:
             check = PictureCheck(msgtype, self._decoded_of(topic), start_ns)
         texts = self._texts if topic == self._task_topic and msgtype == STRING else None
-        return _Look(msgtype, role, start_ns, check, texts)
+        # Static transforms hold for ever; when they were stamped says nothing.
+        is_stamped = topic != TF_STATIC and (
+            msgtype in _STAMPED or msgtype.endswith("Stamped") or msgtype == TRANSFORMS
+        )
+        return _Look(msgtype, role, StreamWatch(start_ns, is_stamped), check, texts)
 
     def _role(self, topic: str) -> str:
         source = self._bag.source
@@ -180,15 +188,13 @@ class _Look:
         self,
         msgtype: str,
         role: str,
-        start_ns: int,
+        watch: StreamWatch,
         check: JointCheck | PictureCheck | None,
         texts: list[str] | None,
     ):
-        self.msgtype, self.role = msgtype, role
+        self.msgtype, self.role, self.watch = msgtype, role, watch
         self._check, self._texts = check, texts
         self._is_transform = msgtype == TRANSFORMS
-        is_stamped = msgtype in _STAMPED or msgtype.endswith("Stamped") or self._is_transform
-        self.watch = StreamWatch(start_ns, is_stamped)
 
     def take(self, raw: Raw, clocks: ClockCheck) -> None:
         watch, data = self.watch, raw.data
@@ -205,13 +211,13 @@ class _Look:
             watch.size_bytes += len(data)
             watch.unreadable += 1
             return
-        hear = partial(watch.hear, raw.received_ns, stamp, len(data))
         if self.role != OTHER and watch.is_stamped:
+            hear = partial(watch.hear, raw.received_ns, size=len(data))
             clocks.take(raw.topic, self.role, raw.received_ns, stamp, hear)
         else:
-            hear()
+            watch.hear(raw.received_ns, stamp, len(data))
 
-    def report(self, name: str) -> TopicReport:
+    def report(self, name: str, wild_stamps: int) -> TopicReport:
         check = self._check
         return TopicReport(
             name,
@@ -220,6 +226,7 @@ class _Look:
             self.watch.report(),
             check.facts() if isinstance(check, JointCheck) else None,
             check.facts() if isinstance(check, PictureCheck) else None,
+            wild_stamps,
         )
 
 

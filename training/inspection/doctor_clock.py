@@ -23,7 +23,7 @@ class _Heard(NamedTuple):
     role: str
     received_ns: int
     stamp_ns: int
-    go_on: Callable[[], None]
+    go_on: Callable[[int], None]
 
 
 class ClockCheck:
@@ -42,9 +42,9 @@ class ClockCheck:
         self.set_back: tuple[str, int] | None = None
 
     def take(
-        self, topic: str, role: str, received_ns: int, stamp_ns: int, go_on: Callable[[], None]
+        self, topic: str, role: str, received_ns: int, stamp_ns: int, go_on: Callable[[int], None]
     ) -> None:
-        """Take a message; `go_on` is called once it is known that its stamp is not wild."""
+        """Take a message; `go_on` is called with its stamp once that is judged, 0 if it is wild."""
         heard = _Heard(topic, role, received_ns, stamp_ns, go_on)
         self._held.take(topic, stamp_ns, heard)
 
@@ -57,13 +57,12 @@ class ClockCheck:
         is_trusted = self._clock.trusts(heard.topic, heard.stamp_ns, is_ordered)
         if not is_trusted and self.set_back is None:
             self.set_back = heard.topic, heard.received_ns
-        heard.go_on()
+        heard.go_on(heard.stamp_ns)
 
     def _leave_out(self, heard: _Heard) -> None:
-        if heard.stamp_ns:
+        if heard.stamp_ns:  # one that was not filled in is counted as such
             self.wild[heard.topic] += 1
-        else:  # a stamp that was not filled in is counted as such
-            heard.go_on()
+        heard.go_on(0)
 
 
 def of_clock(
@@ -71,11 +70,12 @@ def of_clock(
 ) -> Iterator[Finding]:
     """Yield what convert does not use for its stamps."""
     for topic, count in sorted(check.wild.items()):
+        which = "message on {} has a stamp" if count == 1 else "messages on {} have stamps"
         yield Finding(
             "wild stamps",
             WARNING,
             topic,
-            f"{count} messages on {topic} have a stamp far from those of both their neighbours",
+            f"{count} {which.format(topic)} far from those of both neighbours",
             "check the clock of what publishes there; convert leaves these out",
         )
     if check.set_back is None:

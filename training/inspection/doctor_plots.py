@@ -12,6 +12,10 @@ from vla_ros.core.resample import NS_PER_S
 # Topics beside those that a dataset needs are drawn while there is room.
 _MOST_TOPICS = 16
 _MOST_GAPS_DRAWN = 50
+# A topic of so few is drawn message by message; of others so many are drawn as one bin.
+_FEW_MESSAGES, _A_BIN = 20, 8
+# Delays beyond this [ms] are drawn by their logarithm, beside a clock that was set.
+_LINEAR_MS = 100
 
 
 def plots(report: BagReport, watches: dict[str, StreamWatch]) -> bytes:
@@ -35,19 +39,12 @@ def _draw_messages(
     """Draw a row a topic: dark where messages are as dense as anywhere, red lines in gaps."""
     for row, name in enumerate(names):
         line = watches[name].timeline
-        edges_s = _edges_s(line)
-        shown = max(int(np.searchsorted(edges_s[:-1], report.length_s, side="right")), 1)
-        # Of the usual density, not of that of a burst.
-        usual = np.quantile(line.counts[line.counts > 0], 0.8)
-        density = np.minimum(line.counts[:shown] / usual, 1)
-        axes.pcolormesh(
-            edges_s[: shown + 1],
-            [row - 0.38, row + 0.38],
-            density[None],
-            cmap="Blues",
-            vmin=0,
-            vmax=1.3,
-        )
+        axes.barh(row, report.length_s, 0.76, color="#f0f4fa")
+        if line.counts.sum() <= _FEW_MESSAGES:
+            at = (_edges_s(line)[:-1] + line.width_ns / NS_PER_S / 2)[line.counts > 0]
+            axes.plot(at, [row] * len(at), "|", color="#1c6bb0", ms=11, mew=2)
+        else:
+            _draw_density(axes, row, line, report.length_s)
         found = next(topic for topic in report.topics if topic.name == name)
         gaps = [finding for finding in report.findings if finding.topic == name]
         for finding in gaps:
@@ -57,11 +54,42 @@ def _draw_messages(
             elif finding.code != "gaps":
                 points = [at_s for at_s, _ in finding.places]
                 axes.plot(points, [row] * len(points), "x", color="#d32f2f", ms=6)
+    for finding in report.findings:
+        if finding.code == "clock set back":
+            lost_s = finding.places[0][0], report.length_s
+            axes.axvspan(*lost_s, fc="none", ec="#d32f2f", hatch="//", alpha=0.5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max(report.length_s, 1e-3))
-    axes.set_title("messages over time; red: gaps, x: other findings", fontsize=10)
+    axes.set_title(
+        "messages by arrival; red: gaps between stamps, x: other findings, hatched: not used",
+        fontsize=10,
+    )
     axes.set_xlabel("since the first message [s]")
+
+
+def _draw_density(axes, row: int, line: Timeline, length_s: float) -> None:
+    """Draw how densely messages come, in bins that each should hold several of them."""
+    mean = line.counts.sum() * line.width_ns / NS_PER_S / max(length_s, 1e-9)
+    # Of a slow topic a bin has now one and now two, which is no change of its rate.
+    joined = min(max(1, round(_A_BIN / max(mean, 1e-9))), len(line.counts) // 8)
+    count = len(line.counts) // joined
+    counts = line.counts[: count * joined].reshape(count, joined).sum(1)
+    edges_s = _edges_s(line)[: count * joined + 1 : joined]
+    shown = max(int(np.searchsorted(edges_s[:-1], length_s, side="right")), 1)
+    edges_s = np.minimum(edges_s[: shown + 1], max(length_s, edges_s[1]))
+    widths = np.maximum(np.diff(edges_s), 1e-9)
+    # Of the usual density, not of that of a burst.
+    density = counts[:shown] / widths
+    usual = np.quantile(density[density > 0], 0.8)
+    axes.pcolormesh(
+        edges_s,
+        [row - 0.38, row + 0.38],
+        np.minimum(density / usual, 1)[None],
+        cmap="Blues",
+        vmin=0,
+        vmax=1.3,
+    )
 
 
 def _draw_delays(axes, watches: dict[str, StreamWatch], names: list[str]) -> None:
@@ -78,7 +106,10 @@ def _draw_delays(axes, watches: dict[str, StreamWatch], names: list[str]) -> Non
     axes.set_xlabel("since the first message [s]")
     axes.set_ylabel("delay [ms]")
     if axes.lines:
-        axes.legend(fontsize=8)
+        axes.set_yscale("symlog", linthresh=_LINEAR_MS)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.margins(x=0)
+        axes.legend(fontsize=8, loc="upper left")
 
 
 def _draw_intervals(axes, watches: dict[str, StreamWatch], names: list[str]) -> None:
@@ -93,11 +124,15 @@ def _draw_intervals(axes, watches: dict[str, StreamWatch], names: list[str]) -> 
         share, _ = np.histogram(rates, edges, weights=counts / counts.sum())
         axes.stairs(share, edges, label=name, fill=True, alpha=0.45)
     axes.set_xscale("log")
+    # What is rare is what matters.
+    axes.set_yscale("log")
+    axes.set_ylim(1e-5, 2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title("rate: 1 / time between neighbouring stamps", fontsize=10)
     axes.set_xlabel("[Hz]")
     axes.set_ylabel("share of the intervals")
     if axes.patches:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left")
 
 
 def _edges_s(line: Timeline) -> np.ndarray:

@@ -144,6 +144,8 @@ class TopicReport:
         role: what it is to a dataset, one of those above.
         stream: its messages in time.
         joints, pictures: where it holds such.
+        wild_stamps: messages whose stamps are wrong by themselves; the stream has them among those
+            without stamps.
     """
 
     name: str
@@ -152,6 +154,7 @@ class TopicReport:
     stream: StreamReport
     joints: JointFacts | None = None
     pictures: PictureFacts | None = None
+    wild_stamps: int = 0
 
 
 @dataclass

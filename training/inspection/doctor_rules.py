@@ -67,13 +67,14 @@ def _unreadable(topic: TopicReport) -> Iterator[Finding]:
             f"{stream.unreadable} of {stream.messages} messages on {topic.name} are damaged",
             "check the disk and what publishes there; convert leaves these out",
         )
-    if stream.unset_stamps:
-        is_useless = topic.role != OTHER and stream.unset_stamps == stream.messages
+    unset = stream.unset_stamps - topic.wild_stamps
+    if unset:
+        is_useless = topic.role != OTHER and unset == stream.messages
         yield Finding(
             "no stamps",
             ERROR if is_useless else _grave(topic),
             topic.name,
-            f"{stream.unset_stamps} of {stream.messages} messages on {topic.name} have the stamp 0",
+            f"{unset} of {stream.messages} messages on {topic.name} have the stamp 0",
             "have the driver fill header.stamp; time of arrival is no stand-in for it",
         )
 
@@ -103,13 +104,13 @@ def _clock(topic: TopicReport) -> Iterator[Finding]:
     stream = topic.stream
     if not stream.num_clock_steps:
         return
-    at_s, step_s = stream.clock_steps[0]
+    (at_s, step_s), times = stream.clock_steps[0], stream.num_clock_steps
+    often = "once," if times == 1 else f"{times} times, first"
     yield Finding(
         "clock reset",
         _grave(topic),
         topic.name,
-        f"the clock of {topic.name} was set {stream.num_clock_steps} times, first at {at_s:.1f} s "
-        f"by {step_s:+.1f} s",
+        f"the clock of {topic.name} was set {often} at {at_s:.1f} s by {step_s:+.1f} s",
         "have the clock set before recording (NTP, camera's global time)",
         [(at_s, 0.0) for at_s, _ in stream.clock_steps],
     )
@@ -133,8 +134,9 @@ def _gaps(topic: TopicReport, limits: DoctorLimits) -> Iterator[Finding]:
         "gaps",
         ERROR if share > limits.gap_share and topic.role != COMMANDED else severity,
         topic.name,
-        f"{more}{len(gaps)} gaps over {bound_s:g} s on {topic.name}, the longest of {length_s:.2f} "
-        f"s at {at_s:.1f} s; {_some(stream.missing)} missing, {share:.1%} of the time lost",
+        f"{more}{len(gaps)} {'gap' if len(gaps) == 1 else 'gaps'} over {bound_s:g} s on "
+        f"{topic.name}, the longest of {length_s:.2f} s at {at_s:.1f} s; {_some(stream.missing)} "
+        f"missing, {share:.1%} of the time lost",
         f"look for a full disk, a loaded CPU or USB bus, or best-effort QoS; {_RECORD_AGAIN}",
         gaps,
     )

@@ -15,9 +15,7 @@ def bag_text(report: BagReport) -> str:
     judged = {None: "", True: ", success", False: ", no success"}[report.success]
     episode = f"{report.kind or 'no episode'}{judged}, task {report.task!r}"
     lines = [head, f"  {report.length_s:.1f} s, {report.size_bytes / 1e6:.1f} MB, {episode}"]
-    rows = [("topic", "messages", "Hz", "jitter ms", "missing", "gap s", "delay ms", "drift ms")]
-    rows += [_topic_row(topic) for topic in report.topics]
-    lines += [f"  {line}" for line in aligned(rows)]
+    lines += [f"  {line}" for line in aligned(topic_rows(report.topics))]
     for finding in report.findings:
         lines.append(f"  {finding.severity}: {finding.text}{_where(finding.places)}")
         lines.append(f"      {finding.remedy}")
@@ -33,6 +31,12 @@ def table(reports: list[BagReport]) -> str:
     counts = Counter(report.verdict for report in reports)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return "\n".join([*aligned(rows), f"{len(reports)} bags: {said}"])
+
+
+def topic_rows(topics: list[TopicReport]) -> list[tuple[str, ...]]:
+    """Return the cells of a table of topics, its head first."""
+    head = ("topic", "messages", "Hz", "jitter ms", "missing", "gap s", "delay ms", "drift ms")
+    return [head, *(_topic_row(topic) for topic in topics)]
 
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
