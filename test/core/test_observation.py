@@ -12,7 +12,8 @@ K = (100.0, 0.0, 31.5, 0.0, 100.0, 23.5, 0.0, 0.0, 1.0)
 
 
 def streams(**options):
-    given = {"image_max_age_s": 0.5, "base_frame": "wx250s/base_link", "period_s": 0.2}
+    given = {"image_max_age_s": 0.5, "state_max_age_s": 0.05, "period_s": 0.2}
+    given["base_frame"] = "wx250s/base_link"
     return ObservationStreams(("front",), **(given | options))
 
 

@@ -42,7 +42,7 @@ def camera_pictures(shape, stamps_ms):
 
 def seen_live(images, joints, tick_ns):
     """Return policy_node's observation at the tick, of what came by then."""
-    streams = ObservationStreams(("front",), 0.5, "base_link", 0.2, with_geometry=True)
+    streams = ObservationStreams(("front",), 0.5, 0.05, "base_link", 0.2, with_geometry=True)
     streams.take_transform(Transform(0, "base_link", "front_optical_frame", np.eye(4)))
     for stamp_ns, jpeg in images:
         if stamp_ns <= tick_ns:

@@ -15,8 +15,6 @@ from vla_ros.core.errors import ContractError
 from vla_ros.core.resample import NS_PER_S, StreamBuffer, Value
 from vla_ros.core.transforms import Transform, Transforms, frame_name
 
-# As training.convert by default: how long a joint state may stand in [s].
-STATE_MAX_AGE_S = 0.05
 # Joint states come at 100 Hz, pictures at up to 60: more than is looked back to.
 _PICTURES_KEPT, _STATES_PER_S = 4, 200
 # Stamps that go back further are another time, not a message that came late.
@@ -103,6 +101,7 @@ class ObservationStreams:
     Args:
         cameras: their names.
         image_max_age_s: how old a picture may be [s].
+        state_max_age_s: how old a joint state may be [s].
         base_frame: the frame that poses of cameras are wanted in.
         period_s: time between two states of the past [s].
         num_past: how many of them are wanted.
@@ -113,6 +112,7 @@ class ObservationStreams:
         self,
         cameras: Sequence[str],
         image_max_age_s: float,
+        state_max_age_s: float,
         base_frame: str,
         period_s: float,
         num_past: int = 0,
@@ -126,7 +126,7 @@ class ObservationStreams:
         }
         kept = int((num_past * period_s + 1.0) * _STATES_PER_S)
         self._states: StreamBuffer[np.ndarray] = StreamBuffer(
-            "the joint states", int(STATE_MAX_AGE_S * NS_PER_S), kept
+            "the joint states", int(state_max_age_s * NS_PER_S), kept
         )
         self._base_frame = base_frame
         self._period_ns, self._num_past = round(period_s * NS_PER_S), num_past

@@ -87,7 +87,9 @@ class PolicyNode(CommanderNode):
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         super().configure()
         self._inputs = PolicyInputs(
-            self, self.arm, runner, parameters.robot_name, parameters.image_max_age_s
+            *(self, self.arm, runner, parameters.robot_name, parameters.image_max_age_s),
+            # Of older ones the arm's monitor holds the arm anyway.
+            state_max_age_s=parameters.monitor.stale_s,
         )
         self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
         self._decisions = tick_every(self, 1.0 / runner.contract.rate_hz, self._decide)

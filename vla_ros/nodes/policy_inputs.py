@@ -25,7 +25,7 @@ class PolicyInputs:
         arm: whose joint states are taken once they are believed, and which is to know of pictures.
         runner: who looks.
         robot_name: the driver's namespace.
-        image_max_age_s: an older picture is not looked at [s].
+        image_max_age_s, state_max_age_s: what is older is not looked at [s].
 
     Attributes:
         streams: observations come out of it.
@@ -38,6 +38,7 @@ class PolicyInputs:
         runner: "PolicyRunner",
         robot_name: str,
         image_max_age_s: float,
+        state_max_age_s: float,
     ):
         self._logger = node.get_logger()
         self._arm = arm
@@ -47,6 +48,7 @@ class PolicyInputs:
         self.streams = ObservationStreams(
             runner.cameras,
             image_max_age_s,
+            state_max_age_s,
             f"{robot_name}/base_link",
             1.0 / runner.contract.rate_hz,
             runner.num_past,
