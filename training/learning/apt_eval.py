@@ -35,42 +35,46 @@ class HeldOutError:
     """Measures a policy on the same held-out samples each time, with the same noise."""
 
     def __init__(self, policy: AptPolicy, data: AptData, recipe: AptRecipe, world: World):
-        self._policy, self._recipe, self._world = policy, recipe, world
+        self._policy, self._data, self._recipe, self._world = policy, data, recipe, world
         first_camera = replace(recipe, reference="first")
         self._constant = chunk_statistics(data, first_camera)[0].numpy()
-        chosen = thinned(len(data.held_out), recipe.eval_samples)
-        starts = enumerate(range(0, len(chosen), BATCH))
-        self._batches = [self._batch(data, chosen[i : i + BATCH], n) for n, i in starts]
+        self._chosen = thinned(len(data.held_out), recipe.eval_samples)
 
     @torch.no_grad()
     def __call__(self) -> HeldOut:
         """Return loss and errors; the policy is in evaluation mode."""
-        results = [self._measured(batch) for batch, _ in self._batches]
-        losses, sampled = zip(*results, strict=True)
-        counts = [len(chunks) for chunks in sampled]
-        true = np.concatenate([batch.chunks[:, 0].cpu().numpy() for batch, _ in self._batches])
-        exist = np.concatenate([samples.mask for _, samples in self._batches])
-        opening = np.concatenate([samples.opening for _, samples in self._batches])
+        losses, sampled, true, exist, opening, picture = [], [], [], [], [], None
+        for start in range(0, len(self._chosen), BATCH):
+            batch, samples = self._batch(start)
+            loss, chunks = self._measured(batch)
+            losses.append(loss * len(chunks))
+            sampled.append(chunks)
+            true.append(batch.chunks[:, 0].cpu().numpy())
+            exist.append(samples.mask)
+            opening.append(samples.opening)
+            if start == 0:
+                picture = _picture(batch, chunks)
+        true, exist, opening = (np.concatenate(x) for x in (true, exist, opening))
         guesses = {
             "val": np.concatenate(sampled),
             "val_constant": np.broadcast_to(self._constant, true.shape),
             "val_still": still_chunks(opening, true.shape[1]),
         }
-        metrics: dict = {"val_diffusion_loss": float(np.average(losses, weights=counts))}
+        metrics: dict = {"val_diffusion_loss": sum(losses) / len(true)}
         for name, guess in guesses.items():
             metrics |= chunk_errors(name, guess, true, exist, self._recipe.apt.loss_weights)
         metrics["units"] = "m of translation, 1 of rotation columns and gripper (-1 to 1)"
-        return HeldOut(metrics, self._picture(guesses["val"], true))
+        return HeldOut(metrics, picture)
 
-    def _batch(
-        self, data: AptData, indices: np.ndarray, number: int
-    ) -> tuple[AptBatch, ChunkSamples]:
-        """Return held-out samples in the axes of the first camera, as at run time."""
+    def _batch(self, start: int) -> tuple[AptBatch, ChunkSamples]:
+        """Return samples from number `start` on in the axes of the first camera, as at run time."""
+        indices = self._chosen[start : start + BATCH]
+        data, recipe = self._data, self._recipe
         samples = data.held_out.batch(indices)
         observation, chunks = observe(samples, np.zeros(len(indices), np.int64))
-        draws = draw(self._recipe, len(indices), len(data.contract.cameras), number, EVAL_STEP)
-        scene, text = data.images(samples), data.text(samples)
-        batch = AptBatch(scene, text, observation, chunks, draws.noise, draws.steps, None)
+        draws = draw(recipe, len(indices), len(data.contract.cameras), start, EVAL_STEP)
+        images, text = data.images(samples), data.text(samples)
+        batch = AptBatch(images, text, observation, chunks, draws.noise, draws.steps, None)
         return batch.to(self._world.device), samples
 
     def _measured(self, batch: AptBatch) -> tuple[float, np.ndarray]:
@@ -83,16 +87,16 @@ class HeldOutError:
             chunks = self._policy.denoise(output, batch.observation, batch.noise)
         return float(loss.total), chunks[:, 0].float().cpu().numpy()
 
-    def _picture(self, sampled: np.ndarray, true: np.ndarray) -> np.ndarray:
-        """Return some held-out samples with where the chunk ends: x, y, z and gripper."""
-        batch, _ = self._batches[0]
-        assert isinstance(batch.scene, Tensor)
-        images = ((batch.scene[:NUM_SHOWN] + 1) * 127.5).byte().movedim(2, -1).cpu().numpy()
-        ends = [
-            np.concatenate([c[:NUM_SHOWN, -1, :3] / SHOWN_M, c[:NUM_SHOWN, -1, GRIPPER:]], 1)
-            for c in (sampled, true)
-        ]
-        return prediction_picture(list(images), *ends)
+
+def _picture(batch: AptBatch, sampled: np.ndarray) -> np.ndarray:
+    """Return some samples with where the chunk ends: x, y, z and gripper."""
+    assert isinstance(batch.scene, Tensor)
+    images = ((batch.scene[:NUM_SHOWN] + 1) * 127.5).byte().movedim(2, -1).cpu().numpy()
+    ends = [
+        np.concatenate([chunks[:NUM_SHOWN, -1, :3] / SHOWN_M, chunks[:NUM_SHOWN, -1, GRIPPER:]], 1)
+        for chunks in (sampled, batch.chunks[:, 0].cpu().numpy())
+    ]
+    return prediction_picture(list(images), *ends)
 
 
 def still_chunks(opening: np.ndarray, horizon: int) -> np.ndarray:

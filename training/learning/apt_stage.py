@@ -118,6 +118,7 @@ def run_apt(
         "config": recipe.to_dict(),
         "seed": args.seed,
         "data": data.facts,
+        "cameras": list(data.contract.cameras),
         "kinds": args.kinds,
         "weights_of_data": args.weights,
         "intrinsics": True,
