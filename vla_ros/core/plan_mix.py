@@ -1,0 +1,86 @@
+"""Several plans that overlap, read as one smooth curve over plan time.
+
+Plan time runs as the arm follows: 1 s a second normally, slower where it brakes, not at all where
+it holds. A plan's place on it is that of its observation, so what was done of a plan is known
+however long the network took, and a new one goes on where the arm is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.core.joint_plan import Curve
+
+# Steepest points of the step below, over 1 s: its 1st, 2nd and 3rd derivative.
+STEEPEST = (1.875, 5.774, 60.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One plan on the axis of plan time.
+
+    Attributes:
+        curve: its path; None: it stays at `hold`.
+        hold: joints (6,) [rad].
+        origin_s: plan time of its start [s].
+        enter_s, blend_s: from when on, and for how long, it takes over [s].
+    """
+
+    curve: Curve | None
+    hold: np.ndarray
+    origin_s: float
+    enter_s: float
+    blend_s: float
+
+    @property
+    def end_s(self) -> float:
+        """Plan time of its last way-point [s]."""
+        return self.origin_s + (self.curve.plan.duration_s if self.curve else 0.0)
+
+    def at(self, plan_s: float) -> np.ndarray:
+        """Return the joints (6,) [rad]."""
+        return self.curve.at(plan_s - self.origin_s) if self.curve else self.hold
+
+    def opening_at(self, plan_s: float) -> float:
+        """Return the gripper's opening; 1 where there is no curve."""
+        return self.curve.opening_at(plan_s - self.origin_s) if self.curve else 1.0
+
+    def share(self, plan_s: float) -> float:
+        """Return how far it has taken over, 0 to 1."""
+        return smooth_step((plan_s - self.enter_s) / self.blend_s)
+
+
+def smooth_step(x: float) -> float:
+    """Return 0 before 0, 1 after 1, and in between what leaves and arrives at rest."""
+    x = min(max(x, 0.0), 1.0)
+    return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+
+
+def blended(parts: Sequence[Part], plan_s: float) -> np.ndarray:
+    """Return the joints (6,) where each part has taken over from those before by its share."""
+    q = parts[0].at(plan_s)
+    for part in parts[1:]:
+        q = q + part.share(plan_s) * (part.at(plan_s) - q)
+    return q
+
+
+def ensembled(parts: Sequence[Part], plan_s: float, decay: float) -> np.ndarray:
+    """Return the joints (6,) as the weighted mean of all parts that still speak.
+
+    ACT's temporal ensembling: weights exp(-decay x steps after the oldest), so that the oldest
+    weighs most (Zhao et al. 2023, "Learning Fine-Grained Bimanual Manipulation"). Each part's
+    weight grows as it comes and fades before its last way-point, so that nothing jumps.
+    """
+    weights, joints = [], []
+    for part, successor in zip(parts, [*parts[1:], None], strict=True):
+        weight = part.share(plan_s) if part is not parts[0] else 1.0
+        if successor is not None:
+            fading_s = max(part.end_s - successor.blend_s, successor.enter_s)
+            weight *= 1.0 - smooth_step((plan_s - fading_s) / successor.blend_s)
+        if weight > 0.0:
+            step_s = part.curve.plan.step_s if part.curve else 1.0
+            steps = (part.origin_s - parts[0].origin_s) / step_s
+            weights.append(weight * np.exp(-decay * steps))
+            joints.append(part.at(plan_s))
+    return np.average(joints, axis=0, weights=weights)
