@@ -1,0 +1,167 @@
+"""How smoothly chunks become commands: our hand-over against LeRobot's ActionQueue.
+
+python -m bench.handover [--quick] [--seeds N] [--peer-python PYTHON]
+
+ROS-free and on simulated time: latencies are a trace, so that load on the machine changes nothing.
+A demonstration of pick and place is imitated by a policy that is a known normal distribution
+(`_handover_world`): chunks of 50 joint targets 20 ms apart, as pi0's and SmolVLA's, so that
+LeRobot's queue has one action for every 50 Hz command and nothing is left to an interpolator; a
+tick for which it has none holds the last action. Both queues are asked for chunks at the same
+ticks, with the same latencies, and the policy draws from the same noise. What a chunk is depends on
+where the arm was at its observation, as on a robot.
+
+LeRobot 0.6.1, as its `RTCInferenceEngine` drives the queue:
+- RTC off, asks when empty: as its example does without RTC; the arm waits for every chunk.
+- RTC off, asks at 30 left: the engine's default; a chunk is appended to what is left.
+- RTC on: a chunk every half second, guided by LeRobot's own RTCProcessor, default settings.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import astuple
+
+import numpy as np
+import torch
+
+from bench._data_peers import STREAMING, python_of
+from bench._handover_queues import LeRobot, Ours
+from bench._handover_replay import Queue, replay
+from bench._handover_world import PERIOD_S, Counts, Demonstration, Policy, latencies
+from bench._report import Row, publish, show
+
+_TRACES = ("constant", "jittery", "cold start", "outliers")
+_HORIZON = 50
+_EVERY_TICKS = 25
+_LEFT = 30
+_TICKS, _QUICK_TICKS = 2000, 500
+
+Due = Callable[[int], bool]
+
+
+def _every_half_second() -> Due:
+    last = -_EVERY_TICKS
+
+    def is_due(tick: int) -> bool:
+        nonlocal last
+        if tick - last < _EVERY_TICKS:
+            return False
+        last = tick
+        return True
+
+    return is_due
+
+
+class Bench:
+    """All replays of one world, one a seed."""
+
+    def __init__(self, num_ticks: int, seeds: int):
+        self.policy = Policy(_HORIZON, PERIOD_S)
+        self.num_ticks = num_ticks
+        self.worlds = [
+            (Demonstration(seed, num_ticks * PERIOD_S), seed + 100) for seed in range(seeds)
+        ]
+
+    def run(self, queue: Queue, trace: str, due: list[Due]) -> tuple[Counts, list[list[int]]]:
+        """Return medians over the seeds, and when chunks were asked for; `due` is one a seed."""
+        found = [
+            replay(queue, demonstration, self.policy, latencies(trace, seed), seed, ticks, is_due)
+            for (demonstration, seed), is_due, ticks in zip(
+                self.worlds, due, [self.num_ticks] * len(due), strict=True
+            )
+        ]
+        medians = np.median([astuple(counts) for counts, _ in found], axis=0)
+        return Counts(*map(float, medians)), [asked for _, asked in found]
+
+    def half_seconds(self) -> list[Due]:
+        """Return when chunks are due every half second."""
+        return [_every_half_second() for _ in self.worlds]
+
+
+def compared(what: str, ours: Counts, theirs: Counts | None) -> list[Row]:
+    """Return the rows of one comparison."""
+    rows = []
+    for name, unit, goal in (
+        ("largest_step_rad", "mrad", 0.5),
+        ("rms_jerk_rad_s3", "rad/s^3", 0.5),
+        ("starved", "ticks", 1.0),
+        ("backward", "steps", 0.0),
+        ("covered", "%", None),
+        ("apart_rad", "mrad", None),
+    ):
+        scale = {"mrad": 1000.0, "%": 100.0}.get(unit, 1.0)
+        own = scale * getattr(ours, name)
+        label = f"{what}: {_WORDS[name]}"
+        if theirs is None:
+            met = own == 0.0 if goal == 0.0 else None
+            rows.append(Row(label, unit, own, goal="0" if goal == 0.0 else "", met=met))
+            continue
+        other = scale * getattr(theirs, name)
+        ratio = other / own if own else None
+        words = "" if goal is None else "0" if goal == 0.0 else f"at most {goal:g} x theirs"
+        met = None if goal is None else own <= goal * other if goal else own == 0.0
+        rows.append(Row(label, unit, own, other, ratio if goal else None, words, met))
+    return rows
+
+
+_WORDS = {
+    "largest_step_rad": "largest joint step",
+    "rms_jerk_rad_s3": "RMS jerk",
+    "starved": "starved ticks",
+    "backward": "backward steps",
+    "covered": "demonstration's time covered",
+    "apart_rad": "RMS distance from the demonstration's path",
+}
+
+
+def measure(bench: Bench, python: str | None, traces: tuple[str, ...]) -> list[Row]:
+    """Return the rows; without a peer's Python, ours alone."""
+    rows: list[Row] = []
+    peer = None if python is None else LeRobot(python, bench.policy)
+    for trace in traces:
+        theirs = None
+        if peer is not None:
+            rows += _without_rtc(bench, peer, trace, "asks when empty", 0)
+            rows += _without_rtc(bench, peer, trace, "asks at 30 left", _LEFT)
+            peer.rtc = True
+            theirs, _ = bench.run(peer, trace, bench.half_seconds())
+        ours, _ = bench.run(Ours(bench.policy, "rtc"), trace, bench.half_seconds())
+        rows += compared(f"{trace}, RTC on", ours, theirs)
+    for strategy in ("blend", "ensemble"):
+        ours, _ = bench.run(Ours(bench.policy, strategy), "jittery", bench.half_seconds())
+        rows += compared(f'jittery, "{strategy}" every half second', ours, None)
+    if peer is not None:
+        peer.close()
+    return rows
+
+
+def _without_rtc(bench: Bench, peer: LeRobot, trace: str, name: str, least: int) -> list[Row]:
+    """Return the rows where theirs asks at `least` actions left, and ours at the same ticks."""
+    peer.rtc = False
+
+    def is_due(_: int) -> bool:
+        return peer.left <= least
+
+    theirs, asked = bench.run(peer, trace, [is_due] * len(bench.worlds))
+    same: list[Due] = [set(ticks).__contains__ for ticks in asked]
+    ours, _ = bench.run(Ours(bench.policy, "blend"), trace, same)
+    return compared(f"{trace}, RTC off, {name}", ours, theirs)
+
+
+def main() -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="ours alone, 10 s, nothing written")
+    parser.add_argument("--seeds", type=int, default=3, help="worlds to take the median of")
+    parser.add_argument("--peer-python", help="a Python with LeRobot; else one is made")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.quick:
+        show(measure(Bench(_QUICK_TICKS, 1), None, ("cold start",)))
+        return
+    python = args.peer_python or str(python_of(STREAMING))
+    rows = measure(Bench(_TICKS, args.seeds), python, _TRACES)
+    publish("handover", rows, {"lerobot": "0.6.1", "seeds": str(args.seeds)})
+
+
+if __name__ == "__main__":
+    main()
