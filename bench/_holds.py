@@ -23,6 +23,8 @@ CAUSES = {
     "torque_lost": ("frozen", *_GIVES_WAY),
     "frozen_camera": ("camera",),
     "no_camera": ("camera",),
+    # A process that gets no time finds, when it does, that it has seen nothing for as long.
+    "held_up": ("camera", "stale"),
     "second_commander": ("frozen", *_GIVES_WAY),
 }
 # A fault that is over explains a hold for so much longer [s]: what it made late or moved is there.
