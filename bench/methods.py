@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench._data_bags import jpegs
-from bench._methods_models import CAMERAS, apt_on_small, expert_on_noise, tap_on_small
+from bench._methods_models import CAMERAS, Actor, apt_on_small, expert_on_noise, tap_on_small
 from bench._methods_training import contenders, write_play
 from bench._report import Row, publish, show
 from vla_ros.policy.apt.config import AptConfig, small_apt
@@ -46,18 +46,17 @@ def by_turns(contenders: Sequence[Callable[[], object]], repeats: int) -> list[l
 
 
 @torch.inference_mode()
-def denoising_rows(name: str, config: AptConfig, repeats: int) -> list[Row]:
+def denoising_rows(name: str, config: AptConfig, repeats: int, bf16: bool = False) -> list[Row]:
     """Return how long a chunk takes from a scene of PREFIX_TOKENS on, the prefix had three ways."""
     scene = expert_on_noise(config, PREFIX_TOKENS)
     ways = ("reused", *(way for way, _ in PEERS))
-    times = by_turns([lambda way=way: scene.denoise(way) for way in ways], repeats)
+    with precision(bf16):
+        times = by_turns([lambda way=way: scene.denoise(way) for way in ways], repeats)
     own, *others = (1e3 * statistics.median(found) for found in times)
-    what = (
-        f"{config.sample_steps} DDIM steps of the {name} expert on {PREFIX_TOKENS} tokens, prefix"
-    )
+    what = f"{config.sample_steps} DDIM steps of the {name} expert on {PREFIX_TOKENS} tokens"
     return [
         Row(
-            f"{what} reused, against {way} at each step",
+            f"{what}, {word_of(bf16)}, prefix reused, against {way} at each step",
             "ms",
             own,
             other,
@@ -70,27 +69,42 @@ def denoising_rows(name: str, config: AptConfig, repeats: int) -> list[Row]:
 
 
 @torch.inference_mode()
-def action_rows(repeats: int) -> list[Row]:
+def action_rows(repeats: int, bf16: bool = False) -> list[Row]:
     """Return p50 and p95 of one action of TAP and of one chunk of APT, from cameras' JPEGs on."""
     (jpeg,) = jpegs(0, 1)
 
     def see(side: int) -> np.ndarray:
         return resize_rgb(dataset_picture(jpeg, DATASET_SIZE, "bench"), side)
 
+    def answer(actor: Actor) -> None:
+        # Weights are cast anew for each answer, as by a runner that does so.
+        with precision(bf16):
+            actor.act(see, TASK)
+
     contenders = (
         ("one action of TAP, FAST head, 7 tokens", tap_on_small(), 60.0),
         (f"one chunk of {small_apt(2).horizon} of APT, {CAMERAS} cameras", apt_on_small(), 150.0),
     )
-    times = by_turns([lambda one=actor: one.act(see, TASK) for _, actor, _ in contenders], repeats)
+    times = by_turns([lambda one=actor: answer(one) for _, actor, _ in contenders], repeats)
     rows = []
     for (what, actor, goal_ms), found in zip(contenders, times, strict=True):
         p50, p95 = (1e3 * float(q) for q in np.quantile(found, [0.5, 0.95]))
-        size = f"{num_parameters(actor.policy) / 1e6:.1f} M parameters"
+        size = f"{num_parameters(actor.policy) / 1e6:.1f} M parameters, {word_of(bf16)}"
         rows.append(
             Row(f"{what}, {size}: p50", "ms", p50, goal=f"≤ {goal_ms:g}", met=p50 <= goal_ms)
         )
         rows.append(Row(f"{what}, {size}: p95", "ms", p95))
     return rows
+
+
+def precision(bf16: bool) -> torch.autocast:
+    """Return the context in which matrix products are of bfloat16, or of what the weights are."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+
+
+def word_of(bf16: bool) -> str:
+    """Return the precision's name."""
+    return "bfloat16" if bf16 else "float32"
 
 
 def training_row(repeats: int, steps: int) -> Row:
@@ -120,13 +134,16 @@ def main() -> None:
     quick = parser.parse_args().quick
     rows = denoising_rows("CPU-sized", small_apt(2), 3 if quick else 50)
     if not quick:
-        rows += denoising_rows("base-sized", AptConfig(2), 20)
+        rows += denoising_rows("CPU-sized", small_apt(2), 50, bf16=True)
+        rows += denoising_rows("base-sized", AptConfig(2), 10)
     rows.append(training_row(1, 2) if quick else training_row(12, 10))
     rows += action_rows(5 if quick else 200)
+    if not quick:
+        rows += action_rows(200, bf16=True)
     if quick:
         show(rows)
         return
-    versions = {"torch": importlib.metadata.version("torch"), "threads": torch.get_num_threads()}
+    versions = {"torch": importlib.metadata.version("torch"), "threads": str(torch.get_num_threads())}
     print(f"\nwritten: {publish('methods', rows, versions).name}")
 
 

@@ -1,5 +1,7 @@
 """Grad-CAM on toy numbers, and the command on a toy policy: a PNG, a film, refusals."""
 
+from dataclasses import replace
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from training.inspection.attention_maps import attention_maps, heat_of
 from training.inspection.attention_page import film, overlay
 from training.learning.dataset import open_dataset
 from training.learning.open_loop_frames import frames_of
-from vla_ros.core.contract import tap_contract
+from vla_ros.core.contract import apt_contract, tap_contract
+from vla_ros.policy.apt.config import AptConfig
+from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
@@ -21,24 +25,24 @@ from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
 
 SIDE = 32
+SMALL = SmallVlmConfig(
+    image_size=SIDE,
+    channels=(8, 8, 8),
+    num_keypoints=4,
+    keypoint_tokens=1,
+    grid=2,
+    width=16,
+    depth=1,
+    num_heads=2,
+    max_suffix=16,
+)
 
 
 def policy_of(stage, head):
     """Return a toy policy with fixed random weights."""
     torch.manual_seed(0)
-    config = SmallVlmConfig(
-        image_size=SIDE,
-        channels=(8, 8, 8),
-        num_keypoints=4,
-        keypoint_tokens=1,
-        grid=2,
-        width=16,
-        depth=1,
-        num_heads=2,
-        max_suffix=16,
-    )
     tokenizer = FastTokenizer.fit(np.zeros((1, 1, 7)), 21) if head == "fast" else None
-    return TapPolicy(SmallVlm(config), TapConfig(stage, head=head, head_width=8), tokenizer).eval()
+    return TapPolicy(SmallVlm(SMALL), TapConfig(stage, head=head, head_width=8), tokenizer).eval()
 
 
 @pytest.fixture
@@ -88,6 +92,26 @@ def test_what_does_not_reach_the_answer_has_no_heat(checkpoint, dataset_path):
         slot.zero_()
         made.policy.vlm.encoder.patch.weight.zero_()
     assert attention_maps(made, frames, np.array([2]), torch.device("cpu")).max() == 0
+
+
+def test_chunks_have_heat_too(calibrated):
+    torch.manual_seed(0)
+    config = AptConfig(
+        2, num_layers=4, width=16, num_heads=1, horizon=3, train_steps=10, sample_steps=2
+    )
+    policy = AptPolicy(SmallVlm(replace(SMALL, depth=4)), config).eval()
+    # The head starts at zero, where nothing matters to it.
+    torch.nn.init.normal_(policy.expert.tokens.head.weight)
+    dataset = open_dataset(calibrated, SIDE)
+    made = Checkpoint(
+        policy, apt_contract("front", SIDE, horizon=3), {"stage": 2, "config": {}}, None
+    )
+    frames = frames_of(made, dataset, dataset.episodes[:1])
+    heat = attention_maps(made, frames, np.array([0, 3]), torch.device("cpu"))
+    assert heat.shape == (2, 1, SIDE // 4, SIDE // 4)
+    assert heat.max() > 0
+    alone = attention_maps(made, frames, np.array([3]), torch.device("cpu"))
+    assert alone[0] == pytest.approx(heat[1], abs=1e-4 * heat.max())
 
 
 def test_heat_colours_the_picture_where_it_is():

@@ -1,6 +1,7 @@
 """The command on a policy that always says the same, whose errors are known from the dataset."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from training import evaluate
 from training.learning.dataset import open_dataset
 from training.learning.splits import split_episodes
-from vla_ros.core.contract import tap_contract
+from vla_ros.core.contract import apt_contract, tap_contract
+from vla_ros.policy.apt.config import AptConfig
+from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
@@ -19,6 +22,16 @@ from vla_ros.policy.tap_config import TapConfig
 
 SIDE = 32
 NORMALIZER = Normalizer([-0.2] * 3 + [-1.0] * 3, [0.2] * 3 + [1.0] * 3)
+SMALL = SmallVlmConfig(
+    image_size=SIDE,
+    channels=(8, 8, 8),
+    num_keypoints=4,
+    keypoint_tokens=1,
+    grid=2,
+    width=16,
+    depth=1,
+    num_heads=2,
+)
 # Normalised 0 is the middle of each range.
 SAID = np.array([0, 0, 0, 0, 0, 0, 0.25], np.float32)
 
@@ -28,17 +41,7 @@ def checkpoint(dataset_path, tmp_path):
     """Return a function that writes a checkpoint of a stage which always answers SAID."""
 
     def write(stage, **facts):
-        config = SmallVlmConfig(
-            image_size=SIDE,
-            channels=(8, 8, 8),
-            num_keypoints=4,
-            keypoint_tokens=1,
-            grid=2,
-            width=16,
-            depth=1,
-            num_heads=2,
-        )
-        policy = TapPolicy(SmallVlm(config), TapConfig(stage, head="mlp", head_width=16))
+        policy = TapPolicy(SmallVlm(SMALL), TapConfig(stage, head="mlp", head_width=16))
         torch.nn.init.zeros_(policy.head[2].weight)
         with torch.no_grad():
             policy.head[2].bias.copy_(torch.from_numpy(SAID))
@@ -140,6 +143,38 @@ def test_bags_are_converted_and_need_a_reference(checkpoint, told, dataset_path,
     document, _, _ = told(path, "--data", bag, "--reference", dataset_path)
     assert document["frames"] == 6
     assert [d["was_trained_on"] for d in document["data"]] == [False, True]
+
+
+def test_chunks_are_measured_at_their_steps(told, calibrated, tmp_path):
+    torch.manual_seed(0)
+    config = AptConfig(
+        2, num_layers=2, width=16, num_heads=1, horizon=10, train_steps=4, sample_steps=2
+    )
+    vlm = SmallVlm(replace(SMALL, depth=2))
+    data = open_dataset(calibrated, SIDE)
+    run = {
+        "stage": 2,
+        "seed": 0,
+        "kinds": None,
+        "config": {"val_fraction": 0.4, "targets": "reached"},
+        "data": [{"name": calibrated.name, "sha256": data.sha256}],
+    }
+    contract = apt_contract("front", SIDE, horizon=10)
+    save_checkpoint(Checkpoint(AptPolicy(vlm, config), contract, run), tmp_path / "apt")
+    document, _, error = told(tmp_path / "apt", "--data", calibrated)
+    assert error == ""
+    names = [column["name"] for column in document["columns"]]
+    assert names[::5] == ["x, step 1", "x, step 8", "overall"]
+    _, _, (episode,) = demonstrations(calibrated)
+    T_base_camera = np.array(episode.cameras["front"].T_base_camera)
+    # Of the tool that stays where it is the error is the way that it went, in the camera's axes.
+    moved = data.actions[episode.first : episode.end, :3] @ T_base_camera[:3, :3]
+    errors = {c["name"]: c["errors"] for c in document["columns"]}
+    assert errors["x, step 1"]["hold"][0] == pytest.approx(np.abs(moved[:, 0]).mean(), rel=1e-4)
+    # Of 8 frames one alone has an eighth step.
+    way = moved.sum(0)
+    assert errors["y, step 8"]["hold"][0] == pytest.approx(abs(way[1]), rel=1e-3)
+    assert errors["gripper, step 1"]["hold"] == errors["gripper, step 1"]["repeat last"]
 
 
 @pytest.mark.parametrize(

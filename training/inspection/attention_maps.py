@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from training.learning.open_loop_frames import AptFrames, Frames, noise_of
-from vla_ros.policy.apt.diffusion import add_noise
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.efficientnet import FINE_BLOCK, LiteTrunk
@@ -140,13 +139,12 @@ def _score_of_apt(
         chunks = policy.sample(images.detach(), text, observation, noise)
         # `look` would keep no graph of a frozen backbone.
         output = policy.vlm(images, said, layers=policy.expert.feature_layers)
-        scene = policy.expert.read(output, observation)
         total = noise.new_zeros(())
         for share in DENOISED_AT:
             steps = torch.full((len(rows),), int(share * config.train_steps), device=noise.device)
-            noisy = add_noise(chunks, noise, steps, config.train_steps)
-            guess = policy.predict(scene, noisy, steps, policy.expert.conditions(steps))
-            total = total - (guess - noise).abs().mean((1, 2, 3)).sum() / len(DENOISED_AT)
+            loss = policy(output, said, observation, chunks, noise, steps)
+            # A sum over the frames, so that a frame's heat does not depend on the others.
+            total = total - loss.total * len(rows) / len(DENOISED_AT)
         return output, total
 
     return score
