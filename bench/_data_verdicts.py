@@ -21,8 +21,8 @@ from training.learning.dataset import open_dataset
 from vla_ros.core import arm
 
 SECONDS = 8.0
-# Where the pictures of a video are this far from the JPEGs they were made of, they are others.
-LEAST_DB = 35.0
+# Median PSNR of a video against the JPEGs it was made of; shifted by one frame it is below 30.
+LEAST_MEDIAN_DB = 32.0
 _VISUALISER = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -88,7 +88,7 @@ def _read_by(peer: peers.Peer, ours: dict[str, Path]) -> Iterator[Verdict]:
         said = f"{found['pictures']} pictures, PSNR at least {found['least_db']:.1f}, median "
         said += f"{found['median_db']:.1f} dB"
         what = f"{images} against the JPEGs it was made of, read by {peer.name}"
-        yield Verdict(what, said, found["least_db"] >= LEAST_DB)
+        yield Verdict(what, said, found["median_db"] >= LEAST_MEDIAN_DB)
 
 
 def _drawn(dataset: Path, out: Path) -> Iterator[Verdict]:
