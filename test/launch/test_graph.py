@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from rosbags.highlevel import AnyReader  # noqa: E402
 from rosbags.typesys import Stores, get_typestore  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
+from training import convert, stage1_tap, stage2_tap  # noqa: E402
 from vla_ros.core import arm  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 
@@ -41,9 +41,9 @@ def launch(graph, name, *arguments):
     return output
 
 
-def train(graph, module, *arguments):
-    code, output = graph.run(sys.executable, "-m", f"training.{module}", *map(str, arguments))
-    assert code == 0, output
+def run(program, *arguments):
+    """Run a program of training in this process, where torch is imported already."""
+    assert program.main([str(word) for word in arguments]) == 0
 
 
 def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
@@ -69,13 +69,11 @@ def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
     assert json.loads(read(demo, "/vla/episode")[0][-1].data)["success"] is True
 
     for kind in ("play", "demos"):
-        train(graph, "convert", folder / kind, "--out", folder / f"data_{kind}")
+        run(convert, folder / kind, "--out", folder / f"data_{kind}", "--image-size", 32)
     first, second = folder / "stage1", folder / "stage2"
-    train(graph, "stage1_tap", "--data", folder / "data_play", "--out", first, "--steps", 1)
-    train(
-        *(graph, "stage2_tap", "--data", folder / "data_demos", "--init", first),
-        *("--out", second, "--steps", 1),
-    )
+    tiny = ("--recipe", "tiny", "--steps", 1)
+    run(stage1_tap, "--data", folder / "data_play", "--out", first, "--head", "mlp", *tiny)
+    run(stage2_tap, "--data", folder / "data_demos", "--init", first, "--out", second, *tiny)
     results = folder / "results.json"
     launch(
         *(graph, "policy", f"task:={AWKWARD_TASK}", f"checkpoint:={second}", "speed:=4"),
@@ -85,7 +83,7 @@ def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
     outcome = json.loads(results.read_text())
     assert outcome["task"] == AWKWARD_TASK
     assert outcome["episodes"][0]["steps"] > 0
-    assert len(outcome["episodes"][0]["inference_ms"]) == outcome["episodes"][0]["steps"]
+    assert len(outcome["episodes"][0]["inference_ms"]) >= outcome["episodes"][0]["steps"]
 
 
 def check_play_bag(bag):
