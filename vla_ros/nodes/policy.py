@@ -250,7 +250,7 @@ def load_runner(checkpoint: str, camera: str, device: str, threads: int) -> "Pol
     if not checkpoint:
         raise ParameterError(
             "parameter checkpoint of node policy is empty: give the folder that "
-            "training.stage2_tap wrote, checkpoint:=DIR"
+            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
         )
     require_folder(Path(checkpoint))
     # Importing torch takes seconds: whoever forgot a parameter is told before.
