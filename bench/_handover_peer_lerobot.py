@@ -10,18 +10,12 @@ import json
 import math
 import sys
 
+import _data_peer_start  # noqa: F401
 import torch
-
-# torchvision's wheel from the index is built for CUDA and does not load its compiled part beside a
-# CPU torch: naming the operators that its import asks for is enough, as no picture needs them.
-_library = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    _library.define(_name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-from lerobot.policies.rtc.action_queue import ActionQueue  # noqa: E402
-from lerobot.policies.rtc.configuration_rtc import RTCConfig  # noqa: E402
-from lerobot.policies.rtc.latency_tracker import LatencyTracker  # noqa: E402
-from lerobot.policies.rtc.modeling_rtc import RTCProcessor  # noqa: E402
+from lerobot.policies.rtc.action_queue import ActionQueue
+from lerobot.policies.rtc.configuration_rtc import RTCConfig
+from lerobot.policies.rtc.latency_tracker import LatencyTracker
+from lerobot.policies.rtc.modeling_rtc import RTCProcessor
 
 # Steps of flow matching, as in LeRobot's pi0 and SmolVLA.
 FLOW_STEPS = 10

@@ -26,7 +26,8 @@ class Ours:
     """`core.handover`, with `policy.apt.rtc` where the strategy is "rtc"."""
 
     def __init__(self, policy: Policy, strategy: Strategy):
-        self._policy, self._strategy = policy, strategy
+        self._policy = policy
+        self._strategy: Strategy = strategy
         covariance = policy.covariance() / SCALE_RAD**2
         self._root, self._covariance = root(covariance), torch.from_numpy(covariance)
 

@@ -149,7 +149,7 @@ def _without_rtc(bench: Bench, peer: LeRobot, trace: str, name: str, least: int)
 
 def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description="How smoothly chunks become commands.")
     parser.add_argument("--quick", action="store_true", help="ours alone, 10 s, nothing written")
     parser.add_argument("--seeds", type=int, default=3, help="worlds to take the median of")
     parser.add_argument("--peer-python", help="a Python with LeRobot; else one is made")

@@ -45,7 +45,7 @@ class JointPlan:
             q = np.array(self.q_rad, dtype=np.float64)
             opening = np.array(self.opening, dtype=np.float64)
         except (TypeError, ValueError):
-            q = opening = np.empty(0)
+            q, opening = np.empty((0, 0)), np.empty(0)
         if q.ndim != 2 or q.shape[1] != len(arm.ARM_JOINTS) or not len(q):
             raise ContractError(
                 f"a chunk needs one or more way-points (H, 6) [rad], got {q.shape}; check the "
