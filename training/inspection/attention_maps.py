@@ -73,8 +73,12 @@ def heat_of(features: Tensor, gradient: Tensor) -> Tensor:
 def _heat(vlm: VisionLanguageModel, images: Tensor, score: Score) -> Tensor:
     """Return (n V, h, w)."""
     maps: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, found: Tensor) -> None:
+        maps.append(found)
+
     watched = _watched(vlm)
-    handle = watched and watched.register_forward_hook(lambda _, __, found: maps.append(found))
+    handle = None if watched is None else watched.register_forward_hook(keep)
     try:
         with torch.enable_grad():
             output, total = score(images)

@@ -58,7 +58,7 @@ def nearest(
         if is_barred is not None:
             distance[is_barred[rows]] = np.inf
         other = known_tasks != tested_tasks[rows]
-        has_own = np.isfinite(np.where(other, np.inf, distance)).any(1)
+        has_own = np.any(np.isfinite(np.where(other, np.inf, distance)), axis=1)
         distance[other & has_own[:, None]] = np.inf
         found[rows] = distance.argmin(1)
         if not np.isfinite(distance[np.arange(len(distance)), found[rows]]).all():
