@@ -26,7 +26,7 @@ import torch
 from bench._data_peers import STREAMING, python_of
 from bench._handover_queues import LeRobot, Ours
 from bench._handover_replay import Queue, replay
-from bench._handover_world import PERIOD_S, Counts, Demonstration, Policy, latencies
+from bench._handover_world import PERIOD_S, Counts, Demonstration, Policy, count, latencies
 from bench._report import Row, publish, show
 
 _TRACES = ("constant", "jittery", "cold start", "outliers")
@@ -71,6 +71,16 @@ class Bench:
         ]
         medians = np.median([astuple(counts) for counts, _ in found], axis=0)
         return Counts(*map(float, medians)), [asked for _, asked in found]
+
+    def itself(self) -> list[Row]:
+        """Return what the demonstrations do themselves: nothing that follows them can do less."""
+        counts = [count(d, d.q[: self.num_ticks + 1], 0) for d, _ in self.worlds]
+        steps = [1000.0 * found.largest_step_rad for found in counts]
+        jerks = [found.rms_jerk_rad_s3 for found in counts]
+        return [
+            Row("the demonstration itself: largest joint step", "mrad", float(np.median(steps))),
+            Row("the demonstration itself: RMS jerk", "rad/s^3", float(np.median(jerks))),
+        ]
 
     def half_seconds(self) -> list[Due]:
         """Return when chunks are due every half second."""
@@ -131,7 +141,7 @@ def measure(bench: Bench, python: str | None, traces: tuple[str, ...]) -> list[R
         rows += compared(f'jittery, "{strategy}" every half second', ours, None)
     if peer is not None:
         peer.close()
-    return rows
+    return rows + bench.itself()
 
 
 def _without_rtc(bench: Bench, peer: LeRobot, trace: str, name: str, least: int) -> list[Row]:
