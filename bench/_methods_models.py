@@ -109,16 +109,15 @@ class Actor:
     act: Callable[[Callable[[int], np.ndarray], str], Tensor]
 
 
-def tap_on_small() -> Actor:
-    """Return TAP's Stage 2 with the FAST head, whose every action takes seven tokens.
+def seven_tokens() -> FastTokenizer:
+    """Return a tokenizer of the usual size, all of whose actions take seven tokens: the most.
 
-    That is the most there can be: each coefficient its own token, merged ones too long to be taken.
+    Each coefficient is its own token, and merged ones are too long to be taken.
     """
-    torch.manual_seed(0)
     num_letters = 2 * largest_coefficient(SCALE, 1) + 1
     letters = FastTokenizer.fit(np.zeros((1, 1, ACTION_SIZE)), num_letters)
     longer = islice(product(letters.vocabulary, repeat=ACTION_SIZE + 1), VOCABULARY - letters.size)
-    tokenizer = FastTokenizer(
+    return FastTokenizer(
         [*letters.vocabulary, *map("".join, longer)],
         [],
         letters.form,
@@ -127,6 +126,12 @@ def tap_on_small() -> Actor:
         horizon=1,
         action_size=ACTION_SIZE,
     )
+
+
+def tap_on_small() -> Actor:
+    """Return TAP's Stage 2 with the FAST head, whose every action takes seven tokens."""
+    torch.manual_seed(0)
+    tokenizer = seven_tokens()
     policy = TapPolicy(SmallVlm(SmallVlmConfig()), TapConfig(stage=2), tokenizer).eval()
 
     side = policy.vlm.image_size
