@@ -1,7 +1,7 @@
 """What a frozen backbone makes of the samples that are trained on, computed once.
 
 A frame's features are the same in every epoch as long as its pictures are. In Stage 1 that is a
-third of a step's time with the small backbone, and nearly all of it with a large one.
+quarter of a step's time with the small backbone, and nearly all of it with a large one.
 
 Legend: N samples, L tokens, D width.
 """
