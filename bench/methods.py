@@ -143,7 +143,10 @@ def main() -> None:
     if quick:
         show(rows)
         return
-    versions = {"torch": importlib.metadata.version("torch"), "threads": str(torch.get_num_threads())}
+    versions = {
+        "torch": importlib.metadata.version("torch"),
+        "threads": str(torch.get_num_threads()),
+    }
     print(f"\nwritten: {publish('methods', rows, versions).name}")
 
 
