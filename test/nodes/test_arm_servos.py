@@ -304,7 +304,7 @@ def test_a_driver_that_is_back_gets_its_servos_prepared_before_anything_moves(st
     client.set_target(AWAY, 1.0)
     stage.until(lambda: client.commanded[0][0] > 0.1)
     monkeypatch.setattr(XsDriver, "command_group", note)
-    stage.restart_driver(1.3)
+    stage.restart_driver(2.0)
     stage.until(lambda: client.status[2]["joint_state_age_s"] < 0.05)
     assert "driver was silent" in client.blocked_reason
     stage.until(lambda: client.arrived and client.commanded[0][0] > 0.39)
@@ -317,7 +317,7 @@ def test_a_driver_that_is_back_leaves_a_limp_arm_limp(stage):
     client = stage.begin().client
     client.set_torque(False)
     stage.until(lambda: not any(servo.torque for servo in stage.servos.driver.servos))
-    stage.restart_driver(1.3)
+    stage.restart_driver(2.0)
     stage.servos.driver.torque_enable("group", "all", False)
     stage.until(lambda: client.stopped)
     stage.until(lambda: not client.stopped)
