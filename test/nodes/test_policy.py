@@ -1,6 +1,7 @@
 """policy_node in this process: what it sees, what the arm is told, and what makes it hold."""
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
 from sensor_msgs.msg import CompressedImage  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
@@ -165,6 +167,41 @@ def test_an_illegal_answer_holds_the_arm_with_its_sentence(make_stage):
     rested_m = stage.moved_m
     runner.raises = None
     stage.until(lambda: stage.moved_m > rested_m + 0.008)
+
+
+def test_what_was_asked_for_the_old_task_is_not_done_after_the_new_one(make_stage):
+    stage, runner = make_stage(tap_contract())
+    thinks, act = threading.Semaphore(0), runner.act
+
+    def slow(observation):
+        chunk = act(observation)
+        assert thinks.acquire(timeout=LIMIT_S)
+        return chunk
+
+    runner.act = slow
+    stage.until(lambda: runner.seen)
+    task = stage.driver.create_publisher(String, qos.TASK_TOPIC, qos.LATCHED)
+    task.publish(String(data="pull"))
+    stage.until(lambda: stage.node._task == "pull")
+    thinks.release()
+    stage.until(lambda: len(runner.seen) == 2)
+    assert [seen.task for seen in runner.seen] == ["push", "pull"]
+    assert stage.moved_m == pytest.approx(0.0, abs=1e-6)
+    thinks.release(100)
+    stage.until(lambda: stage.moved_m > 0.008)
+
+
+def test_a_chunk_of_before_a_block_is_over(make_stage, monkeypatch):
+    stage, runner = make_stage(apt_contract(horizon=8))
+    stage.until(lambda: stage.moved_m > 0.008)
+    monkeypatch.setattr(type(stage.node.arm), "blocked_reason", "elbow is blocked")
+    stage.until(lambda: stage.node.arm.at_rest)
+    assert stage.node._queue.is_empty(stage.node.now_ns)
+    queries = len(runner.seen)
+    monkeypatch.undo()
+    rested_m = stage.moved_m
+    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+    assert len(runner.seen) > queries
 
 
 def test_pictures_that_stop_hold_the_arm_and_later_it_goes_on(make_stage):

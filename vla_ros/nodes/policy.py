@@ -20,7 +20,6 @@ from vla_ros.core.action_queue import ActionQueue
 from vla_ros.core.contract import Contract, apt_contract, tap_contract
 from vla_ros.core.errors import EpisodeError, VlaError
 from vla_ros.core.observation import Chunk, Observation
-from vla_ros.core.resample import NS_PER_S
 from vla_ros.nodes import qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
@@ -33,6 +32,9 @@ from vla_ros.policy.checkpoint_folder import require_folder
 
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
+
+# Without a command for so long, five periods, the arm was held.
+_HELD_NS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class PolicyNode(CommanderNode):
         self._steps_taken = 0
         self._held = 0
         self._ticked_ns = 0
+        # What is asked for in one life of the plan is not used in the next.
+        self._life = self._asked = 0
 
     def configure(self) -> None:
         """Load the checkpoint and have the network act once, so that its first step is no slower.
@@ -114,7 +118,8 @@ class PolicyNode(CommanderNode):
         self._steps_taken, self._held, self._inference_ms = 0, 0, []
         start_ns = self.now_ns
         end_ns = start_ns + int(self.parameters.episode_s * 1e9)
-        self._begin_anew(start_ns)
+        self._begin_anew()
+        self._ticked_ns = start_ns
         partial, success = None, None
         # While the policy acts, the arm holds without pictures; on its own ways it needs none.
         self._inputs.need_cameras(True)
@@ -144,6 +149,10 @@ class PolicyNode(CommanderNode):
         if message.data.strip() and message.data != self._task:
             self._task = message.data
             self.get_logger().info(f"new task: {self._task}")
+            if self.acting:
+                # What the old task asked for, and what is still being inferred for it, is over.
+                self._begin_anew()
+                self.arm.hold()
 
     def _decide(self) -> None:
         """Start one inference on what is seen now, where it is time, unless the last still runs."""
@@ -157,6 +166,7 @@ class PolicyNode(CommanderNode):
             return
         if self._inference is None:
             T_commanded = kinematics.forward(self.arm.commanded[0])
+            self._asked = self._life
             self._inference = self._worker.submit(self._infer, seen, T_commanded, now_ns)
         elif self._queue.is_empty(now_ns):
             self._held += 1
@@ -174,10 +184,13 @@ class PolicyNode(CommanderNode):
     def on_tick(self) -> None:
         """Take over a chunk that is ready, and head for the step that is due."""
         now_ns = self.now_ns
-        if now_ns - self._ticked_ns > NS_PER_S / self._runner.contract.rate_hz:
-            # The arm was held since; what the pictures showed is over.
-            self._begin_anew(now_ns)
-        self._ticked_ns = now_ns
+        since_ns, self._ticked_ns = now_ns - self._ticked_ns, now_ns
+        if self.arm.blocked_reason or not 0 <= since_ns <= _HELD_NS:
+            # The arm is held, or was since; what the pictures showed is over.
+            self._begin_anew()
+        if self.arm.blocked_reason:
+            self.arm.hold()
+            return
         q_now, _ = self.arm.commanded
         try:
             self._take_chunk()
@@ -196,19 +209,20 @@ class PolicyNode(CommanderNode):
         if self._inference is None or not self._inference.done():
             return
         done, self._inference = self._inference, None
+        if self._asked != self._life:
+            return
         chunk, seen_ns, duration_ms = done.result()
         self._inference_ms.append(duration_ms)
         self._queue.put(chunk, seen_ns)
 
-    def _begin_anew(self, now_ns: int) -> None:
-        """Leave nothing of before; an inference that still runs is nobody's any more."""
+    def _begin_anew(self) -> None:
+        """Leave nothing of before: the answer of an inference that still runs is nobody's."""
         self._queue.clear()
-        self._inference = None
-        self._ticked_ns = now_ns
+        self._life += 1
 
     def _hold(self, reason: str) -> None:
         self._held += 1
-        self._queue.clear()
+        self._begin_anew()
         self.arm.hold()
         self.get_logger().warning(f"holding: {reason}", throttle_duration_sec=2.0)
 
