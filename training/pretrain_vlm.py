@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from training.learning.caption_answers import answer_loss, evaluate_answers
 from training.learning.caption_data import Captions, open_captions
+from training.learning.precision import autocast
 from training.learning.readout import evaluate_readout
 from training.learning.schedule import warm_up_and_cosine
 from training.provenance import code_version
@@ -66,7 +67,7 @@ class PretrainConfig:
         save_every: steps between checkpoints to resume from.
         eval_frames: held-out pictures that are asked about at the end.
         readout_frames: pictures that the linear read-out is fitted on.
-        bf16: compute in bfloat16 where it is safe (autocast).
+        bf16: bfloat16 where it is safe (autocast), and fast (`precision`).
     """
 
     model: SmallVlmConfig = field(default_factory=SmallVlmConfig)
@@ -158,7 +159,7 @@ def train_step(
     suffix = model.tokenizer.answers(answers, config.model.max_suffix)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, config)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
+    with autocast("cpu", config.bf16):
         points, patches = model.encode(data.pictures(frames))
         points = points.repeat_interleave(config.questions, 0)
         patches = patches.repeat_interleave(config.questions, 0)

@@ -14,6 +14,7 @@ from training.learning.apt_data import AptData, chunk_statistics, observe, thinn
 from training.learning.apt_recipes import AptRecipe
 from training.learning.apt_windows import ChunkSamples
 from training.learning.event_log import prediction_picture
+from training.learning.precision import autocast
 from training.learning.processes import World
 from training.learning.stage import HeldOut
 from vla_ros.core.chunks import CHUNK_SIZE, GRIPPER, ROTATION, TRANSLATION, rotation_from_6d
@@ -80,7 +81,7 @@ class HeldOutError:
     def _measured(self, batch: AptBatch) -> tuple[float, np.ndarray]:
         """Return the diffusion loss and sampled chunks (N, H, 10)."""
         device, is_on = self._world.device.type, self._recipe.bf16
-        with torch.autocast(device, torch.bfloat16, enabled=is_on):
+        with autocast(device, is_on):
             assert isinstance(batch.scene, Tensor)
             output = self._policy.look(batch.scene, batch.text)
             loss = self._policy(output, *batch[1:])

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from training.learning.apt_data import AptData
 from training.learning.apt_recipes import AptRecipe
 from training.learning.dry_run import GIB
+from training.learning.precision import autocast
 from training.learning.processes import World
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.vlm import VlmOutput
@@ -71,7 +72,7 @@ def frozen_features(
     starts = range(0, count, BLOCK)
     for start in tqdm(starts, desc="features", unit="block", disable=not world.is_first):
         samples = data.trained.batch(np.arange(start, min(start + BLOCK, count)))
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.bf16):
+        with autocast(world.device.type, recipe.bf16):
             output = policy.look(data.images(samples).to(world.device), data.text(samples))
         blocks.append(_on_cpu(output))
         if start == 0 and _size(blocks[0]) * count / len(samples) > recipe.cache_gib * GIB:

@@ -76,7 +76,7 @@ class AptRecipe:
         num_evals: how often held-out error is measured and the checkpoint saved.
         eval_samples: how many samples, at most, evenly spread over the held-out ones.
         cache_gib: features of a frozen backbone are computed once where they fit in so much memory.
-        bf16: compute in bfloat16 where it is safe (autocast).
+        bf16: bfloat16 where it is safe (autocast), and fast (`precision`).
     """
 
     apt: AptConfig

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from training.learning.engine import Job, backward
+from training.learning.precision import autocast
 
 GIB = 2**30
 
@@ -80,7 +81,7 @@ def _activation_bytes(job: Job) -> int:
 
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        torch.autocast(job.world.device.type, torch.bfloat16, enabled=job.config.bf16),
+        autocast(job.world.device.type, job.config.bf16),
     ):
         # Held to the end, or a storage's place is used again and counted once.
         loss = job.loss(job.policy, job.micro_batches(0)[0])

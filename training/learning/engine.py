@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from training.learning.ema import Ema
 from training.learning.event_log import EventLog
+from training.learning.precision import autocast
 from training.learning.processes import World
 from training.learning.schedule import warm_up_and_cosine
 from vla_ros.core.errors import CheckpointError, VlaError
@@ -39,7 +40,7 @@ class EngineConfig:
         ema_decay: of averaged weights, which the checkpoint then holds; 0: none. APT's code
             defines 0.9995 and leaves it off.
         betas: AdamW's.
-        bf16: forward passes under bfloat16 autocast.
+        bf16: forward passes under bfloat16 autocast, where that is fast (`precision`).
         log_every, save_every: in steps; the end is logged and saved anyway.
     """
 
@@ -186,7 +187,7 @@ def backward(job: Job, parts: Sequence[Any]) -> StepResult:
     for number, part in enumerate(parts):
         is_last = number == len(parts) - 1
         with _waiting(job.model, is_last):
-            with torch.autocast(job.world.device.type, torch.bfloat16, enabled=job.config.bf16):
+            with autocast(job.world.device.type, job.config.bf16):
                 loss = job.loss(job.model, part)
             # Of sums, not means: their number is known when all parts and processes are through.
             (loss.total * loss.count).backward()

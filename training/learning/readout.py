@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from training.learning.caption_data import Captions
+from training.learning.precision import autocast
 from vla_ros.policy.small_vlm import SmallVlm
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -19,7 +20,7 @@ def picture_features(
     rows = []
     for first in range(0, len(indices), _BATCH):
         images = data.pictures(indices[first : first + _BATCH])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with autocast("cpu", bf16):
             out = model(images, None, layers=(model.num_layers - 1,))
         rows.append(out.layers[0][:, out.is_image[0]].flatten(1).float().numpy())
     return np.concatenate(rows)

@@ -41,7 +41,7 @@ class TapRecipe:
         val_fraction: part of the bags that is held out.
         num_evals: how often held-out error is measured and the checkpoint saved.
         eval_samples: how many samples, at most, evenly spread over the held-out ones.
-        bf16: compute in bfloat16 where it is safe (autocast).
+        bf16: bfloat16 where it is safe (autocast), and fast (`precision`).
         keep_normalizer: Stage 2 from a checkpoint keeps that checkpoint's action scale, so that
             what it learned means the same metres. False fits the scale on the demonstrations, as
             TAP's code does for each dataset: slow play would clip fast demonstrations. Action

@@ -9,6 +9,7 @@ from torch import nn
 
 from training.learning.engine import PartLoss, make_job
 from training.learning.event_log import prediction_picture
+from training.learning.precision import autocast
 from training.learning.processes import World
 from training.learning.stage import HeldOut, Stage, common_arguments, run_stage
 from training.learning.tap_data import TapBatch, TapData
@@ -122,7 +123,7 @@ def evaluate(
     predicted, target, tokens, pictures = [], [], [], []
     for samples, batch in batches:
         there = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with autocast(device.type, bf16):
             predicted.append(policy.act(there.images, there.text)[:, 0].cpu().numpy())
             if policy.tokenizer is not None:
                 found = policy(*there)
