@@ -46,6 +46,7 @@ def train(
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
     require_replaceable(args.out)
+    stage.require_other_folder(args.out, args.backbone)
     recipe = RECIPES[args.recipe](stage=1)
     apt = styled(recipe.apt, args.style, args.language)
     recipe = replace(recipe, apt=apt, steps=args.steps or recipe.steps)

@@ -53,6 +53,7 @@ def train(
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
     require_replaceable(args.out)
+    stage.require_other_folder(args.out, args.backbone)
     recipe = RECIPES[args.recipe](stage=1)
     torch.manual_seed(args.seed)
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)

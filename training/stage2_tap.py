@@ -48,6 +48,7 @@ def train(
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
     require_replaceable(args.out)
+    stage.require_other_folder(args.out, args.init)
     recipe = RECIPES[args.recipe](stage=2)
     recipe = replace(recipe, steps=args.steps or recipe.steps)
     torch.manual_seed(args.seed)

@@ -211,6 +211,11 @@ def test_refuses_an_init_that_is_not_there_or_brings_what_is_asked_for(stage2, c
         )
 
 
+def test_refuses_to_replace_what_it_starts_from(stage2, capsys, tmp_path):
+    assert stage2_tap.main([*stage2, "--out", str(tmp_path / "s1")]) == 1
+    assert "s1 is what the run starts from and would be replaced" in capsys.readouterr().err
+
+
 def test_refuses_a_folder_of_other_things_before_training(stage1, tmp_path, capsys):
     (tmp_path / "s1").mkdir()
     (tmp_path / "s1" / "thesis.doc").touch()

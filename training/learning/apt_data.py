@@ -13,9 +13,9 @@ from torch import Tensor
 from training.learning.apt_recipes import AptRecipe
 from training.learning.apt_windows import Chunks, ChunkSamples
 from training.learning.checks import check_compatible
-from training.learning.dataset import Dataset, Episode, open_dataset
+from training.learning.dataset import Dataset, open_dataset
 from training.learning.sampling import Mixture
-from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.splits import check_told, split_episodes, stage_1_episodes, stage_2_episodes
 from vla_ros.core.chunks import chunk_from_poses
 from vla_ros.core.contract import Contract, apt_contract
 from vla_ros.core.errors import DatasetError
@@ -99,7 +99,7 @@ def apt_data(
         choose = stage_1_episodes if apt.stage == 1 else stage_2_episodes
         chosen = choose(dataset, kinds)
         if apt.stage == 2:
-            _check_told(dataset, chosen)
+            check_told(dataset, chosen)
         datasets.append(dataset)
         episodes.append(chosen)
     assert contract is not None
@@ -125,15 +125,6 @@ def model_contract(dataset: Dataset, horizon: int) -> Contract:
     known = dataset.contract
     apt = apt_contract(known.cameras, known.image.shape[0], known.rate_hz, horizon)
     return replace(apt, robot_model=known.robot_model, image=known.image, state=known.state)
-
-
-def _check_told(dataset: Dataset, episodes: list[Episode]) -> None:
-    silent = [episode.bag for episode in episodes if not episode.task.strip()]
-    if silent:
-        raise DatasetError(
-            f"{dataset.path} has no instruction for {len(silent)} demonstrations, bag {silent[0]} "
-            "the first; Stage 2 learns from instructions: record them with one, or leave them out"
-        )
 
 
 def observe(samples: ChunkSamples, reference: np.ndarray) -> tuple[Observation, Tensor]:

@@ -95,3 +95,13 @@ def split_episodes(
         [e for index in sorted(trained) for e in groups[index]],
         [e for index in sorted(held_out) for e in groups[index]],
     )
+
+
+def check_told(dataset: Dataset, episodes: list[Episode]) -> None:
+    """Raise DatasetError where a demonstration has no instruction for Stage 2 to learn from."""
+    silent = [episode.bag for episode in episodes if not episode.task.strip()]
+    if silent:
+        raise DatasetError(
+            f"{dataset.path} has no instruction for {len(silent)} demonstrations, bag {silent[0]} "
+            "the first; Stage 2 learns from instructions: record them with one, or leave them out"
+        )

@@ -121,6 +121,14 @@ def main(
     return 0
 
 
+def require_other_folder(out: Path, start: str | None) -> None:
+    """Raise CheckpointError where a run would replace what it starts from."""
+    if start is not None and Path(start).resolve() == out.resolve():
+        raise CheckpointError(
+            f"--out {out} is what the run starts from and would be replaced; give another folder"
+        )
+
+
 def run_stage(stage: Stage, stop_after: int | None = None) -> dict:
     """Train to the end and return the content of metrics.json; {} for a dry run.
 

@@ -14,7 +14,12 @@ from training.learning.checks import check_compatible
 from training.learning.dataset import Dataset, open_dataset
 from training.learning.processes import World
 from training.learning.sampling import Mixture, Sampler
-from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.splits import (
+    check_told,
+    split_episodes,
+    stage_1_episodes,
+    stage_2_episodes,
+)
 from training.learning.tap_recipes import TapRecipe
 from training.learning.windows import Samples, Windows, frame_pairs, pairs_within
 from vla_ros.core.contract import Contract, tap_contract
@@ -188,6 +193,8 @@ def stage_2_data(
     """
     datasets = open_for_tap(paths, image_size, start, recipe.keep_normalizer)
     taken = [stage_2_episodes(dataset, kinds) for dataset in datasets]
+    for dataset, episodes in zip(datasets, taken, strict=True):
+        check_told(dataset, episodes)
     splits = [split_episodes(episodes, recipe.val_fraction, seed) for episodes in taken]
     trained, held_out = (
         [Windows(d, split[i]) for d, split in zip(datasets, splits, strict=True)] for i in (0, 1)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from training.learning import tap_data
 from training.learning.processes import World
 from training.learning.tap_data import stage_1_data, stage_2_data
 from training.learning.tap_recipes import tiny
@@ -52,3 +55,11 @@ def test_stage_2_may_keep_the_scale_of_stage_1(dataset_path, data):
     assert own.normalizer.to_dict() != data.normalizer.to_dict()
     assert stage_2_data([dataset_path], kept, 32, 0, Start).normalizer is data.normalizer
     assert next(iter(own.held_out_batches(1)))[1].text == ["Put the carrot on the plate"]
+
+
+def test_stage_2_refuses_demonstrations_without_an_instruction(dataset_path, monkeypatch):
+    episodes = tap_data.stage_2_episodes
+    silent = lambda *args: [replace(e, task=" ") for e in episodes(*args)]  # noqa: E731
+    monkeypatch.setattr(tap_data, "stage_2_episodes", silent)
+    with pytest.raises(VlaError, match="has no instruction for .* demonstrations"):
+        stage_2_data([dataset_path], tiny(2), 32, 0)
