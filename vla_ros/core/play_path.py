@@ -18,6 +18,7 @@ _MIN_CHECKS = 4
 _JOINT_JUMP_RAD = 0.6
 # Between two poses inside the bounds a turn may lower or tilt the gripper this much further.
 SLACK = np.array([1e-3] * 7 + [0.02])
+_ROUNDING = 1e-9
 # No link lower than this; the guard's own clearance is a little less.
 _LINK_HEIGHT_M = 0.006
 # A way that the joints can only follow this much slower leads by a singular pose.
@@ -133,7 +134,9 @@ def _share_at_end(
     """Return the largest share of the noise at the end that keeps the way inside, None if none."""
     room = np.array([clearances(p, pose) for pose in poses])  # (N, 8)
     outside = np.maximum(-room[0], 0.0)
-    room = np.minimum(room + outside, np.where(fractions[:, None] == 1.0, room, np.inf)) + SLACK
+    # Slack is for what lies between two poses inside: the end itself is one of them.
+    is_end = fractions[:, None] == 1.0
+    room = np.minimum(room + outside + SLACK, np.where(is_end, room + _ROUNDING, np.inf))
     reach = noise_reach(p)
     if np.any(room < 0.0):
         return None
