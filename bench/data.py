@@ -177,6 +177,8 @@ def main() -> int:
     """Measure, print and keep; the exit code is 1 where a part failed."""
     args = _arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench_data_", dir=args.folder) as name:
         if args.verdicts:
             RESULTS.mkdir(exist_ok=True)
