@@ -34,7 +34,7 @@ class Ours:
     def start(self, q: np.ndarray) -> None:
         """See `Queue`."""
         self._queue = HandOver(wx250s_limits(), PERIOD_S, self._strategy)
-        self._queue.restart(q, 1.0)
+        self._queue.restart(q, 1.0, 0)
 
     def ask(self, tick: int, mean: np.ndarray, noise: np.ndarray) -> None:
         """See `Queue`."""

@@ -53,7 +53,7 @@ class HandOver:
 
     Attributes:
         latency: from observation to arrival.
-        speed_scale: speed along the plans, 0 to 1; 0 brakes along the plan and waits there.
+        speed_scale: speed along the plans, clipped to 0 to 1; 0 brakes along the plan and waits.
         starved: whether the last target stood because no plan was left; not before the first one.
         refused: how many chunks were.
     """
@@ -91,12 +91,15 @@ class HandOver:
         self._gripper = GripperSwitch(self.parameters, period_s)
         gain = _CATCH_UP_HZ * period_s
         self._gains = gain**2, 2.0 * gain
-        self.restart(np.zeros(len(self._joints)), 1.0)
+        self.restart(np.zeros(len(self._joints)), 1.0, 0)
 
     # --- what the node says ---
 
-    def restart(self, q_rad: np.ndarray, opening: float) -> None:
+    def restart(self, q_rad: np.ndarray, opening: float, now_ns: int) -> None:
         """Forget all plans and rest at joints (6,) [rad] with an opening, as last commanded.
+
+        A chunk of an observation before `now_ns` is refused from then on: the arm may have been
+        moved since.
 
         Raises:
             SafetyError: not finite, or of another shape.
@@ -109,7 +112,9 @@ class HandOver:
         self._clock.restart()
         self._gripper.restart(opening)
         self._parts = [Part(None, q, 0.0, 0.0, 1.0)]
+        self._began_ns = now_ns
         self._newest_ns: int | None = None
+        self._asked_ns: int | None = None
         self._reference = self._before = q
         self.starved = False
 
@@ -117,7 +122,8 @@ class HandOver:
         """Take a chunk over.
 
         Raises:
-            StaleDataError: older than the current plan, too old, over, or of the future.
+            StaleDataError: older than the current plan or the last restart, too old, over, or of
+                the future.
             SafetyError: a way-point is outside the joints' range.
         """
         try:
@@ -137,7 +143,7 @@ class HandOver:
 
         `now_ns` is the time that observations' stamps are told in.
         """
-        plan_s = self._clock.advance(now_ns, self.speed_scale)
+        plan_s = self._clock.advance(now_ns, min(max(self.speed_scale, 0.0), 1.0))
         self.starved = self._newest_ns is not None and self._clock.at_end
         q = self._follow(self._mixed(plan_s))
         return q, self._gripper.next(self._opening_at(plan_s))
@@ -166,17 +172,26 @@ class HandOver:
         """How much of the plans is left [s], at full speed."""
         return self._clock.left_s
 
-    def wants_chunk(self) -> bool:
+    def note_asked(self, now_ns: int) -> None:
+        """Note that an observation of now has gone to the policy."""
+        self._asked_ns = now_ns
+
+    def wants_chunk(self, now_ns: int) -> bool:
         """Return whether it is time for the next observation, if none is being worked on.
 
         That is after `execute_steps` of the newest chunk, and earlier where the chunk could come
-        too late to go on without braking.
+        too late to go on without braking. A single action is worth one step: the next one is not
+        asked for before that has passed since the last was, or more would be done than was meant.
         """
         newest = self._parts[-1]
         if newest.curve is None:
             return True
+        plan = newest.curve.plan
+        if plan.from_arrival:
+            since_ns = None if self._asked_ns is None else now_ns - self._asked_ns
+            return since_ns is None or not 0 <= since_ns < plan.duration_s * NS_PER_S
         done_s = self._clock.now_s - newest.origin_s
-        if done_s >= self.parameters.execute_steps * newest.curve.plan.step_s:
+        if done_s >= self.parameters.execute_steps * plan.step_s:
             return True
         needed_s = self.latency.value_s + self._clock.braking_s + 2.0 * self._period_s
         return self._clock.left_s <= needed_s
@@ -201,6 +216,12 @@ class HandOver:
     def _origin_s(self, plan: JointPlan, now_ns: int) -> float:
         """Return the plan time at which a plan begins; StaleDataError where it comes too late."""
         age_s = (now_ns - plan.stamp_ns) / NS_PER_S
+        if plan.stamp_ns < self._began_ns:
+            raise StaleDataError(
+                f"a chunk's observation is of {(self._began_ns - plan.stamp_ns) / NS_PER_S:.2f} s "
+                "before the arm began anew, and it may have been moved since; it is dropped: look "
+                "again"
+            )
         if self._newest_ns is not None and plan.stamp_ns <= self._newest_ns:
             raise StaleDataError(
                 "a chunk's observation is not newer than that of the chunk that is followed; it "

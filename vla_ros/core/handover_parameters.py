@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from vla_ros.core.errors import SafetyError
 from vla_ros.core.thresholds import require_ranges, threshold
 
 
@@ -11,39 +10,31 @@ class HandOverParameters:
     """How chunks become targets; see docs/policy.md.
 
     Raises:
-        SafetyError: a value is out of its range, or the gripper would close above where it opens.
+        SafetyError: a value is out of its range.
     """
 
-    execute_steps: float = threshold(8, 1, 1000, "1", "way-points after which a chunk is asked for")
+    execute_steps: int = threshold(3, 1, 1000, "1", "way-points after which a chunk is asked for")
     blend_s: float = threshold(0.2, 0.02, 5.0, "s", "least time in which a chunk takes over")
     align_s: float = threshold(0.15, 0.0, 2.0, "s", "most that a chunk is entered earlier or later")
     smoothing_s: float = threshold(0.25, 0.0, 2.0, "s", "quicker oscillations are taken for noise")
     ensemble_decay: float = threshold(0.01, 0.0, 10.0, "1/step", "how much less newer chunks weigh")
     jerk_rad_s3: float = threshold(60.0, 1.0, 1e4, "rad/s^3", "largest jerk of every joint")
     max_age_s: float = threshold(3.0, 0.05, 60.0, "s", "chunks of older observations are refused")
-    close_below: float = threshold(0.4, 0.0, 1.0, "1", "openings below close the gripper")
-    open_above: float = threshold(0.6, 0.0, 1.0, "1", "openings above open it")
     gripper_dwell_s: float = threshold(0.3, 0.0, 5.0, "s", "least time between two of its motions")
 
     def __post_init__(self):
         require_ranges(self)
-        if self.close_below > self.open_above:
-            raise SafetyError(
-                f"close_below must not be above open_above, got {self.close_below} and "
-                f"{self.open_above}; the gripper would open and close at once"
-            )
 
 
 class GripperSwitch:
-    """Open or closed, as plans say; half-way openings and flutter change nothing.
+    """Open or closed, as plans say; neither half-way openings nor flutter change anything.
 
     Args:
-        parameters: `close_below`, `open_above` and `gripper_dwell_s` count.
+        parameters: `gripper_dwell_s` counts.
         period_s: time between two answers [s].
     """
 
     def __init__(self, parameters: HandOverParameters, period_s: float):
-        self._parameters = parameters
         self._dwell_periods = round(parameters.gripper_dwell_s / period_s)
         self.restart(1.0)
 
@@ -56,11 +47,8 @@ class GripperSwitch:
         self._left = max(0, self._left - 1)
         if planned is None or self._left:
             return self.opening
-        opening = self.opening
-        if planned > self._parameters.open_above:
-            opening = 1.0
-        elif planned < self._parameters.close_below:
-            opening = 0.0
+        # Policies say 0 or 1: where between the two their own number turns is theirs.
+        opening = self.opening if planned == 0.5 else float(planned > 0.5)
         if opening != self.opening:
             self.opening, self._left = opening, self._dwell_periods
         return self.opening
