@@ -352,8 +352,8 @@ def test_a_chunk_of_before_a_restart_is_never_followed(seen, stopped, late, move
     elsewhere = timer.path[-1] + moved_rad * np.eye(6)[1]
     timer.queue.restart(elsewhere, 1.0, timer.now_ns)
     timer.pop(late)
+    plan = JointPlan(stamp_ns, 0.1, START + line()[:, None] * ALONG, np.ones(20))
     with pytest.raises(StaleDataError, match="before the arm began anew"):
-        plan = JointPlan(stamp_ns, 0.1, START + line()[:, None] * ALONG, np.ones(20))
         timer.queue.offer(plan, timer.now_ns)
     timer.pop(20)
     assert timer.path[-1] == pytest.approx(elsewhere)

@@ -97,6 +97,118 @@ def test_whatever_is_asked_every_command_is_inside_every_limit(orders, start):
     np.testing.assert_array_equal(LIMITS.excess(np.array(watch.path)), 0.0)
 
 
+# Targets of a motion, as changes of the last step [share of what is allowed], and what else is
+# asked between them.
+small = st.tuples(*[st.floats(-1.3, 1.3)] * 6).map(np.array)
+motions = st.lists(
+    st.tuples(
+        st.sampled_from(["follow", "follow", "follow", "step", "hold"]),
+        st.one_of(small, small, small, near_ready, anywhere, spoiled),
+        st.floats(-1.0, 2.0),
+        st.integers(1, 25),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def follow(watch, target, opening):
+    """Have a target followed; it is the command, or that is the braking of before."""
+    guard = watch.guard
+    q, _ = guard.commanded
+    braked = guard._braked(guard._u)
+    try:
+        command = guard.follow(target, opening)
+    except SafetyError:
+        command = guard.hold()
+        target = None
+    watch.check(command)
+    if target is None or not np.array_equal(command[0], np.clip(target, *RANGE)):
+        np.testing.assert_allclose(command[0] - q, braked, atol=1e-12)
+    return target is not None and np.array_equal(command[0], target)
+
+
+RANGE = LIMITS.low_rad, LIMITS.high_rad
+
+
+@given(motions, st.sampled_from([arm.READY_RAD, arm.SLEEP_RAD, arm.HOME_RAD]))
+@settings(deadline=None, max_examples=60)
+def test_whatever_motion_is_asked_every_command_is_inside_every_limit(motions, start):
+    watch = Watch(start)
+    change = LIMITS.acceleration_rad_s2 * PERIOD_S**2
+    for call, wanted, opening, periods in motions:
+        for _ in range(periods):
+            if call == "hold":
+                watch.check(watch.guard.hold())
+            elif call == "step" or np.shape(wanted) != (6,):
+                watch.go(wanted, opening)
+            else:
+                # As a motion: from the step that was made last.
+                at = watch.path[-1] + watch.velocity * PERIOD_S + change * wanted
+                follow(watch, at if np.abs(wanted).max() <= 1.3 else wanted, opening)
+    for _ in range(19):
+        watch.check(watch.guard.hold())
+    assert watch.guard.at_rest
+    np.testing.assert_array_equal(LIMITS.excess(np.array(watch.path)), 0.0)
+
+
+def test_a_motion_at_the_limits_is_sent_as_it_is():
+    """4 rad/s^2 for 19 periods, 1.5 rad/s, and back: each of its targets is the next command."""
+    watch = Watch(arm.READY_RAD)
+    rising = 0.0016 * np.arange(1, 19)
+    steps = [*rising, *[0.03] * 10, *rising[::-1], 0.0]
+    for step in steps:
+        target = watch.path[-1] + step * np.array([1.0, 0, 0, 0, 0, -1.0])
+        assert follow(watch, target, 1.0)
+    assert watch.guard.at_rest
+    assert watch.guard.arrived
+    # step() would have braked for each target: it never comes near that speed.
+    assert np.abs(np.diff(watch.path, axis=0)).max() == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("steps", "change"),
+    [
+        # Faster than 4 rad/s^2, faster than 1.5 rad/s, and back at once.
+        ([0.0017], 0),
+        ([0.0016 * n for n in range(1, 19)] + [0.0301], 18),
+        ([0.0016, 0.0032, 0.0], 2),
+    ],
+)
+def test_a_motion_beyond_a_limit_is_braked(steps, change):
+    watch = Watch(arm.READY_RAD)
+    followed = [
+        follow(watch, watch.path[-1] + step * np.array([1.0, 0, 0, 0, 0, 0]), 0.0) for step in steps
+    ]
+    assert followed == [True] * change + [False]
+    assert watch.guard.blocked
+
+
+def test_a_motion_towards_the_table_is_braked_while_it_can_stop_over_it():
+    watch = Watch(arm.READY_RAD)
+    step, q = 0.0, arm.READY_RAD
+    while q[1] < 1.5:
+        step = min(step + 0.0016, 0.02)
+        q = watch.path[-1] + step * np.array([0, 1.0, 0, 0, 0, 0])
+        if not follow(watch, q, 0.0):
+            break
+    assert step == 0.02
+    for _ in range(20):
+        watch.check(watch.guard.hold())
+    assert watch.guard.at_rest
+    (lowest,) = LIMITS.excess(watch.path[-1][None] + [0, 0.03, 0, 0, 0, 0])[:, 6]
+    assert lowest > 0.0, "it stopped long before it had to"
+
+
+def test_a_motion_that_starts_outside_leads_in():
+    limits = replace(LIMITS, workspace_low_m=np.array([0.15, -0.4, 0.25]))
+    start = arm.READY_RAD
+    assert limits.excess(start[None]).any(), "the pose is inside"
+    for shoulder, goes in ((0.0015, False), (-0.0015, True)):
+        watch = Watch(start, limits)
+        assert follow(watch, start + [0, shoulder, 0, 0, 0, 0], 0.0) == goes
+
+
 @given(st.lists(st.one_of(tool_down(), near_ready), min_size=1, max_size=4), st.integers(1, 60))
 @settings(deadline=None, max_examples=50)
 def test_hold_brings_any_motion_to_rest_within_the_limits(targets, periods):

@@ -41,6 +41,7 @@ class CommandLoop:
 
     Attributes:
         cameras: those that the arm needs.
+        leash_reason: why who watches does not let the arm move now; empty where it may.
         verdict: what the last period showed.
         stop_reason: why the arm is stopped until a person's reset; empty while it is not.
         end_reason: why the arm is given up: it only holds from here on; empty while it is not.
@@ -71,12 +72,13 @@ class CommandLoop:
         self._is_unseen = self._is_blind = False
         self._pause_reason = self._anew_reason = self._wait_reason = ""
         self._target: tuple[np.ndarray, float] | None = None
+        self._is_motion = False
         self._seen: Seen | None = None
         self._now_s = 0.0
         self.clock = CommandClock(period_s, simulated)
         self.cameras = CameraWatch(self._limits.camera_frozen_rad)
         self.verdict = GO
-        self.stop_reason = self.end_reason = ""
+        self.stop_reason = self.end_reason = self.leash_reason = ""
         self.is_limp = False
         self.refusals = self.blocks = 0
 
@@ -100,7 +102,7 @@ class CommandLoop:
     @property
     def may_move(self) -> bool:
         """Whether a mission is asked for a target."""
-        kept = self.is_stopped or self.end_reason or self._anew_reason
+        kept = self.is_stopped or self.end_reason or self._anew_reason or self.leash_reason
         return self.verdict.level == "go" and not kept
 
     @property
@@ -113,7 +115,7 @@ class CommandLoop:
         """Why targets are not followed now, beyond a late stream; empty where they are."""
         paused = self._pause_reason if self._paused else ""
         stopped = self.stop_reason or self._wait_reason
-        return self.end_reason or stopped or self._anew_reason or paused
+        return self.end_reason or stopped or self._anew_reason or paused or self.leash_reason
 
     @property
     def age_s(self) -> float:
@@ -138,10 +140,19 @@ class CommandLoop:
         """Head for joints (6,) [rad] and an opening; what is no legal target is refused later."""
         # Whatever it is: the guard judges it.
         self._target = (q_rad.copy() if isinstance(q_rad, np.ndarray) else q_rad), opening
+        self._is_motion = False
+
+    def follow(self, q_rad: np.ndarray, opening: float) -> None:
+        """Command joints (6,) [rad] in this very period, or brake where they may not be.
+
+        For this period only: without another one the arm brakes in the next.
+        """
+        self.set_target(q_rad, opening)
+        self._is_motion = True
 
     def hold(self) -> None:
         """Brake to rest and stay there until the next target."""
-        self._target = None
+        self._target, self._is_motion = None, False
 
     def stop(self, reason: str) -> None:
         """Brake to rest and take no target until `reset_stop`; the first reason stays."""
@@ -216,10 +227,16 @@ class CommandLoop:
         if self.is_limp:
             return self._guard.commanded
         paused, self._paused = self._paused, max(0, self._paused - 1)
-        if self._target is None or paused or not self.may_move:
+        target = self._target
+        if self._is_motion:
+            self._target, self._is_motion = None, False
+            take = self._guard.follow
+        else:
+            take = self._guard.step
+        if target is None or paused or not self.may_move:
             return self._guard.hold()
         try:
-            return self._guard.step(*self._target)
+            return take(*target)
         except SafetyError as error:
             self.refusals += 1
             self._warn(f"a target was refused, holding: {error}")

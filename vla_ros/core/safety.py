@@ -19,6 +19,7 @@ from vla_ros.core.limits import (
     require_range,
     wx250s_limits,
 )
+from vla_ros.core.speed_profile import braked, braking_way, step_towards
 
 __all__ = ["CommandGuard", "JointStateFilter", "SafetyLimits", "wx250s_limits"]
 
@@ -29,6 +30,8 @@ _TARGET_TOLERANCE_RAD = 0.02
 # 0.1 rad takes about half of the stall current.
 _RESYNC_RAD = 0.1
 _ROUNDING_M = 1e-9
+# A target that keeps to the limits may miss them by what sums of floats do.
+_ROUNDING_RAD = 1e-11
 # A command this much further outside than the arm is worth giving up [m]: more than noise makes.
 _FURTHER_M = 1e-3
 # Columns of `SafetyLimits.excess`. A straight way in joint space from outside the box bends, so
@@ -42,7 +45,8 @@ class CommandGuard:
     Position, velocity and acceleration of every joint hold by construction: a joint never goes
     faster than it can stop before its target. The workspace holds by induction: a step is taken
     only if the way to a full stop from it stays inside, otherwise the arm brakes along the way
-    that an earlier step has already checked. From a pose measured outside there is a way back:
+    that an earlier step has already checked. Where targets are a motion to be followed as it is
+    (`follow`), all limits hold by that induction. From a pose measured outside there is a way back:
     5 cm more than there is room for on that side of the box, none more under the table
     clearance, and closed as soon as the arm is inside. The arm is not checked against itself.
 
@@ -185,13 +189,37 @@ class CommandGuard:
     def advance(self) -> tuple[np.ndarray, float]:
         """Return the next command towards the last good target; SafetyError before `reset`."""
         q = self._require_seed()
-        u = self._towards(self._target - q)
+        u = step_towards(self._target - q, self._u, self._step_max, self._step_change)
         self._blocked = not self._stop_is_inside(q, u)
         if self._blocked:
             u = self._braked(self._u)
         self._move(u)
-        change = self.limits.opening_rate_s * self.period_s
-        self._opening += min(max(self._target_opening - self._opening, -change), change)
+        self._move_gripper()
+        return self.commanded
+
+    def follow(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
+        """Return the target itself as the next command if it may be, else that of braking to rest.
+
+        For who plans each period within the same limits: `step` would take every target for a
+        stop, and come after it with corners of its own. It may be where the step to it, its change
+        since the last one, and the way to a full stop from it are inside every limit. The opening
+        is clipped to [0, 1], and goes there at its rate.
+
+        Raises:
+            SafetyError: no seed, or the target is not finite, of another shape, or outside the
+                joint limits. Nothing has changed then; `hold` gives this period's command.
+        """
+        q = self._require_seed()
+        target = finite_joints(target_q, target_opening, "target")
+        require_range(target, self.limits, _TARGET_TOLERANCE_RAD, "target")
+        u = self._clipped(target) - q
+        self._blocked = not self._may_follow(q, u)
+        if self._blocked:
+            u = self._braked(self._u)
+        self._move(u)
+        self._target = self._require_seed().copy()
+        self._target_opening = min(max(float(target_opening), 0.0), 1.0)
+        self._move_gripper()
         return self.commanded
 
     def hold(self) -> tuple[np.ndarray, float]:
@@ -216,38 +244,38 @@ class CommandGuard:
         self._q = self._clipped(self._require_seed() + u)
         self._u = u
 
+    def _move_gripper(self) -> None:
+        change = self.limits.opening_rate_s * self.period_s
+        self._opening += min(max(self._target_opening - self._opening, -change), change)
+
     def _clipped(self, q: np.ndarray) -> np.ndarray:
         # Several times faster than np.clip for so few numbers.
         return np.minimum(np.maximum(q, self.limits.low_rad), self.limits.high_rad)
 
-    def _towards(self, error: np.ndarray) -> np.ndarray:
-        """Return the next step (6,) [rad] for the distance left (6,) [rad].
-
-        With change d a period, a joint that steps u, u - d, u - 2d ... travels
-        (n + 1) u - d n (n + 1) / 2 with n = floor(u / d). Solved for u, that is the fastest
-        step that still stops at the target.
-        """
-        distance, d = np.abs(error), self._step_change
-        n = np.floor((np.sqrt(1.0 + 8.0 * distance / d) - 1.0) / 2.0)
-        u = np.minimum((distance + d * n * (n + 1.0) / 2.0) / (n + 1.0), self._step_max)
-        # One time to go for all joints: near a straight line, all arrive together.
-        moving = distance > 0.0
-        if moving.any():
-            u = distance * (u[moving] / distance[moving]).min()
-        return np.minimum(np.maximum(np.copysign(u, error), self._u - d), self._u + d)
-
     def _braked(self, u: np.ndarray) -> np.ndarray:
-        return np.copysign(np.maximum(np.abs(u) - self._step_change, 0.0), u)
+        return braked(u, self._step_change)
 
     def _braking(self, u: np.ndarray) -> np.ndarray:
-        """Return each joint's way (N, 6) [rad] in 0 ... N - 1 periods of braking from u (6,).
+        return braking_way(u, self._step_change)
 
-        The last row is the whole way to rest.
-        """
-        speed, d = np.abs(u), self._step_change
-        periods = np.floor(speed / d)
-        n = np.minimum(np.arange(periods.max() + 1.0)[:, None], periods)
-        return np.copysign(n * speed - d * n * (n + 1.0) / 2.0, u)
+    def _may_follow(self, q: np.ndarray, u: np.ndarray) -> bool:
+        """Return whether stepping u from q keeps to every limit, and can stop so."""
+        limits = self.limits
+        if (np.abs(u) > self._step_max + _ROUNDING_RAD).any():
+            return False
+        if (np.abs(u - self._u) > self._step_change + _ROUNDING_RAD).any():
+            return False
+        rest = q + u + self._braking(u)[-1]
+        if (rest < limits.low_rad - _ROUNDING_RAD).any():
+            return False
+        if (rest > limits.high_rad + _ROUNDING_RAD).any():
+            return False
+        if self._allowed.any():
+            # As a target of `step`: from outside the way leads in, whatever room there is.
+            now, then = limits.excess(np.stack([q, rest]))
+            if (then > now + _ROUNDING_M).any():
+                return False
+        return self._stop_is_inside(q, u)
 
     def _stop_is_inside(self, q: np.ndarray, u: np.ndarray) -> bool:
         """Return whether stepping u from q and then braking to rest stays where it may be.

@@ -155,6 +155,17 @@ class ArmClient:
         """Head for joints (6,) [rad] and an opening; what is not legal is refused: it holds."""
         self._loop.set_target(q_rad, opening)
 
+    def follow(self, q_rad: np.ndarray, opening: float) -> None:
+        """Command joints (6,) [rad] in this very period, or brake where they may not be.
+
+        To be called in each `on_tick`, by who plans a motion within the limits himself.
+        """
+        self._loop.follow(q_rad, opening)
+
+    def leash(self, reason: str) -> None:
+        """Brake and follow no target for as long as there is a reason; empty: go on."""
+        self._loop.leash_reason = reason
+
     def hold(self) -> None:
         """Brake to rest and stay there until the next target."""
         self._loop.hold()
