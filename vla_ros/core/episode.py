@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from vla_ros.core.errors import EpisodeError
 
 EPISODE_KINDS = ("play", "demo", "policy")
+# The reason of an end that a person gave to a recording nobody shall learn from: the bag stays, and
+# the converter leaves it out.
+DISCARDED = "discarded by the person"
 RECORDING_STATES = ("idle", "waiting", "recording", "saved", "discarded", "failed")
 # An episode's id becomes a folder's name.
 _ID_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -69,6 +72,11 @@ class EpisodeEvent:
                 "episode_id of EpisodeEvent must be letters, digits, '-', '_' or '.', "
                 f"got {self.episode_id!r}"
             )
+
+    @property
+    def is_discarded(self) -> bool:
+        """Whether a person has said that nobody shall learn from it."""
+        return self.event == "end" and self.reason == DISCARDED
 
     def cut_short(self, reason: str) -> "EpisodeEvent":
         """Return the end of this start that nobody judged."""

@@ -1,0 +1,147 @@
+"""What a person says of the recordings of their demonstrations: start, keep, discard, redo. No ROS.
+
+A take is one recording. What was recorded is never deleted: a discarded take is marked, by the
+reason of its end, and whoever makes a dataset leaves it out.
+"""
+
+from dataclasses import dataclass
+
+from vla_ros.core.episode import DISCARDED
+from vla_ros.core.errors import EpisodeError
+
+# `record` is one button for two words: start, and keep while a take runs.
+WORDS = ("start", "keep", "failed", "discard", "redo", "record", "finish")
+# What a take of each word ends with: success, and why it ended.
+_ENDS = {
+    "keep": (True, "kept by the person"),
+    "failed": (False, "the person calls it a failure"),
+    "discard": (False, DISCARDED),
+    "redo": (False, DISCARDED),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How a take ends.
+
+    Attributes:
+        success: whether the task was done; None where nobody judged.
+        reason: why it ended.
+    """
+
+    success: bool | None
+    reason: str
+
+
+class Takes:
+    """Counts takes, and turns words into what is to be done.
+
+    Args:
+        wanted: takes to keep, 1 or more.
+
+    Attributes:
+        state: "idle"; "asked for", from `start` on; "running", from `began` on; "ending", from the
+            word on that ends it, to `over`.
+        end: how the take that is ending ends; else None.
+        kept, failed, discarded: how many there were.
+    """
+
+    def __init__(self, wanted: int):
+        self.wanted = wanted
+        self.state = "idle"
+        self.end: End | None = None
+        self.kept = self.failed = self.discarded = 0
+        self._again = self._finished = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more shall be recorded."""
+        return self.state == "idle" and (self._finished or self.kept >= self.wanted)
+
+    @property
+    def summary(self) -> str:
+        """One line for the person."""
+        return (
+            f"{self.kept} of {self.wanted} kept, {self.failed} failed, {self.discarded} discarded"
+        )
+
+    def say(self, word: str) -> str:
+        """Take in one of `WORDS`; return what it does, as a sentence for the person.
+
+        Raises:
+            EpisodeError: no such word, or it means nothing now; nothing has changed then.
+        """
+        if word not in WORDS:
+            raise EpisodeError(f"{word!r} is no word of a teacher: say one of {', '.join(WORDS)}")
+        if word == "record":
+            word = "start" if self.state == "idle" else "keep"
+        if word == "finish":
+            return self._finish()
+        if word == "start":
+            return self._start()
+        if self.state != "running":
+            raise EpisodeError(f"nothing is being recorded that you could {word} ({self.state})")
+        self.end, self._again = End(*_ENDS[word]), word == "redo"
+        self.state = "ending"
+        return {"keep": "kept", "failed": "kept as a failure"}.get(word, "discarded")
+
+    def began(self) -> None:
+        """Note that the take that was asked for is being recorded."""
+        self.state = "running"
+
+    def cut(self, reason: str) -> None:
+        """End a running take that nobody can judge."""
+        if self.state == "running":
+            self.state, self.end = "ending", End(None, reason)
+
+    def over(self) -> None:
+        """Note that the end was written; where a redo was asked for, the next is asked for."""
+        end, self.end = self.end, None
+        if end is not None:
+            self.kept += end.success is True
+            self.discarded += end.reason == DISCARDED
+            self.failed += end.success is False and end.reason != DISCARDED
+        again, self._again = self._again and not self._finished, False
+        self.state = "asked for" if again else "idle"
+
+    def _start(self) -> str:
+        if self.state != "idle":
+            raise EpisodeError(f"a take is {self.state} already; keep or discard it first")
+        if self.done:
+            raise EpisodeError(f"there is nothing more to record: {self.summary}")
+        self.state = "asked for"
+        return "started"
+
+    def _finish(self) -> str:
+        if self.state not in ("idle", "ending"):
+            raise EpisodeError(f"a take is {self.state}; keep or discard it first")
+        self._finished = True
+        return f"finished: {self.summary}"
+
+
+class Confirmation:
+    """Whether a person means it: the same request twice, neither at once nor too late.
+
+    Args:
+        at_least_s: a second one before is of the same hand's shaking [s].
+        at_most_s: a second one after is a first one again [s].
+    """
+
+    def __init__(self, at_least_s: float, at_most_s: float):
+        self._at_least_s, self._at_most_s = at_least_s, at_most_s
+        self._asked_s: float | None = None
+
+    def ask(self, now_s: float) -> bool:
+        """Note a request at `now_s`; return whether it confirms the one before."""
+        asked_s = self._asked_s
+        if asked_s is None or now_s - asked_s > self._at_most_s:
+            self._asked_s = now_s
+            return False
+        if now_s - asked_s < self._at_least_s:
+            return False
+        self._asked_s = None
+        return True
+
+    def forget(self) -> None:
+        """Take the next request for a first one."""
+        self._asked_s = None
