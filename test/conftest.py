@@ -1,5 +1,6 @@
 """Fixtures for tests that need the ROS graph: an own domain each, this machine only."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,12 +12,37 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 # Where ROS comes from wheels, an environment that was not activated lacks it.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 # A second thread gains nothing on networks of toy size, and takes the core of a second worker.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test judges how fast the machine is.
+settings.register_profile(
+    "any_machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any_machine")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+# A tenth of the weight of what runs beside: enough to get on where the machine is busy otherwise.
+_NICENESS = 10
+
+
+def stand_back() -> None:
+    """Let others go first on the cores: the tests of nodes may run beside this worker.
+
+    Linux may share the cores out by session first (autogroup): the worker gets one of its own.
+    """
+    with contextlib.suppress(OSError):
+        os.setsid()
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+if WORKER:
+    stand_back()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -32,9 +58,13 @@ def pytest_collection_modifyitems(config, items):
 
 def free_domain() -> int:
     """Return a ROS domain on which nobody listens here: its first unicast port is free."""
-    # Between looking at a port and taking it others may look: each worker has domains of its own.
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    domains = range(1 + worker, 101, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    # Between looking at a port and taking it others may look: each worker has domains of its own,
+    # and so has a process without workers.
+    if WORKER:
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        domains = range(51 + int(WORKER.removeprefix("gw")) % count, 101, count)
+    else:
+        domains = range(1, 51)
     for step in range(len(domains)):
         domain = domains[(os.getpid() + step) % len(domains)]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -145,6 +175,13 @@ def module_graph(tmp_path_factory, overlay):
     graph = Graph(tmp_path_factory.mktemp("graph"), overlay)
     yield graph
     graph.close()
+
+
+@pytest.fixture
+def own_domain(monkeypatch):
+    """Give what initialises rclpy by itself in this process a domain of its own."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain()))
 
 
 @pytest.fixture
