@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.core.errors import SafetyError
@@ -76,6 +76,7 @@ def test_what_names_no_control_is_refused(name, text):
         parse_control(name, text)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(CONTROLS), st.text(max_size=20))
 def test_any_text_is_a_control_or_refused(name, text):
     try:
@@ -120,6 +121,7 @@ def test_a_pedal_with_one_button_may_speak_of_recordings():
     assert not state.dead_man
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(width=32), max_size=9), st.lists(st.integers(-5, 5), max_size=15))
 def test_any_message_is_read_within_bounds_or_refused(axes, buttons):
     try:

@@ -1,7 +1,7 @@
 """Words of a person on recordings, and requests that have to be made twice."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.core.episode import DISCARDED
@@ -77,6 +77,7 @@ def test_a_person_may_finish_early_but_not_in_the_middle_of_a_take():
     assert takes.done
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, "began", "over", "x"]), max_size=30))
 def test_whatever_is_said_a_take_runs_or_none_and_has_an_end_only_while_it_ends(words):
     takes = Takes(wanted=2)

@@ -13,6 +13,7 @@ from training.datasets.frames import MaxAge
 from training.recordings.bags import find_bags
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
+from vla_ros.core.episode import DISCARDED, EpisodeEvent
 from vla_ros.core.errors import BagError, DatasetError
 from vla_ros.policy.pictures import decode_jpeg, encode_jpeg
 
@@ -135,6 +136,15 @@ def test_a_bag_without_an_end_event_has_no_verdict(recording, bag_writer, tmp_pa
     episode = pq.read_table(tmp_path / "d/meta/episodes/chunk-000/file-000.parquet").to_pylist()[0]
     assert episode["success"] is None
     assert episode["reason"] == "no end event"
+
+
+def test_a_demonstration_that_the_person_discarded_is_left_out_and_named(recording, tmp_path):
+    start = EpisodeEvent("start", "demo-1", "demo", "lift it")
+    discarded = recording("demo-1", events=[start, start.ended(False, DISCARDED)])
+    info = convert([recording("demo-0"), discarded], tmp_path / "d", CONTRACT, MaxAge())
+    assert [row["bag"] for row in info["vla_ros"]["provenance"]["bags"]] == ["bags/demo-0"]
+    (skipped,) = info["vla_ros"]["provenance"]["skipped_bags"]
+    assert "bag bags/demo-1 was discarded by the person" in skipped["reason"]
 
 
 def test_an_unusable_bag_is_left_out_and_named(recording, tmp_path):

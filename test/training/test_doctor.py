@@ -21,7 +21,7 @@ from training.inspection.doctor_report import (
 from training.recordings.source import vla_source
 from vla_ros.bags.writer import ChunkedWriter
 from vla_ros.core import arm
-from vla_ros.core.episode import EpisodeEvent
+from vla_ros.core.episode import DISCARDED, EpisodeEvent
 from vla_ros.policy.pictures import encode_jpeg
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -354,6 +354,13 @@ def test_what_the_recorder_lost_is_told(write):
     assert "4 messages lost" in found(report, "recorder lost").text
     # 1 of 201 is less than 1 %.
     assert not [finding for finding in report.findings if finding.code == "recorder late"]
+
+
+def test_a_demonstration_that_the_person_discarded_is_told(write):
+    streams = Streams()
+    streams.events[1] = streams.events[0].ended(False, DISCARDED)
+    report = examined(write(streams))
+    assert "convert leaves it out" in found(report, "discarded").remedy
 
 
 def test_of_a_bag_cut_off_what_is_whole_is_judged(write):

@@ -29,6 +29,7 @@ from training.recordings.recording import CameraFacts, EpisodeFacts, Recording, 
 from training.recordings.source import Source, vla_source
 from vla_ros.core.cameras import scaled_intrinsics
 from vla_ros.core.contract import Contract
+from vla_ros.core.episode import DISCARDED
 from vla_ros.core.errors import BagError
 from vla_ros.core.resample import StreamBuffer
 
@@ -158,6 +159,8 @@ def _number(buffer: StreamBuffer[int], stamps_ns: np.ndarray) -> None:
 def _write_shard(bag: Bag, target: Path, sha256: str, settings: Settings, say: Say) -> None:
     contract, recorded = settings.contract, settings.recorded
     recording = read_recording(bag, contract.cameras)
+    if recording.episode.reason == DISCARDED:
+        raise BagError(f"bag {bag.path} was {DISCARDED} who recorded it; it is left out")
     drops = DropList(contract.rate_hz, recording.dropped)
     streams = streams_of(recording, settings.max_age)
     segments = segments_from_streams(streams, contract, drops, settings.label, recorded)

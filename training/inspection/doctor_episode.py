@@ -114,6 +114,14 @@ def _events(report: BagReport, texts: list[str]) -> Iterator[Finding]:
         )
     else:
         report.success = ends[0].success
+        if ends[0].is_discarded:
+            yield Finding(
+                "discarded",
+                WARNING,
+                EPISODE_TOPIC,
+                f"the demonstration was {ends[0].reason}",
+                "none is needed: training.convert leaves it out",
+            )
 
 
 def _listed(bag: Bag, report: BagReport) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from vla_ros.core.teleop_pad import Pad, PadState
 from vla_ros.core.thresholds import require_ranges, threshold
 
 FRAMES = ("base", "tool")
+ANEW = "let the dead-man button go, and press it again"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class TeleopParameters:
     linear_m_s: float = threshold(0.10, 0.01, 0.25, "m/s", "speed of the tool at full stick")
     angular_rad_s: float = threshold(0.6, 0.05, 1.5, "rad/s", "same, turning")
     home_rad_s: float = threshold(0.3, 0.05, 1.0, "rad/s", "fastest joint on the way to a pose")
-    slow: float = threshold(0.3, 0.05, 1.0, "1", "share of the speeds while slow is held")
+    slow_share: float = threshold(0.3, 0.05, 1.0, "1", "share of the speeds while slow is held")
     dead_zone: float = threshold(0.15, 0.0, 0.5, "1", "share of a stick's way that is nothing")
     stale_s: float = threshold(0.25, 0.05, 1.0, "s", "older messages of the pad stop the arm")
     unchanged_s: float = threshold(
-        3.0, 0.5, 30.0, "s", "so long one and the same message moves the arm"
+        3.0, 0.5, 30.0, "s", "so long one message moves the arm; slow: as far"
     )
 
     def __post_init__(self):
@@ -51,7 +52,7 @@ def twist_of(state: PadState, parameters: TeleopParameters) -> np.ndarray:
     Each half is no longer than its largest speed: two sticks at their ends are no faster than one.
     """
     share = np.array([shaped(value, parameters.dead_zone) for value in state.directions])
-    scale = parameters.slow if state.slow else 1.0
+    scale = parameters.slow_share if state.slow else 1.0
     halves = []
     for half, most in ((share[:3], parameters.linear_m_s), (share[3:], parameters.angular_rad_s)):
         halves.append(half / max(float(np.linalg.norm(half)), 1.0) * most * scale)
@@ -65,7 +66,7 @@ class Gamepad:
     button is held and messages come. After any other end than that of letting go, the button has
     to be let go and pressed anew:
     - no message for `stale_s`, or one that lacks a control: the pad or its radio is gone;
-    - one and the same message moves the arm for `unchanged_s`: its radio may be gone;
+    - one and the same message moves the arm for `unchanged_s`, or as far: its radio may be gone;
     - somebody else says so, by `release`.
 
     Args:
@@ -84,7 +85,7 @@ class Gamepad:
         self._heard_s = self._changed_s = -math.inf
         self._stamp_ns = 0
         self._engaged = self._was_open = False
-        self.problem = "no message of a pad yet"
+        self.problem = "no message of a pad yet: does a joy node run?"
 
     def hear(
         self, now_s: float, stamp_ns: int, axes: Sequence[float], buttons: Sequence[int]
@@ -98,7 +99,7 @@ class Gamepad:
         """
         gap_s = now_s - self._heard_s
         if gap_s > self._parameters.stale_s:
-            self._lose(f"no message of the pad for {self._parameters.stale_s:g} s")
+            self._lose(self._silence)
         elif 0 < stamp_ns < self._stamp_ns:
             return ()  # overtaken on its way; it does not count as a sign of life either
         self._stamp_ns = stamp_ns
@@ -118,12 +119,14 @@ class Gamepad:
     def follows(self, now_s: float) -> bool:
         """Return whether the arm may move by this pad now [s]."""
         if self._state is not None and now_s - self._heard_s > self._parameters.stale_s:
-            self._lose(f"no message of the pad for {self._parameters.stale_s:g} s")
-        limit_s = self._parameters.unchanged_s
-        if self._engaged and self.twist.any() and now_s - self._changed_s > limit_s:
+            self._lose(self._silence)
+        unchanged_s, limit_s = now_s - self._changed_s, self._parameters.unchanged_s
+        if self._state is not None and self._state.slow:
+            limit_s /= self._parameters.slow_share
+        if self._engaged and self.twist.any() and unchanged_s > limit_s:
             self.release(
                 f"nothing has changed on the pad for {limit_s:g} s: is it still there? "
-                "Let the dead-man button go, and press it again"
+                f"If so, {ANEW}"
             )
         return self._engaged
 
@@ -142,6 +145,10 @@ class Gamepad:
     def wants_home(self) -> bool:
         """Whether the button that leads to the ready pose is held."""
         return self._state is not None and self._state.home
+
+    @property
+    def _silence(self) -> str:
+        return f"no message of the pad for {self._parameters.stale_s:g} s; {ANEW}"
 
     def _judge(self, state: PadState) -> None:
         if not state.dead_man:

@@ -6,7 +6,7 @@ so that the tool glides along the box and the table instead of standing still th
 
 import numpy as np
 
-from vla_ros.core import kinematics
+from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import KinematicsError
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.rotations import matrix_from_rotvec, transform
@@ -46,7 +46,7 @@ class TeleopMotion:
         self._period_s = period_s
         joint_rad_s = np.minimum(_JOINT_RAD_S, _JOINT_SHARE * limits.velocity_rad_s)
         self._joint_step_rad = float(joint_rad_s.min()) * period_s
-        self.begin(limits.low_rad, 0.0)
+        self.begin(arm.READY_RAD, 0.0)
 
     def begin(self, q_commanded: np.ndarray, opening: float) -> None:
         """Start from joints (6,) [rad] at rest, and an opening."""
@@ -82,7 +82,7 @@ class TeleopMotion:
             twist = np.concatenate([self._T[:3, :3] @ twist[:3], self._T[:3, :3] @ twist[3:]])
         for number, part in enumerate(_PARTS):
             tried = twist * np.repeat(part, (1, 1, 1, 3))
-            found = self._tried(tried) if tried.any() else None
+            found = self._tried(tried, q_commanded) if tried.any() else None
             if found is not None:
                 self._T, self._q = found
                 self.hindered = number > 0
@@ -97,14 +97,16 @@ class TeleopMotion:
         farthest = float(np.abs(left).max())
         step = min(joint_rad_s * self._period_s, self._joint_step_rad)
         q = self._q + left * min(1.0, step / farthest) if farthest > 0.0 else self._q
-        self.hindered = self._leads(q_commanded) or not self._is_no_further_out(q)
+        self.hindered = self._leads(q_commanded) or not self._is_no_further_out(q, q_commanded)
         if not self.hindered:
             self._q, self._T = q, kinematics.forward(q)
 
     def _leads(self, q_commanded: np.ndarray) -> bool:
         return bool(np.abs(self._q - q_commanded).max() > _LEAD_RAD)
 
-    def _tried(self, twist: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _tried(
+        self, twist: np.ndarray, q_commanded: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """Return pose and joints a period along a twist in base_link; None where that cannot be."""
         share = 1.0
         for _ in range(2):
@@ -116,14 +118,15 @@ class TeleopMotion:
             q = np.clip(q, self._limits.low_rad, self._limits.high_rad)
             fastest = float(np.abs(q - self._q).max())
             if fastest <= self._joint_step_rad:
-                return (T, q) if self._is_no_further_out(q) else None
+                return (T, q) if self._is_no_further_out(q, q_commanded) else None
             # Near a singular pose: as slow as its joints.
             share *= 0.9 * self._joint_step_rad / fastest
         return None
 
-    def _is_no_further_out(self, q: np.ndarray) -> bool:
-        now, then = self._limits.excess(np.stack([self._q, q]))
-        return bool(np.all(then <= now + _ROUNDING_M))
+    def _is_no_further_out(self, q: np.ndarray, q_commanded: np.ndarray) -> bool:
+        """Return whether the guard takes q as a target: no further out than the command is."""
+        *before, then = self._limits.excess(np.stack([self._q, q_commanded, q]))
+        return bool(np.all(then <= np.minimum(*before) + _ROUNDING_M))
 
 
 def moved(T_base_tool: np.ndarray, displacement: np.ndarray) -> np.ndarray:

@@ -139,9 +139,10 @@ class Pad:
     def read(self, axes: Sequence[float], buttons: Sequence[int]) -> PadState:
         """Return what a message says; raises SafetyError where it lacks what is asked for."""
         value = {name: self.controls[name].value(axes, buttons) for name in CONTROLS}
-        held = (value[name] > 0.0 for name in HELD)
+        dead_man, slow, home = (value[name] > 0.0 for name in HELD)
         pressed = frozenset(name for name in PRESSED if value[name] > 0.0)
-        return PadState(tuple(value[name] for name in DIRECTIONS), *held, pressed)
+        directions = tuple(value[name] for name in DIRECTIONS)
+        return PadState(directions, dead_man, slow, home, pressed)
 
     def without_motion(self) -> "Pad":
         """Return the pad with only those buttons that speak of recordings: a pedal may do."""

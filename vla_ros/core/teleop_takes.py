@@ -94,6 +94,10 @@ class Takes:
         if self.state == "running":
             self.state, self.end = "ending", End(None, reason)
 
+    def lost(self) -> None:
+        """Note that the take that was asked for, or ran, is none any more."""
+        self.state, self.end, self._again = "idle", None, False
+
     def over(self) -> None:
         """Note that the end was written; where a redo was asked for, the next is asked for."""
         end, self.end = self.end, None

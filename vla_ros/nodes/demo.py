@@ -1,7 +1,7 @@
 """demo_node: language-labelled demonstrations, by the sim's scripted teacher or by a person.
 
-A person moves the arm by hand (`~/torque` with false makes it limp) and calls `~/start` and
-`~/stop` around each demonstration.
+A person drives the arm by a gamepad (`nodes/teleop.py`), or leads it by hand (`~/torque` makes it
+limp), and says of each recording whether to keep it.
 """
 
 import time
@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from sensor_msgs.msg import JointState
-from std_srvs.srv import SetBool, Trigger
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import EpisodeError, KinematicsError
 from vla_ros.core.rotations import matrix_from_quat, transform
+from vla_ros.core.teleop import TeleopParameters
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
-from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.params import ParameterError, group, parameter
 from vla_ros.nodes.seeds import SEED_MAX, given_or_drawn
+from vla_ros.nodes.teleop import Teaching
+from vla_ros.nodes.teleop_parameters import JoyParameters
 from vla_ros.nodes.ticker import tick_every
 
 _TEACHER_RATE_HZ = 5.0
@@ -30,13 +32,22 @@ class DemoParameters(CommanderParameters):
     """Parameters of demo_node."""
 
     task: str = parameter("", "The instruction that the demonstrations carry out.")
-    teacher: str = parameter("scripted", "Who demonstrates.", choices=("scripted", "person"))
+    teacher: str = parameter(
+        "scripted",
+        "Who demonstrates: person leads the arm by hand, joystick drives it by a gamepad.",
+        choices=("scripted", "person", "joystick"),
+    )
     episodes: int = parameter(10, "Successful demonstrations wanted.", "", 1, 1_000_000)
-    episode_s: float = parameter(30.0, "Time limit of one demonstration.", "s", 1.0, 3600.0)
+    episode_s: float = parameter(
+        30.0, "Time limit of one scripted demonstration.", "s", 1.0, 3600.0
+    )
     tries_per_episode: int = parameter(
         3, "Give up after this many tries for each one wanted.", "", 1, 1000
     )
     seed: int = parameter(-1, "Seed of the teacher's noise; -1: drawn anew.", "", -1, SEED_MAX)
+    keys: bool = parameter(True, "Whether a person may say keep, discard, ... by terminal keys.")
+    joy: JoyParameters = group(JoyParameters, "joy")
+    teleop: TeleopParameters = group(TeleopParameters, "joy")
 
 
 class DemoNode(CommanderNode):
@@ -46,7 +57,7 @@ class DemoNode(CommanderNode):
         super().__init__("demo", "demo", DemoParameters)
         self._teacher_done = False
         self._state: tuple[tuple[str, ...], np.ndarray] | None = None
-        self._started = False
+        self._teaching: Teaching | None = None
 
     def configure(self) -> None:
         """Find the teacher, and what it needs.
@@ -68,31 +79,47 @@ class DemoNode(CommanderNode):
             )
             self._teaching_ticks = tick_every(self, 1.0 / _TEACHER_RATE_HZ, self._teach)
         else:
-            self.create_service(Trigger, "~/start", self._on_start)
-            self.create_service(Trigger, "~/stop", self._on_stop)
-            self.create_service(SetBool, "~/torque", self._on_torque)
+            given = self.parameters
+            self.episodes.settings |= {"teacher": given.teacher}
+            self._teaching = Teaching(
+                *(self, given.task, given.episodes, given.teacher == "joystick"),
+                *(given.joy, given.teleop, given.keys),
+            )
         self.episodes.say_task(self.parameters.task)
 
     def mission(self) -> Steps:
         """Demonstrate until `episodes` succeeded."""
         yield from self.until_active()
-        if self._teacher is None:
-            yield from self._person()
-        else:
-            yield from self._scripted()
+        yield from self._scripted() if self._teaching is None else self._teaching.mission()
 
-    def _person(self) -> Steps:
-        for index in range(self.parameters.episodes):
-            # Hands may be at the arm for long: its servos are asked all the while.
-            while not self._started:
-                self.arm.check_hardware()
-                yield
-            yield from self.until_free()
-            yield from self.episodes.begin(f"demo-{index:05d}", self.parameters.task)
-            while self._started:
-                self.episodes.check()
-                yield
-            yield from self.episodes.end(True, "stopped by the person")
+    def on_tick(self) -> None:
+        """Have a person's pad set the arm's target."""
+        if self._teaching is not None:
+            self._teaching.tick()
+
+    def stop(self) -> None:
+        """Come to an end, with the arm held where a person's hands would be all that holds it."""
+        if self._teaching is None or self._steps is None:
+            super().stop()
+        else:
+            self._steps = self._stop_steps()
+
+    def _stop_steps(self) -> Steps:
+        yield from self._teaching.end_first()
+        super().stop()
+
+    def say_status(self) -> None:
+        """Put mission, arm and teacher on /diagnostics."""
+        super().say_status()
+        if self._teaching is not None:
+            self._teaching.say_status()
+
+    def close(self) -> None:
+        """End what is open, and give the terminal back."""
+        if self._teaching is not None:
+            self._teaching.close()
+            self._teaching = None
+        super().close()
 
     def _scripted(self) -> Steps:
         yield from self._until_sim()
@@ -162,26 +189,6 @@ class DemoNode(CommanderNode):
     def _on_sim_state(self, message: JointState) -> None:
         _, names, qpos = conversions.joint_state_from_msg(message)
         self._state = names, qpos
-
-    # --- the person's services ---
-
-    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = not self._started and not self.episodes.running
-        response.message = "started" if response.success else "a demonstration is running"
-        self._started = self._started or response.success
-        return response
-
-    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._started
-        response.message = "stopped" if self._started else "no demonstration is running"
-        self._started = False
-        return response
-
-    def _on_torque(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self.arm.set_torque(request.data)
-        response.success = True
-        response.message = "the arm holds" if request.data else "hold the arm: it is limp now"
-        return response
 
 
 def scripted_teacher(task: str, seed: int):

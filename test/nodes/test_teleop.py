@@ -1,0 +1,253 @@
+"""A person teaches, in this process: a pad drives the arm, hands lead it, words end recordings."""
+
+import json
+import os
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+pytestmark = pytest.mark.ros
+
+from interbotix_xs_msgs.srv import TorqueEnable  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from sensor_msgs.msg import Joy  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from vla_ros.core import arm, kinematics  # noqa: E402
+from vla_ros.core.episode import DISCARDED  # noqa: E402
+from vla_ros.nodes import lifetime, qos  # noqa: E402
+from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
+from vla_ros.nodes.demo import DemoNode  # noqa: E402
+from vla_ros.nodes.teleop_keys import Keys  # noqa: E402
+
+LIMIT_S = 30.0
+DEAD_MAN, GRIPPER, RECORD, DISCARD = 4, 0, 7, 6
+
+
+class Stage:
+    """demo_node, an arm that follows at once, and an Xbox pad at 50 Hz."""
+
+    def __init__(self, driver):
+        self.demo, self.driver, self.pad = DemoNode(), driver, Node("pad")
+        self.held, self.forward, self.speaks = set(), 0.0, True
+        self.events = []
+        self.joy = self.pad.create_publisher(Joy, "/joy", 10)
+        self.pad.create_timer(0.02, self.say)
+        self.pad.create_subscription(
+            String, qos.EPISODE_TOPIC, lambda m: self.events.append(json.loads(m.data)), qos.EPISODE
+        )
+        self.executor = lifetime._executor()
+        for node in (self.demo, self.driver, self.pad):
+            self.executor.add_node(node)
+        self.demo.bring_up()
+        self.until(lambda: self.demo.arm.active)
+
+    def say(self):
+        if self.speaks:
+            message = Joy(axes=[0.0, self.forward] + [0.0] * 6)
+            message.buttons = [int(number in self.held) for number in range(11)]
+            message.header.stamp = stamp_from_ns(self.pad.get_clock().now().nanoseconds)
+            self.joy.publish(message)
+
+    def until(self, condition):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def let_pass(self, seconds):
+        end_s = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() > end_s)
+
+    def press(self, button):
+        """Press a button, and let it go once that was heard."""
+        self.held |= {button}
+        self.let_pass(0.1)
+        self.held -= {button}
+        self.let_pass(0.1)
+
+    @property
+    def x_m(self):
+        return kinematics.forward(self.demo.arm.commanded[0])[0, 3]
+
+    @property
+    def take(self):
+        return self.demo._teaching._takes.state
+
+    def torque_asked(self):
+        return [r.enable for r in self.driver.asked if isinstance(r, TorqueEnable.Request)]
+
+    def ends(self):
+        return [(e["success"], e["reason"]) for e in self.events if e["event"] == "end"]
+
+    def close(self):
+        self.executor.shutdown()
+        self.demo.close()
+        for node in (self.demo, self.driver, self.pad):
+            node.destroy_node()
+
+
+@pytest.fixture
+def stage(ros, make_driver):
+    """Return a function that makes the stage with a teacher."""
+    made = []
+
+    def make(teacher):
+        given = {
+            "teacher": teacher,
+            "task": "lift it",
+            "record": False,
+            "keys": False,
+            "park": False,
+        }
+        ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
+        made.append(Stage(make_driver()))
+        return made[0]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_pad_drives_the_arm_while_its_button_is_held_and_its_messages_come(stage):
+    scene = stage("joystick")
+    start_m = scene.x_m
+    scene.forward = 1.0
+    scene.let_pass(0.3)
+    assert scene.x_m == start_m, "nobody held the dead-man button"
+    scene.forward = 0.0
+    scene.let_pass(0.1)
+    scene.held = {DEAD_MAN}
+    scene.let_pass(0.1)
+    scene.forward = 1.0
+    scene.until(lambda: scene.x_m > start_m + 0.02)
+    scene.held = set()
+    scene.until(lambda: scene.demo.arm.at_rest)
+    rest_m = scene.x_m
+    scene.let_pass(0.2)
+    assert scene.x_m == rest_m
+    # A take that is discarded, one that is kept, and motion in between.
+    scene.forward = 0.0
+    scene.press(RECORD)
+    scene.until(lambda: scene.take == "running")
+    scene.held = {DEAD_MAN}
+    scene.let_pass(0.1)
+    scene.press(GRIPPER)
+    scene.until(lambda: scene.demo.arm.commanded[1] == 0.0)
+    scene.press(DISCARD)
+    scene.until(lambda: scene.ends() == [(False, DISCARDED)])
+    scene.forward = -1.0
+    scene.until(lambda: scene.x_m < rest_m - 0.01)
+    # The radio is gone: nothing comes any more.
+    scene.speaks = False
+    scene.until(lambda: scene.demo.arm.at_rest)
+    rest_m = scene.x_m
+    scene.speaks = True
+    scene.let_pass(0.3)
+    assert scene.x_m == rest_m, "it came back with the button held, and nobody pressed it anew"
+    assert "let the dead-man button go" in scene.demo._teaching._pad.problem
+
+
+def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage):
+    scene = stage("joystick")
+    teaching = scene.demo._teaching
+    scene.demo._teaching._takes.wanted = 1
+    assert teaching.say("keep") == (False, "nothing is being recorded that you could keep (idle)")
+    assert teaching.say("start")[0]
+    scene.until(lambda: scene.take == "running")
+    assert teaching.say("redo")[0]
+    scene.until(lambda: len(scene.events) == 3 and scene.take == "running")
+    assert teaching.say("keep")[0]
+    scene.until(scene.demo.done.done)
+    assert scene.demo.done.result() == 0
+    scene.until(lambda: scene.ends() == [(False, DISCARDED), (True, "kept by the person")])
+    assert scene.events[0]["settings"] == {"teacher": "joystick"}
+    assert [e["episode_id"] for e in scene.events[::2]] == ["demo-00000", "demo-00001"]
+
+
+def test_a_raised_arm_is_let_go_on_the_second_request_and_held_where_it_then_is(stage):
+    scene = stage("person")
+    guide = scene.demo._teaching._guide
+    done, sentence = guide.switch(False)
+    assert not done
+    assert "its tool is 0.15 m up; hold it with both hands" in sentence
+    scene.let_pass(0.6)
+    assert scene.torque_asked() == []
+    assert guide.switch(False) == (True, "hold the arm: it is limp now")
+    scene.until(lambda: scene.torque_asked() == [False, False])
+    # Led by hand.
+    led = arm.READY_RAD + np.array([0.4, 0.1, 0, 0, 0, 0])
+    scene.driver.position[:6] = led
+    scene.until(lambda: np.allclose(scene.driver.commands[-1], led, atol=1e-3))
+    count = len(scene.driver.commands)
+    guide.switch(True)
+    scene.until(lambda: not scene.demo.arm.is_limp)
+    scene.until(lambda: len(scene.driver.commands) > count + 10)
+    np.testing.assert_allclose(scene.driver.commands[count:], led[None].repeat(
+        len(scene.driver.commands) - count, 0), atol=1e-3)  # fmt: skip
+
+
+def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end(stage):
+    scene = stage("person")
+    guide = scene.demo._teaching._guide
+    scene.driver.position[:6] = arm.SLEEP_RAD
+    scene.until(lambda: not guide.would_fall)
+    assert guide.switch(False)[0]
+    scene.until(lambda: scene.torque_asked() == [False, False])
+    scene.driver.position[:6] = arm.READY_RAD
+    scene.until(lambda: guide.would_fall)
+    scene.demo.begin_stop()
+    scene.until(scene.demo.done.done)
+    assert scene.torque_asked() == [False, False, True, True]
+
+
+CHILD = """
+import os, sys, time
+os.open(sys.argv[1], os.O_RDWR)  # of a session's leader: its terminal from here on
+from vla_ros.nodes.teleop_keys import Keys
+keys, got = Keys(), ""
+keys.read()
+print("ready", flush=True)
+while "q" not in got:
+    got += keys.read()
+    time.sleep(0.01)
+keys.close()
+print(got)
+"""
+
+
+def test_keys_come_one_by_one_and_the_terminal_is_put_back():
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, os.ttyname(theirs)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout.readline() == "ready\n"
+    assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
+    os.write(ours, b"kdq")
+    assert child.communicate(timeout=LIMIT_S)[0] == "kdq\n"
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_without_a_terminal_of_its_own_it_reads_no_keys():
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    os.write(ours, b"k\n")
+    for path in ("/no/such/terminal", os.ttyname(theirs)):
+        keys = Keys(path)
+        assert keys.read() == ""
+        keys.close()
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)

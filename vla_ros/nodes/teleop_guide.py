@@ -1,0 +1,81 @@
+"""Leading the arm by hand: its torque goes only with a person's confirmation, and comes back where
+the arm is.
+"""
+
+import time
+
+from std_srvs.srv import SetBool
+
+from vla_ros.core import arm as facts
+from vla_ros.core import kinematics
+from vla_ros.core.teleop_takes import Confirmation
+from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.arm_torque import why_not_release
+from vla_ros.nodes.episodes import Steps
+from vla_ros.nodes.lifetime import ShellNode
+
+# A second request confirms from so much to so much after the first [s].
+_CONFIRM_AFTER_S, _CONFIRM_WITHIN_S = 0.5, 10.0
+
+
+class HandGuide:
+    """Makes the arm limp and stiff, by `~/torque` and whatever else says so.
+
+    Args:
+        node: the node to live in.
+        arm: the arm.
+    """
+
+    def __init__(self, node: ShellNode, arm: ArmClient):
+        self._arm = arm
+        self._confirmation = Confirmation(_CONFIRM_AFTER_S, _CONFIRM_WITHIN_S)
+        node.create_service(SetBool, "~/torque", self._on_torque)
+
+    @property
+    def would_fall(self) -> str:
+        """Why the arm falls without torque; empty where it lies in its cradle."""
+        if self._arm.measured is None:
+            return "nobody knows where the arm is"
+        return why_not_release(facts.SLEEP_RAD, self._arm.measured[0], True)
+
+    def switch(self, enable: bool) -> tuple[bool, str]:
+        """Switch the torque; return whether that was done, and a sentence for the person.
+
+        An arm that would fall is let go with the second of two requests.
+        """
+        arm = self._arm
+        if enable:
+            self._confirmation.forget()
+            arm.set_torque(True)
+            return True, "the arm holds where it is"
+        if not arm.active or arm.measured is None:
+            return False, "the torque stays on: the arm is not active yet; wait for it"
+        if arm.is_limp:
+            return True, "the arm is limp already"
+        if not arm.at_rest:
+            return False, "the torque stays on: the arm moves; wait until it rests"
+        if self.would_fall and not self._confirmation.ask(time.monotonic()):
+            height_m = kinematics.forward(arm.measured[0])[2, 3]
+            return False, (
+                f"the torque stays on: the arm would fall, its tool is {height_m:.2f} m up; hold "
+                f"it with both hands, and ask once more within {_CONFIRM_WITHIN_S:g} s"
+            )
+        arm.set_torque(False)
+        return True, "hold the arm: it is limp now"
+
+    def take_hold(self, limit_s: float) -> Steps:
+        """Have the servos hold an arm that would fall when nobody holds it any more.
+
+        Args:
+            limit_s: how long the driver is waited for [s, wall].
+        """
+        if not (self._arm.is_limp and self.would_fall):
+            return
+        self._arm.set_torque(True)
+        deadline_s = time.monotonic() + limit_s
+        while self._arm.is_limp and time.monotonic() < deadline_s:
+            yield
+
+    def _on_torque(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = self.switch(request.data)
+        return response
