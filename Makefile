@@ -11,10 +11,8 @@ ENTER := . ./activate.sh && export ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$(( $$$$ % 1
 demo: setup
 	@$(ENTER) exec python demo/run.py
 
-# Tests of nodes run alone: on a starved machine a late message looks like a fault.
 test: setup
-	@$(ENTER) python -m pytest -m "not ros" --numprocesses=auto --maxprocesses=4 --dist=loadgroup --durations=5; \
-	pure=$$?; python -m pytest -m ros --durations=10 && exit $$pure
+	@$(ENTER) exec test/run.sh
 
 lint: setup
 	@$(ENTER) ruff check . && ruff format --check . && pyright

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import Image
 
-from vla_ros.core.errors import CameraError  # noqa: E402
-from vla_ros.nodes import bridge, conversions  # noqa: E402
-from vla_ros.nodes.bridge import Bridge, choose_bridge  # noqa: E402
+from vla_ros.core.errors import CameraError
+from vla_ros.nodes import bridge, conversions
+from vla_ros.nodes.bridge import Bridge, choose_bridge
 
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 # Takes what the real one takes; knows two encodings, and keeps no padding apart.

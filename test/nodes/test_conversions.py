@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import Image
 
-from vla_ros.core.errors import CameraError  # noqa: E402
-from vla_ros.nodes import conversions  # noqa: E402
+from vla_ros.core.errors import CameraError
+from vla_ros.nodes import conversions
 
 
 def identifiable(shape, dtype):

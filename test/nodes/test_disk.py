@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from vla_ros.core.disk_budget import DiskBudget  # noqa: E402
-from vla_ros.nodes.diagnostics import ERROR, OK  # noqa: E402
-from vla_ros.nodes.disk import SessionDisk, folder_bytes  # noqa: E402
+from vla_ros.core.disk_budget import DiskBudget
+from vla_ros.nodes.diagnostics import ERROR, OK
+from vla_ros.nodes.disk import SessionDisk, folder_bytes
 
 
 class Said:

@@ -8,15 +8,14 @@ import pytest
 import yaml
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from rosbags.highlevel import AnyReader  # noqa: E402
+from rosbags.highlevel import AnyReader
 
-from vla_ros.bags import part as part_module  # noqa: E402
-from vla_ros.bags.part import PartFolder  # noqa: E402
-from vla_ros.bags.repair import repair  # noqa: E402
-from vla_ros.core.errors import BagError  # noqa: E402
-from vla_ros.nodes.episode_bag import EpisodeBag, Topic  # noqa: E402
+from vla_ros.bags import part as part_module
+from vla_ros.bags.part import PartFolder
+from vla_ros.bags.repair import repair
+from vla_ros.core.errors import BagError
+from vla_ros.nodes.episode_bag import EpisodeBag, Topic
 
 STRING = Topic("/vla/task", "std_msgs/msg/String", latched=True)
 GROUP = Topic("/wx250s/commands/joint_group", "interbotix_xs_msgs/msg/JointGroupCommand")

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tf2_msgs")
-pytestmark = pytest.mark.ros
 
-from vla_ros.core import kinematics  # noqa: E402
-from vla_ros.core.errors import CameraError  # noqa: E402
-from vla_ros.nodes.extrinsics import (  # noqa: E402
+from vla_ros.core import kinematics
+from vla_ros.core.errors import CameraError
+from vla_ros.nodes.extrinsics import (
     extrinsics_to_msg,
     load_extrinsics,
     sim_extrinsics,

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from vla_ros.core.errors import CameraError  # noqa: E402
-from vla_ros.nodes.conversions import camera_info_to_msg  # noqa: E402
-from vla_ros.nodes.intrinsics import Intrinsics, load_calibration  # noqa: E402
+from vla_ros.core.errors import CameraError
+from vla_ros.nodes.conversions import camera_info_to_msg
+from vla_ros.nodes.intrinsics import Intrinsics, load_calibration
 
 CALIBRATION = """
 image_width: 64

@@ -8,7 +8,6 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("launch_ros")
-pytestmark = pytest.mark.ros
 
 from training.calibration.touched_table import Table  # noqa: E402
 from training.workspace import as_yaml, play_region, safety_box  # noqa: E402

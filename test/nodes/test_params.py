@@ -5,7 +5,6 @@ import pytest
 import yaml
 
 rclpy = pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 pytest.importorskip("rclpy")
-pytestmark = pytest.mark.ros
 
-from vla_ros.core.errors import BagError  # noqa: E402
-from vla_ros.nodes.episode_bag import (  # noqa: E402
+from vla_ros.core.errors import BagError
+from vla_ros.nodes.episode_bag import (
     EpisodeBag,
     RosbagsWriter,
     Topic,

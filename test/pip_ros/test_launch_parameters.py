@@ -157,7 +157,6 @@ def test_a_missing_parameter_file_is_refused(toy) -> None:
     assert "the parameter file /no/such.yaml does not exist" in result.stdout
 
 
-@pytest.mark.ros
 def test_a_real_node_reads_each_string_as_it_was_given(tmp_path, ros) -> None:
     import rclpy
 
