@@ -10,6 +10,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ NO_ROSDEP_KEY = {
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"} | {
     "tqdm": "python3-tqdm"
 }
+needs_ros = pytest.mark.skipif(find_spec("rclpy") is None, reason="rclpy is not installed")
 OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
 
 
@@ -143,7 +145,7 @@ def test_node_stubs_are_executable_in_git_and_on_disk():
     assert [path.name for path in stubs if not os.access(path, os.X_OK)] == []
 
 
-@pytest.mark.ros
+@needs_ros
 def test_installed_package_is_found_where_ros2_looks():
     share, library = PREFIX / "share" / "vla_ros", PREFIX / "lib" / "vla_ros"
     marker = PREFIX / "share" / "ament_index" / "resource_index" / "packages" / "vla_ros"
@@ -157,7 +159,7 @@ def test_installed_package_is_found_where_ros2_looks():
         assert (library / source.name).stat().st_mode & 0o111, source.name
 
 
-@pytest.mark.ros
+@needs_ros
 @pytest.mark.parametrize("name", TYPE_HASHES)
 def test_interface_has_the_type_hash_of_the_real_one(name):
     description = PREFIX / "share" / f"{name}.json"
@@ -168,7 +170,7 @@ def test_interface_has_the_type_hash_of_the_real_one(name):
     assert own[name] == f"RIHS01_{TYPE_HASHES[name]}"
 
 
-@pytest.mark.ros
+@needs_ros
 def test_message_of_the_arm_survives_serialisation():
     from interbotix_xs_msgs.msg import JointGroupCommand
     from rclpy.serialization import deserialize_message, serialize_message
@@ -205,7 +207,7 @@ def run_bash(script: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.ros
+@needs_ros
 def test_activate_twice_changes_nothing_more():
     show = 'echo "$LD_LIBRARY_PATH|$AMENT_PREFIX_PATH"'
     once = run_bash(f"cd /; . {ACTIVATE}; {show}")
@@ -215,7 +217,7 @@ def test_activate_twice_changes_nothing_more():
     assert f"{ROOT}/.venv/lib" in once.stdout
 
 
-@pytest.mark.ros
+@needs_ros
 def test_activate_keeps_the_discovery_range_that_was_set():
     script = f". {ACTIVATE}; echo $ROS_AUTOMATIC_DISCOVERY_RANGE"
     assert run_bash(script).stdout == "LOCALHOST\n"
@@ -230,7 +232,7 @@ def test_activate_without_an_environment_says_what_to_run(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.ros
+@needs_ros
 def test_colcon_builds_the_package(tmp_path):
     source = tmp_path / "src" / "vla_ros"
     source.mkdir(parents=True)
