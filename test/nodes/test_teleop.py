@@ -156,14 +156,14 @@ def test_a_pad_drives_the_arm_while_its_button_is_held_and_its_messages_come(sta
 
 def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage):
     scene = stage("joystick")
-    teaching = scene.demo._teaching
+    say = scene.demo._teaching._words.say
     scene.demo._teaching._takes.wanted = 1
-    assert teaching.say("keep") == (False, "nothing is being recorded that you could keep (idle)")
-    assert teaching.say("start")[0]
+    assert say("keep") == (False, "nothing is being recorded that you could keep (idle)")
+    assert say("start")[0]
     scene.until(lambda: scene.take == "running")
-    assert teaching.say("redo")[0]
+    assert say("redo")[0]
     scene.until(lambda: len(scene.events) == 3 and scene.take == "running")
-    assert teaching.say("keep")[0]
+    assert say("keep")[0]
     scene.until(scene.demo.done.done)
     assert scene.demo.done.result() == 0
     scene.until(lambda: scene.ends() == [(False, DISCARDED), (True, "kept by the person")])

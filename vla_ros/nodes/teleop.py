@@ -1,17 +1,11 @@
 """A person teaches, by a gamepad or by hand: the mission of demo_node's teachers with hands.
 
-Words on recordings (`core.teleop_takes`) come from services, from buttons of the pad, and from keys
-of the terminal; all mean the same.
+What they say of recordings, by whatever means, is `nodes/teleop_words.py`'s.
 """
 
 import time
-from functools import partial
-
-from rclpy.clock import Clock, ClockType
-from std_srvs.srv import Trigger
 
 from vla_ros.core import arm as facts
-from vla_ros.core.errors import EpisodeError
 from vla_ros.core.teleop import Gamepad, TeleopParameters
 from vla_ros.core.teleop_takes import Takes
 from vla_ros.nodes.commander import CommanderNode
@@ -19,24 +13,13 @@ from vla_ros.nodes.diagnostics import OK, WARN
 from vla_ros.nodes.episodes import RecordingCutError, Steps
 from vla_ros.nodes.teleop_guide import HandGuide
 from vla_ros.nodes.teleop_joy import JoyDriver, JoyTopic
-from vla_ros.nodes.teleop_keys import Keys
 from vla_ros.nodes.teleop_parameters import JoyParameters
+from vla_ros.nodes.teleop_words import Answer, TakeWords
 
-_KEY_PERIOD_S = 0.05
 # How long the driver may take to switch the torque on at the end; less where a signal ends it [s].
 _HOLD_S, _HOLD_AT_STOP_S = 6.0, 2.0
 # How often the servos of a waiting arm are asked how they are [s, wall].
 _SERVO_LOOK_S = 5.0
-_KEYS = {"s": "start", "k": "keep", "f": "failed", "d": "discard", "r": "redo", "q": "finish"}
-_SERVICES = {
-    "~/start": "start",
-    "~/keep": "keep",
-    "~/stop": "keep",
-    "~/failed": "failed",
-    "~/discard": "discard",
-    "~/redo": "redo",
-    "~/finish": "finish",
-}
 _MOTION_WORDS = ("gripper", "frame")
 
 
@@ -74,12 +57,8 @@ class Teaching:
             self._joy = JoyDriver(node, node.arm, self._pad, limits, motion, joy.start_frame)
         else:
             self._guide = HandGuide(node, node.arm)
-        for service, word in _SERVICES.items():
-            node.create_service(Trigger, service, partial(self._on_service, word))
-        self._keys = Keys() if keys else None
-        if keys:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            node.create_timer(_KEY_PERIOD_S, self._on_keys, clock=steady)
+        more_keys = {} if self._guide is None else {"t": self._toggle_torque}
+        self._words = TakeWords(node, self._takes, keys, more_keys)
         self._look_s = 0.0
 
     # --- the mission ---
@@ -153,37 +132,14 @@ class Teaching:
         yield from self._node.settle()
         yield from self._node.release_arm()
 
-    # --- words ---
-
-    def say(self, word: str) -> tuple[bool, str]:
-        """Take in a word of the person; return whether it meant something, and a sentence."""
-        try:
-            return True, self._takes.say(word)
-        except EpisodeError as error:
-            return False, str(error)
-
-    def _on_service(
-        self, word: str, _: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        response.success, response.message = self.say(word)
-        return response
-
     def _on_press(self, word: str) -> None:
         if word not in _MOTION_WORDS:
-            self._answer(*self.say(word))
+            self._words.press(word)
         elif self._joy is not None:
             self._joy.press(word)
 
-    def _on_keys(self) -> None:
-        for key in self._keys.read():
-            if key == "t" and self._guide is not None:
-                self._answer(*self._guide.switch(self._node.arm.is_limp))
-            elif key in _KEYS:
-                self._answer(*self.say(_KEYS[key]))
-
-    def _answer(self, done: bool, sentence: str) -> None:
-        logger = self._node.get_logger()
-        (logger.info if done else logger.warning)(sentence)
+    def _toggle_torque(self) -> Answer:
+        return self._guide.switch(self._node.arm.is_limp)
 
     def _report(self, sentence: str) -> None:
         print(f"demo: {sentence}", flush=True)
@@ -203,5 +159,4 @@ class Teaching:
 
     def close(self) -> None:
         """Give the terminal back."""
-        if self._keys is not None:
-            self._keys.close()
+        self._words.close()

@@ -1,0 +1,85 @@
+"""What a person says of recordings, by a service, a button of the pad, or a key of the terminal."""
+
+from collections.abc import Callable
+from functools import partial
+
+from rclpy.clock import Clock, ClockType
+from std_srvs.srv import Trigger
+
+from vla_ros.core.errors import EpisodeError
+from vla_ros.core.teleop_takes import Takes
+from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.teleop_keys import Keys
+
+_KEY_PERIOD_S = 0.05
+_KEYS = {"s": "start", "k": "keep", "f": "failed", "d": "discard", "r": "redo", "q": "finish"}
+_SERVICES = {
+    "~/start": "start",
+    "~/keep": "keep",
+    "~/stop": "keep",
+    "~/failed": "failed",
+    "~/discard": "discard",
+    "~/redo": "redo",
+    "~/finish": "finish",
+}
+# What a request did: whether it was done, and a sentence for the person.
+Answer = tuple[bool, str]
+
+
+class TakeWords:
+    """Hands the words to the takes, and the answers to the person.
+
+    Args:
+        node: the node to live in.
+        takes: what is told.
+        keys: whether to read the terminal's keys.
+        more_keys: what else a key does.
+    """
+
+    def __init__(
+        self,
+        node: ShellNode,
+        takes: Takes,
+        keys: bool,
+        more_keys: dict[str, Callable[[], Answer]],
+    ):
+        self._logger, self._takes = node.get_logger(), takes
+        said = {key: partial(self.say, word) for key, word in _KEYS.items()}
+        self._requests: dict[str, Callable[[], Answer]] = said | more_keys
+        for service, word in _SERVICES.items():
+            node.create_service(Trigger, service, partial(self._on_service, word))
+        self._keys = Keys() if keys else None
+        if keys:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            node.create_timer(_KEY_PERIOD_S, self._on_keys, clock=steady)
+
+    def say(self, word: str) -> Answer:
+        """Take in a word; return whether it meant something now, and a sentence."""
+        try:
+            return True, self._takes.say(word)
+        except EpisodeError as error:
+            return False, str(error)
+
+    def press(self, word: str) -> None:
+        """Take in a word of a button, and say in the log what it did."""
+        self._answer(self.say(word))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._keys is not None:
+            self._keys.close()
+
+    def _on_service(
+        self, word: str, _: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success, response.message = self.say(word)
+        return response
+
+    def _on_keys(self) -> None:
+        for key in self._keys.read():
+            if key in self._requests:
+                self._answer(self._requests[key]())
+
+    def _answer(self, answer: Answer) -> None:
+        done, sentence = answer
+        (self._logger.info if done else self._logger.warning)(sentence)
