@@ -5,8 +5,10 @@ The order of what happens is asserted, never times; the times are printed (pytes
 
 import bisect
 import json
+import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +35,8 @@ REST_S = 0.4
 
 # One segment for all tests, and as many blocks in a row as they make.
 CALM = ("segment_s:=600.0", "blocked_limit:=100")
+# A process that was killed is missed after so long here [s]; what waits for that is the same.
+LEASE_S = 4
 
 
 class Wire:
@@ -46,7 +50,7 @@ class Wire:
         self.faults: list[tuple[float, list[str]]] = []
         self.recordings: list[dict] = []
         self.stop = {"stopped": False, "reason": ""}
-        self.joints = np.zeros(6)
+        self.joints, self.joint_states = np.zeros(6), 0
         hear = self.node.create_subscription
         hear(JointGroupCommand, f"{ARM}/commands/joint_group", self._on_command, 10)
         hear(JointState, f"{ARM}/joint_states", self._on_joints, 10)
@@ -63,6 +67,7 @@ class Wire:
 
     def _on_joints(self, message):
         self.joints = np.array(message.position[:6])
+        self.joint_states += 1
 
     def _on_faults(self, message):
         self.faults.append((time.monotonic(), json.loads(message.data)["active"]))
@@ -164,6 +169,14 @@ class Play:
 
     def __init__(self, graph):
         self.graph = graph
+        profile = Path(graph.env["FASTDDS_DEFAULT_PROFILES_FILE"])
+        lease, count = re.subn(
+            r"(<leaseDuration>\s*<sec>)\d+", rf"\g<1>{LEASE_S}", profile.read_text()
+        )
+        assert count == 1
+        quicker = graph.folder / profile.name
+        quicker.write_text(lease)
+        graph.env["FASTDDS_DEFAULT_PROFILES_FILE"] = str(quicker)
         node = graph.node
         self.sim = graph.start(*node("sim", "-p", "seed:=3", "-p", "state_rate_hz:=10.0"))
         self.camera = graph.start(
@@ -226,6 +239,20 @@ def test_the_arm_holds_while_its_joint_states_are_bad_and_plays_on_after(wire, f
     wire.until_over()
     assert wire.rested(told_s, wire.faults[-1][0]), "the fault was over before the arm held"
     wire.until_play()
+
+
+def test_a_second_arm_in_the_same_domain_refuses_to_start_and_play_goes_on(wire, play):
+    # 8 s: by then the first no longer looks for others, and is the one that stays.
+    wire.until(lambda: wire.joint_states > 800, "8 s of joint states")
+    code, output = play.graph.run(*play.graph.node("sim", "-p", "seed:=1"))
+    assert code == 1
+    said = [line for line in output.splitlines() if line.startswith("sim_node: ")]
+    assert len(said) == 1, output
+    assert "another arm or sim runs here" in said[0]
+    assert "Traceback" not in output
+    assert play.sim.poll() is None
+    wire.until_play()
+    assert not wire.stop["stopped"]
 
 
 def test_lost_commands_do_not_stop_play(wire):
@@ -365,7 +392,7 @@ def test_a_second_commander_ends_play_with_a_sentence(wire, play):
 
 
 def test_when_the_driver_is_killed_the_explorer_holds_and_ends_with_a_sentence(wire, play):
-    play.start_explorer("record:=false")
+    play.start_explorer("record:=false", "safety.lost_s:=3.0")
     wire.until_play()
     told_s = time.monotonic()
     play.sim.send_signal(signal.SIGKILL)
