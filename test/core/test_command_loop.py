@@ -485,6 +485,10 @@ def test_targets_that_are_none_are_refused_and_counted():
     plant.tick()
     assert plant.loop.refusals == 7
     assert plant.loop.at_rest
+    assert "a target was refused, holding: " in plant.loop.refusal
+    plant.loop.set_target(READY, 0.5)
+    plant.tick()
+    assert (plant.loop.refusal, plant.loop.refusals) == ("", 7)
 
 
 def test_a_target_changed_by_its_owner_later_is_another_one():

@@ -47,6 +47,7 @@ class CommandLoop:
         end_reason: why the arm is given up: it only holds from here on; empty while it is not.
         is_limp: whether the arm is without torque, and its own motion is the command.
         refusals, blocks: how many targets were refused, and how often the arm was blocked.
+        refusal: why the target of the last period was refused; empty where it was not.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class CommandLoop:
         self.stop_reason = self.end_reason = self.leash_reason = ""
         self.is_limp = False
         self.refusals = self.blocks = 0
+        self.refusal = ""
 
     # --- what a mission sees and says ---
 
@@ -224,6 +226,7 @@ class CommandLoop:
 
     def command(self) -> tuple[np.ndarray, float]:
         """Return the next command: joints (6,) [rad] and opening."""
+        self.refusal = ""
         if self.is_limp:
             return self._guard.commanded
         paused, self._paused = self._paused, max(0, self._paused - 1)
@@ -239,7 +242,8 @@ class CommandLoop:
             return take(*target)
         except SafetyError as error:
             self.refusals += 1
-            self._warn(f"a target was refused, holding: {error}")
+            self.refusal = f"a target was refused, holding: {error}"
+            self._warn(self.refusal)
             return self._guard.hold()
 
     def _judged(self, seen: Seen) -> Verdict:

@@ -147,6 +147,11 @@ class ArmClient:
         return self._loop.refusals
 
     @property
+    def refusal(self) -> str:
+        """Why the guard refused the target of the last period; empty where it did not."""
+        return self._loop.refusal
+
+    @property
     def status(self) -> Status:
         """Level, sentence and numbers, as `Diagnostics.set` takes them."""
         return arm_status(self.active, self._loop, self._arm, self._servos)
