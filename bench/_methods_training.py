@@ -48,7 +48,7 @@ def contenders(dataset: Path, num_steps: int) -> Iterator[tuple[Steps, Steps, in
     recipe = small(stage=1)
     torch.manual_seed(SEED)
     vlm = SmallVlm(recipe.small)
-    data = stage_1_data([dataset], recipe, vlm.image_size, SEED)
+    data = stage_1_data([dataset], recipe, vlm.image_size)
     policy = TapPolicy(vlm, recipe.tap, data.fit_tokens(recipe.vocabulary))
     batches = Ahead(data.micro_batches(recipe, SEED, World()), 2 * num_steps)
     bare = _bare(deepcopy(policy), recipe, batches(0)[0])

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         checkpoint = load_checkpoint(args.checkpoint, device=device)
         with tempfile.TemporaryDirectory(prefix="vla_attention_") as folder:
-            (data,) = as_datasets([args.data], Path(folder), checkpoint.contract, args.source)
+            (data,) = as_datasets([args.data], Path(folder), checkpoint, args.source)
             count = draw(args, checkpoint, data)
         print(f"{args.out}: {count} frame{'s' if count > 1 else ''}")
     except VlaError as error:

@@ -10,9 +10,9 @@ frame whose pictures are nearest; its last lines say of which baselines the inte
 small error does not promise success in closed loop, but a policy that does not beat a constant has
 learned nothing.
 
-Datasets that the checkpoint was trained on are split as they were then, and their held-out episodes
-are tested. Other datasets and bags are taken as unseen. Baselines learn from the trained episodes
-of --data and from --reference.
+Tested is what neither the checkpoint nor a stage before it was trained on, recording by recording:
+one that was is known again in another dataset and as a bag. Baselines learn from the trained
+episodes of --data and from --reference.
 """
 
 import argparse
@@ -26,12 +26,11 @@ import torch
 from training.convert import convert_bags, settings_of
 from training.convert import parse_arguments as convert_arguments
 from training.inspection.open_loop_report import plot, summary, table
-from training.learning.held_out import parts_of
+from training.learning.held_out import Part, label_of, parts_of
 from training.learning.open_loop import measure
 from training.recordings.bags import find_bags
-from vla_ros.core.contract import Contract
 from vla_ros.core.errors import DatasetError, VlaError
-from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,14 +55,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def as_datasets(
-    paths: list[Path], folder: Path, contract: Contract, source: Path | None = None
+    paths: list[Path], folder: Path, checkpoint: Checkpoint, source: Path | None = None
 ) -> list[Path]:
     """Return datasets as they are, and all bags converted to one in `folder`.
 
     Args:
         paths: datasets, bags or folders of bags.
         folder: to write to.
-        contract: of the policy: cameras, size and rate.
+        checkpoint: of the policy: cameras, size and rate, and the motion that it learned.
         source: see training.convert.
 
     Raises:
@@ -73,9 +72,10 @@ def as_datasets(
     places = [path for path in paths if path not in datasets]
     if not places:
         return datasets
-    bags, out = find_bags(places), folder / "converted-bags"
+    bags, out, contract = find_bags(places), folder / "converted-bags", checkpoint.contract
     words = [*map(str, bags), "--out", str(out), "--camera", *contract.cameras]
     words += ["--image-size", str(contract.image.shape[0]), "--rate", str(contract.rate_hz)]
+    words += ["--label", label_of(checkpoint) or "reached"]
     words += [] if source is None else ["--source", str(source)]
     info = convert_bags(bags, out, settings_of(convert_arguments(words)))
     for path, reason in info["failed"]:
@@ -94,8 +94,10 @@ def evaluate(args: argparse.Namespace) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = load_checkpoint(args.checkpoint, device=device)
     with tempfile.TemporaryDirectory(prefix="vla_evaluate_") as folder:
-        data = as_datasets(args.data, Path(folder), checkpoint.contract, args.source)
+        data = as_datasets(args.data, Path(folder), checkpoint, args.source)
         parts = parts_of(checkpoint, data, args.reference, args.split, args.kinds)
+        for part in parts:
+            print(_told(part))
         found = measure(checkpoint, parts, args.samples, device, print)
     return {
         "checkpoint": args.checkpoint.resolve().name,
@@ -109,12 +111,20 @@ def evaluate(args: argparse.Namespace) -> dict:
                 "was_trained_on": part.is_known,
                 "tested_episodes": len(part.tested),
                 "trained_episodes": len(part.trained),
+                "left_out_episodes": len(part.left_out),
             }
             for part in parts
         ],
         "seed": args.seed,
         **summary(found, args.seed),
     }
+
+
+def _told(part: Part) -> str:
+    counts = f"{len(part.tested)} episodes to test, {len(part.trained)} for the baselines"
+    if part.left_out:
+        counts += f", {len(part.left_out)} left out, which an earlier stage was trained on"
+    return f"{part.dataset.path.name}: {counts}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -58,7 +58,6 @@ def train(
         args.data,
         recipe,
         backbone.vlm.image_size,
-        args.seed,
         cameras,
         kinds=args.kinds,
         weights=args.weights,

@@ -65,7 +65,7 @@ def train(
     )
     recipe = replace(recipe, tap=tap, steps=args.steps or recipe.steps)
     size = backbone.vlm.image_size
-    data = stage_1_data(args.data, recipe, size, args.seed, args.kinds, args.weights)
+    data = stage_1_data(args.data, recipe, size, args.kinds, args.weights)
     policy = TapPolicy(backbone.vlm, tap, action_tokens(args, recipe, data))
     facts = {"backbone": backbone.facts}
     return run_tap(args, world, recipe, data, policy, facts, backbone.source, stop_after)

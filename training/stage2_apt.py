@@ -100,8 +100,7 @@ def _from_stage_1(
         args.data,
         recipe,
         policy.vlm.image_size,
-        args.seed,
-        contract=start.contract,
+        start=start,
         kinds=args.kinds,
         weights=args.weights,
     )
@@ -122,7 +121,6 @@ def _from_scratch(
         args.data,
         recipe,
         backbone.vlm.image_size,
-        args.seed,
         cameras,
         kinds=args.kinds,
         weights=args.weights,

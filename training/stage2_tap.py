@@ -74,7 +74,7 @@ def _from_stage_1(
     policy = start.policy.second_stage()
     recipe = replace(recipe, tap=policy.config)
     data = stage_2_data(
-        args.data, recipe, policy.vlm.image_size, args.seed, start, args.kinds, args.weights
+        args.data, recipe, policy.vlm.image_size, start, args.kinds, args.weights
     )
     facts = {"init": start.run}
     return run_tap(args, world, recipe, data, policy, facts, start.source, stop_after)
@@ -86,7 +86,7 @@ def _from_scratch(
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     recipe = replace(recipe, tap=replace(recipe.tap, head=args.head or recipe.tap.head))
     data = stage_2_data(
-        args.data, recipe, backbone.vlm.image_size, args.seed, None, args.kinds, args.weights
+        args.data, recipe, backbone.vlm.image_size, None, args.kinds, args.weights
     )
     policy = TapPolicy(backbone.vlm, recipe.tap, action_tokens(args, recipe, data))
     facts = {"init": None, "backbone": backbone.facts}

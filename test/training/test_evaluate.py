@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ import torch
 
 from training import evaluate
 from training.learning.dataset import open_dataset
-from training.learning.splits import split_episodes
+from training.learning.splits import Split, split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.trained_on import note
 from vla_ros.core.contract import apt_contract, tap_contract
 from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
+from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
@@ -45,13 +48,12 @@ def checkpoint(dataset_path, tmp_path):
         torch.nn.init.zeros_(policy.head[2].weight)
         with torch.no_grad():
             policy.head[2].bias.copy_(torch.from_numpy(SAID))
-        sha256 = open_dataset(dataset_path, SIDE).sha256
+        dataset, *split = parts(dataset_path, stage)
         run = {
             "stage": stage,
-            "seed": 0,
             "kinds": None,
-            "config": {"val_fraction": 0.4, "pair_offset": 1},
-            "data": [{"name": dataset_path.name, "sha256": sha256}],
+            "config": {"pair_offset": 1},
+            "data": [note(dataset, Split(*split))],
             **facts,
         }
         path = tmp_path / f"s{stage}"
@@ -75,11 +77,11 @@ def told(tmp_path, capsys):
     return run
 
 
-def demonstrations(path):
-    """Return the dataset and its usable demonstrations, split as training splits them."""
+def parts(path, stage=2):
+    """Return the dataset and the stage's episodes of it, trained on and held out."""
     dataset = open_dataset(path, SIDE)
-    usable = [e for e in dataset.episodes if e.kind == "demo" and e.success]
-    return dataset, *split_episodes(usable, 0.4, 0)
+    taken = (stage_1_episodes if stage == 1 else stage_2_episodes)(dataset)
+    return dataset, *split_episodes(dataset, taken, 0.2)
 
 
 def actions_of(dataset, episodes):
@@ -91,7 +93,7 @@ def test_held_out_episodes_are_measured_and_trained_ones_compared_with(
 ):
     plot = tmp_path / "plot.png"
     document, table, _ = told(checkpoint(2), "--data", dataset_path, "--plot", plot)
-    dataset, trained, held_out = demonstrations(dataset_path)
+    dataset, trained, held_out = parts(dataset_path)
     true, known = actions_of(dataset, held_out), actions_of(dataset, trained)
     assert document["frames"] == len(true) == 8
     assert document["frames_of_training"] == len(known)
@@ -115,11 +117,58 @@ def test_held_out_episodes_are_measured_and_trained_ones_compared_with(
 def test_stage_1_is_measured_on_pairs(checkpoint, told, dataset_path):
     document, _, _ = told(checkpoint(1), "--data", dataset_path, "--samples", 5)
     assert document["frames"] == 5
-    # 3 plays and the demonstration that failed, of which 2 are held out: 7 pairs in 8 frames.
+    # 3 plays, and the demonstration that failed, whose end alone is held out.
+    _, trained, held_out = parts(dataset_path, 1)
     (data,) = document["data"]
-    assert (data["trained_episodes"], data["tested_episodes"]) == (2, 2)
-    assert document["frames_of_training"] == 14
+    assert (data["trained_episodes"], data["tested_episodes"]) == (len(trained), len(held_out))
+    assert document["frames_of_training"] == sum(e.end - e.first - 1 for e in trained)
     assert document["columns"][0]["errors"]["policy"][1] is not None
+
+
+def test_kinds_choose_among_what_was_held_out(checkpoint, told, dataset_path):
+    document, _, _ = told(checkpoint(1), "--data", dataset_path, "--kinds", "play")
+    _, _, held_out = parts(dataset_path, 1)
+    plays = [e for e in held_out if e.kind == "play"]
+    assert document["frames"] == sum(e.end - e.first - 1 for e in plays)
+    assert document["data"][0]["trained_episodes"] + len(plays) == 3
+    # Of kinds that it never took all are new: 2 that succeeded, and the end of the one that failed.
+    document, _, _ = told(checkpoint(1), "--data", dataset_path, "--kinds", "demo")
+    assert document["data"][0]["tested_episodes"] == 3
+
+
+def test_a_recording_is_known_again_as_a_bag(checkpoint, told, converted):
+    bags = [converted.parent / f"show-{number}" for number in (1, 2)]
+    document, _, error = told(checkpoint(2), "--data", *bags)
+    assert error == ""
+    (data,) = document["data"]
+    assert (data["was_trained_on"], data["trained_episodes"], data["tested_episodes"]) == (
+        True,
+        1,
+        1,
+    )
+    assert document["frames"] == 8
+
+
+def test_what_an_earlier_stage_was_trained_on_is_left_out(checkpoint, told, dataset_path):
+    _, _, (episode,) = parts(dataset_path)
+    path = checkpoint(2, init={"data": [{"trained": {episode.recording: None}}]})
+    document, _, error = told(path, "--data", dataset_path)
+    assert document is None
+    assert "no episode to test" in error
+    (part,) = evaluate.parts_of(load_checkpoint(Path(path)), [dataset_path], [])
+    assert (part.tested, part.left_out, part.is_known) == ([], [episode], True)
+
+
+def test_bags_get_the_label_that_the_policy_learned(bag_writer, tmp_path, monkeypatch):
+    seen = []
+    convert = lambda bags, out, settings: seen.append(settings.label) or {"failed": []}  # noqa: E731
+    monkeypatch.setattr(evaluate, "convert_bags", convert)
+    bag = bag_writer.moving_episode("new", 2)
+    for stage in (1, 2):
+        run = {"stage": stage, "data": [{"label": "commanded"}]}
+        made = SimpleNamespace(method="tap", run=run, contract=tap_contract(image_size=SIDE))
+        evaluate.as_datasets([bag], tmp_path, made)
+    assert seen == ["reached", "commanded"]
 
 
 def test_a_frame_is_not_its_own_neighbour(checkpoint, told, dataset_path):
@@ -151,13 +200,12 @@ def test_chunks_are_measured_at_their_steps(told, calibrated, tmp_path):
         2, num_layers=2, width=16, num_heads=1, horizon=10, train_steps=4, sample_steps=2
     )
     vlm = SmallVlm(replace(SMALL, depth=2))
-    data = open_dataset(calibrated, SIDE)
+    data, *split = parts(calibrated)
     run = {
         "stage": 2,
-        "seed": 0,
         "kinds": None,
-        "config": {"val_fraction": 0.4, "targets": "reached"},
-        "data": [{"name": calibrated.name, "sha256": data.sha256}],
+        "config": {"targets": "reached"},
+        "data": [note(data, Split(*split))],
     }
     contract = apt_contract("front", SIDE, horizon=10)
     save_checkpoint(Checkpoint(AptPolicy(vlm, config), contract, run), tmp_path / "apt")
@@ -165,7 +213,7 @@ def test_chunks_are_measured_at_their_steps(told, calibrated, tmp_path):
     assert error == ""
     names = [column["name"] for column in document["columns"]]
     assert names[::5] == ["x, step 1", "x, step 8", "overall"]
-    _, _, (episode,) = demonstrations(calibrated)
+    _, _, (episode,) = parts(calibrated)
     T_base_camera = np.array(episode.cameras["front"].T_base_camera)
     # Of the tool that stays where it is the error is the way that it went, in the camera's axes.
     moved = data.actions[episode.first : episode.end, :3] @ T_base_camera[:3, :3]
@@ -180,9 +228,9 @@ def test_chunks_are_measured_at_their_steps(told, calibrated, tmp_path):
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"data": [{"name": "data", "sha256": "other"}]}, "holds something else"),
-        ({"data": [{"name": "elsewhere", "sha256": "other"}]}, "--reference"),
-        ({"config": {}}, "does not tell which data"),
+        ({"data": [{"name": "data", "sha256": "other"}]}, "does not tell which recordings"),
+        ({"data": [{"label": "reached", "trained": {"other": None}}]}, "--reference"),
+        ({"data": [{"label": "commanded", "trained": {}}]}, "--label reached, which is another"),
         ({"kinds": ["teleop"]}, "no usable episode"),
     ],
 )

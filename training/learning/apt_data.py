@@ -15,11 +15,13 @@ from training.learning.apt_windows import Chunks, ChunkSamples
 from training.learning.checks import check_compatible
 from training.learning.dataset import Dataset, open_dataset
 from training.learning.sampling import Mixture
-from training.learning.splits import check_told, split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.splits import Split, check_told, stage_1_episodes, stage_2_episodes
+from training.learning.trained_on import note, split_stage
 from vla_ros.core.chunks import chunk_from_poses
 from vla_ros.core.contract import Contract, apt_contract
 from vla_ros.core.errors import DatasetError
 from vla_ros.policy.apt.observation import Observation
+from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.preprocess import images_to_tensor
 
 
@@ -29,13 +31,15 @@ class AptData:
 
     Attributes:
         datasets: that they are of.
+        splits: episodes of each dataset that they are of.
         trained, held_out: samples.
-        num_episodes: that both are of.
+        num_episodes: that were taken.
         contract: of the model.
         stage: 1, pictures alone, or 2, pictures and their instruction.
     """
 
     datasets: list[Dataset]
+    splits: list[Split]
     trained: Mixture[ChunkSamples]
     held_out: Mixture[ChunkSamples]
     num_episodes: int
@@ -45,7 +49,7 @@ class AptData:
     @property
     def facts(self) -> list[dict]:
         """Provenance, plain JSON."""
-        return [{"name": d.path.name, "sha256": d.sha256} for d in self.datasets]
+        return [note(d, split) for d, split in zip(self.datasets, self.splits, strict=True)]
 
     def images(self, samples: ChunkSamples) -> Tensor:
         """Return (B, V, 3, S, S) in [-1, 1]."""
@@ -61,9 +65,8 @@ def apt_data(
     paths: list[Path],
     recipe: AptRecipe,
     image_size: int,
-    seed: int,
     cameras: tuple[str, ...] | None = None,
-    contract: Contract | None = None,
+    start: Checkpoint | None = None,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> AptData:
@@ -75,9 +78,8 @@ def apt_data(
         paths: datasets, one or more.
         recipe: of the stage.
         image_size: of the backbone [px].
-        seed: of the split.
         cameras: to be seen, the first one being the reference at run time; None: all.
-        contract: of the model that training goes on from; None: the first dataset's.
+        start: checkpoint that training goes on from; None: the contract is the first dataset's.
         kinds: of episodes, instead of the rule.
         weights: share of each dataset in the batches.
 
@@ -86,6 +88,7 @@ def apt_data(
             tell where its cameras were.
     """
     apt = recipe.apt
+    contract = None if start is None else start.contract
     cameras = cameras if contract is None else contract.cameras
     datasets, episodes = [], []
     for path in paths:
@@ -103,17 +106,23 @@ def apt_data(
         datasets.append(dataset)
         episodes.append(chosen)
     assert contract is not None
-    splits = [split_episodes(chosen, recipe.val_fraction, seed) for chosen in episodes]
+    splits = split_stage(datasets, episodes, recipe.val_fraction, start and start.run)
     trained, held_out = (
         [
-            Chunks(dataset, split[part], apt.horizon, apt.history, recipe.targets)
+            Chunks(dataset, split[side], apt.horizon, apt.history, recipe.targets)
             for dataset, split in zip(datasets, splits, strict=True)
+            if split[side]
         ]
-        for part in (0, 1)
+        for side in (0, 1)
     )
-    count = sum(map(len, episodes))
     return AptData(
-        datasets, Mixture(trained, weights), Mixture(held_out), count, contract, apt.stage
+        datasets,
+        splits,
+        Mixture(trained, weights),
+        Mixture(held_out),
+        sum(map(len, episodes)),
+        contract,
+        apt.stage,
     )
 
 
@@ -155,7 +164,7 @@ def chunk_statistics(data: AptData, recipe: AptRecipe, most: int = 2048) -> tupl
     In the axes of every camera that is a reference in training.
     """
     num_cameras = len(data.contract.cameras) if recipe.reference == "random" else 1
-    samples = data.trained.batch(thinned(len(data.trained), most))
+    samples = data.trained.batch(thinned(len(data.trained), most), with_pictures=False)
     cameras = [np.full(len(samples), camera, np.int64) for camera in range(num_cameras)]
     chunks = torch.cat([observe(samples, camera)[1] for camera in cameras]).flatten(0, 1).double()
     return chunks.mean(0).float(), chunks.std(0, unbiased=False).float()

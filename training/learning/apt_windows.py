@@ -28,7 +28,7 @@ class ChunkSamples:
 
     Attributes:
         frames: (B,) int64, numbers of the frames in their dataset.
-        pictures: (B, S, S, 3) uint8 RGB by camera.
+        pictures: (B, S, S, 3) uint8 RGB by camera; none where none were asked for.
         T_base_camera: (B, V, 4, 4) of each camera.
         intrinsics: (B, V, 4), `normalised_intrinsics`.
         T_base_tool: (B, 4, 4) measured.
@@ -99,7 +99,7 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def batch(self, indices: np.ndarray) -> ChunkSamples:
+    def batch(self, indices: np.ndarray, with_pictures: bool = True) -> ChunkSamples:
         """Return the samples `indices` (B,)."""
         at, first, episode = self.frames[indices], self._first[indices], self._episode[indices]
         # A frame holds the motion to the tick after it: an episode has one tick more than frames.
@@ -108,7 +108,7 @@ class Chunks:
         past = np.maximum(at[:, None] + self._before, first[:, None])
         return ChunkSamples(
             at,
-            {name: frames[at] for name, frames in self.dataset.pictures.items()},
+            self.dataset.pictures_of(at) if with_pictures else {},
             self._poses[episode],
             self._intrinsics[episode],
             self._tools[at],
@@ -120,6 +120,27 @@ class Chunks:
             exist,
             self.dataset.tasks[at],
         )
+
+    def going_on(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return poses (B, H, 4, 4) and openings (B, H) of an arm that goes on as it came.
+
+        From the pose that it is on its way to at the frame, which with commanded targets is ahead
+        of the measured one, the measured motion from the frame before is repeated; so is the
+        gripper. At an episode's start, where nothing is known to move, it stays as it is.
+        """
+        at = self.frames[indices]
+        is_start = at == self._first[indices]
+        before = np.where(is_start, at, at - 1)
+        now, past = self._tools[at], self._tools[before]
+        aimed = np.where(is_start[:, None, None], now, self._next_tools[before])
+        opening = np.where(is_start, self._openings[at], self._next_openings[before])
+        turn = now[:, :3, :3] @ np.swapaxes(past[:, :3, :3], 1, 2)
+        poses = np.repeat(aimed[:, None], self._horizon, axis=1)
+        steps = np.arange(1, self._horizon + 1)[:, None]
+        poses[..., :3, 3] += steps * (now - past)[:, None, :3, 3]
+        for step in range(self._horizon):
+            poses[:, step:, :3, :3] = turn[:, None] @ poses[:, step:, :3, :3]
+        return poses, np.repeat(opening[:, None], self._horizon, axis=1)
 
 
 def poses_from_vectors(vectors: np.ndarray) -> np.ndarray:

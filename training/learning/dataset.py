@@ -5,7 +5,6 @@ contract in meta/info.json, any number of data files, any cameras, pictures as J
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -18,19 +17,23 @@ import pyarrow.parquet as pq
 from training.datasets.labels import ACTION, POSE, STATE
 from training.datasets.lerobot_layout import CODEBASE_VERSION, INFO_FILE, read_episode_rows
 from training.datasets.shard import Camera, image_key
-from training.learning.frame_cache import FOLDER, cached_frames, jpeg_frames, video_frames
-from training.provenance import combined_sha256, file_sha256
+from training.learning.frame_cache import cached_frames, jpeg_frames, video_frames
+from training.learning.verified_files import verified_hashes
+from training.provenance import combined_sha256
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
-
-VERIFIED_FILE = "verified.json"
 
 
 @dataclass(frozen=True)
 class Episode:
-    """Frames [first, end) of one recording; `success` is None where nobody judged.
+    """Frames [first, end) of one recording, at the contract's rate.
 
-    `cameras` says by name what is known of intrinsics and pose.
+    Attributes:
+        bag: name of the recording, unique in its dataset.
+        success: None where nobody judged.
+        cameras: by name, what is known of intrinsics and pose.
+        recording: SHA-256 of the recording's content: the same in every dataset made of it.
+        start_ns: time of frame `first` on the recording's clock [ns].
     """
 
     first: int
@@ -40,6 +43,8 @@ class Episode:
     task: str
     success: bool | None
     cameras: dict[str, Camera] = field(default_factory=dict)
+    recording: str = field(kw_only=True)
+    start_ns: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Dataset:
         pictures: (N, S, S, 3) uint8 RGB at model size by camera, memory-mapped.
         vectors: (N, k) float32 by column: `training.datasets.labels` says what is in them.
         sha256: of data and videos, for provenance.
+        label: what motion `action` is, of `training.datasets.labels`.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class Dataset:
     vectors: dict[str, np.ndarray]
     episodes: list[Episode]
     sha256: str
+    label: str = "reached"
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -92,6 +99,10 @@ class Dataset:
             )
         return self.vectors[POSE]
 
+    def pictures_of(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the pictures (..., S, S, 3) of frames (...) by camera, read from the disk."""
+        return {name: pictures[frames] for name, pictures in self.pictures.items()}
+
     @cached_property
     def tasks(self) -> np.ndarray:
         """Instruction of every frame (N,) object."""
@@ -117,7 +128,8 @@ def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = 
             project or without such a camera, or the disk refuses.
     """
     path = Path(path)
-    info, contract, rows, vectors = _read(path)
+    info, contract, episodes, vectors = _read(path)
+    provenance = info["vla_ros"]["provenance"]
     cameras = contract.cameras[:1] if cameras is None else tuple(cameras) or contract.cameras
     absent = [name for name in cameras if name not in contract.cameras]
     if absent:
@@ -125,7 +137,7 @@ def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = 
             f"{path} has no camera {', '.join(absent)}; it has {', '.join(contract.cameras)}: "
             "choose one of these, or convert with --camera"
         )
-    hashes = _verified(path, info)
+    hashes = verified_hashes(path, info)
     pictures = {}
     for name in cameras:
         key, frames = _source(path, info, contract, name, image_size, hashes)
@@ -136,20 +148,24 @@ def open_dataset(path: Path, image_size: int, cameras: tuple[str, ...] | None = 
         replace(contract, cameras=cameras),
         pictures,
         vectors,
-        [_episode(row) for row in rows],
-        info["vla_ros"]["provenance"]["data_sha256"],
+        episodes,
+        provenance["data_sha256"],
+        provenance["options"]["label"],
     )
 
 
-def _read(path: Path) -> tuple[dict, Contract, list[dict], dict[str, np.ndarray]]:
-    """Return info.json, the contract, the episodes' rows and the vector columns."""
+def _read(path: Path) -> tuple[dict, Contract, list[Episode], dict[str, np.ndarray]]:
+    """Return info.json, the contract, the episodes and the vector columns."""
     try:
         info = json.loads((path / INFO_FILE).read_text(encoding="utf-8"))
         contract = Contract.from_dict(info["vla_ros"]["contract"])
+        provenance = info["vla_ros"]["provenance"]
+        recordings = {bag["bag"]: bag["sha256"] for bag in provenance["bags"]}
+        _ = provenance["options"]["label"]
         features, version, total = (
             info[key] for key in ("features", "codebase_version", "total_frames")
         )
-        rows = read_episode_rows(path)
+        episodes = [_episode(row, recordings) for row in read_episode_rows(path)]
         names = [
             name
             for name, feature in features.items()
@@ -164,21 +180,26 @@ def _read(path: Path) -> tuple[dict, Contract, list[dict], dict[str, np.ndarray]
         ) from None
     except (KeyError, TypeError, ContractError) as error:
         raise DatasetError(
-            f"{path} has no contract of this version in meta/info.json ({error}); "
+            f"{path} has no contract or provenance of this version in meta/info.json ({error}); "
             "convert the bags again"
         ) from None
     except (ValueError, OSError, pa.ArrowException) as error:
         raise DatasetError(
             f"{path} is damaged ({type(error).__name__}: {error}); convert the bags again"
         ) from None
-    ends = [0, *(row["dataset_to_index"] for row in rows)]
+    ends = [0, *(episode.end for episode in episodes)]
     if version != CODEBASE_VERSION or total != found or ends[-1] != found:
         raise DatasetError(
             f"{path} says {total} frames of layout {version}, got {found} frames of which the "
             f"episodes take {ends[-1]}, and layout {CODEBASE_VERSION} is read; convert the bags "
             "again"
         )
-    return info, contract, rows, vectors
+    if [episode.first for episode in episodes] != ends[:-1]:
+        raise DatasetError(
+            f"{path} has episodes that do not follow one another frame by frame; convert the bags "
+            "again"
+        )
+    return info, contract, episodes, vectors
 
 
 def _files(path: Path, top: str, suffix: str) -> list[Path]:
@@ -188,11 +209,21 @@ def _files(path: Path, top: str, suffix: str) -> list[Path]:
     return files
 
 
-def _episode(row: dict) -> Episode:
+def _episode(row: dict, recordings: dict[str, str]) -> Episode:
+    """Return the episode of a row; `recordings` are the hashes by bag."""
     names = [key.split("/")[1] for key in row if key.startswith("cameras/") and key.endswith("/K")]
     cameras = {n: Camera(row[f"cameras/{n}/K"], row[f"cameras/{n}/T_base_camera"]) for n in names}
-    first, end = row["dataset_from_index"], row["dataset_to_index"]
-    return Episode(first, end, row["bag"], row["kind"], row["tasks"][0], row["success"], cameras)
+    return Episode(
+        row["dataset_from_index"],
+        row["dataset_to_index"],
+        row["bag"],
+        row["kind"],
+        row["tasks"][0],
+        row["success"],
+        cameras,
+        recording=recordings[row["bag"]],
+        start_ns=row["start_ns"],
+    )
 
 
 def _vectors(files: list[Path], names: list[str]) -> dict[str, np.ndarray]:
@@ -205,55 +236,6 @@ def _vectors(files: list[Path], names: list[str]) -> dict[str, np.ndarray]:
             width = column.type.list_size
             parts[name].append(column.flatten().to_numpy().reshape(len(table), width))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
-
-
-def _verified(path: Path, info: dict) -> dict[str, str]:
-    """Return the hashes of data files and videos, after a look at the files.
-
-    Raises:
-        DatasetError: one is missing or was changed.
-    """
-    ours = info["vla_ros"]
-    expected = {
-        name: sha256
-        for name, sha256 in ours.get("files", {}).items()
-        if name.startswith(("data/", "videos/"))
-    }
-    changed = DatasetError(f"{path}/data was changed after conversion; convert the bags again")
-    present = {
-        file.relative_to(path).as_posix()
-        for top, suffix in (("data", "parquet"), ("videos", "mp4"))
-        for file in (path / top).rglob(f"*.{suffix}")
-    }
-    if present != set(expected) or combined_sha256(expected) != ours["provenance"]["data_sha256"]:
-        raise changed
-    note = path / FOLDER / VERIFIED_FILE
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    now = {}
-    for name, sha256 in expected.items():
-        stat = (path / name).stat()
-        now[name] = [stat.st_size, stat.st_mtime_ns, sha256]
-        if known.get(name) != now[name] and file_sha256(path / name) != sha256:
-            raise changed
-    if now != known:
-        _write_note(note, now)
-    return expected
-
-
-def _write_note(note: Path, content: dict) -> None:
-    temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
-    try:
-        note.parent.mkdir(exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        temporary.replace(note)
-    except OSError as error:
-        raise DatasetError(
-            f"{note} cannot be written ({error.strerror}); free space or give access, then run "
-            "again"
-        ) from None
 
 
 def _source(

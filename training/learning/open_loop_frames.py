@@ -20,10 +20,10 @@ from vla_ros.core.chunks import (
     CHUNK_SIZE,
     GRIPPER,
     ROTATION,
-    TRANSLATION,
+    chunk_from_poses,
     rotation_6d,
-    rotation_from_6d,
 )
+from vla_ros.core.errors import DatasetError
 from vla_ros.policy.apt.observation import Observation
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint
@@ -38,7 +38,8 @@ class Frames(Protocol):
 
     Attributes:
         labels: (N, ...) true actions in units.
-        last: (N, ...) the motion that led to each frame, repeated; no motion at an episode's start.
+        last: (N, ...) the measured motion that led to each frame, repeated, for chunks from the
+            pose that was aimed at; no motion at an episode's start.
         hold: (N, ...) the tool stays where it is; None where that is `last` of a single step.
         mask: (N, steps) bool, which steps of the labels exist.
         bags, tasks: (N,) object.
@@ -66,9 +67,19 @@ def frames_of(checkpoint: Checkpoint, dataset: Dataset, episodes: list[Episode])
     return kind(checkpoint, dataset, episodes)
 
 
-def _of_episodes(episodes: list[Episode], first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each frame's episode, and its bag as object, of frames `first` (N,)."""
+def episode_numbers(episodes: list[Episode], first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each frame's episode, and its bag as object, of frames `first` (N,).
+
+    Raises:
+        DatasetError: the episodes are not in the order of their frames, so that a number would be
+            another's.
+    """
     starts = np.array([e.first for e in episodes])
+    if np.any(np.array([e.end for e in episodes])[:-1] > starts[1:]):
+        raise DatasetError(
+            "episodes to measure on must be in the order of their frames; give them as they are in "
+            "the dataset"
+        )
     number = np.searchsorted(starts, first, side="right") - 1
     return number, np.array([e.bag for e in episodes], object)[number]
 
@@ -88,7 +99,7 @@ class TapFrames:
             self._source = Windows(dataset, episodes)
             first, end = self._source.frames, self._source.frames + 1
         self.labels = self._source.actions
-        number, self.bags = _of_episodes(episodes, first)
+        number, self.bags = episode_numbers(episodes, first)
         self.tasks = dataset.tasks[first]
         if policy.config.stage == 1:
             self.tasks = np.full(len(first), "", object)
@@ -126,31 +137,30 @@ class AptFrames:
         targets = checkpoint.run["config"].get("targets", "desired")
         self.dataset = dataset
         self._source = Chunks(dataset, episodes, config.horizon, config.history, targets)
-        first = self._source.frames
-        number, self.bags = _of_episodes(episodes, first)
-        self.tasks = dataset.tasks[first]
+        frames = self._source.frames
+        _, self.bags = episode_numbers(episodes, frames)
+        self.tasks = dataset.tasks[frames]
         if config.stage == 1:
-            self.tasks = np.full(len(first), "", object)
-        found = [self._chunks(some) for some in _blocks(np.arange(len(first)))]
-        self.labels = np.concatenate([chunks for chunks, _ in found])
-        self.mask = np.concatenate([masks for _, masks in found])
-        at_rest = np.zeros((len(first), CHUNK_SIZE), np.float32)
-        at_rest[:, ROTATION] = rotation_6d(np.eye(3))
-        at_rest[:, GRIPPER] = 2 * np.clip(dataset.states[first, -1], 0, 1) - 1
-        ticks = first + number
-        step = repeat_last(ticks, ticks + 1, self.labels[:, 0], at_rest)
-        self.last = going_on(step, config.horizon)
-        at_rest[:, GRIPPER] = step[:, GRIPPER]
-        self.hold: np.ndarray | None = np.repeat(at_rest[:, None], config.horizon, 1)
+            self.tasks = np.full(len(frames), "", object)
+        found = [self._chunks(some) for some in _blocks(np.arange(len(frames)))]
+        parts = zip(*found, strict=True)
+        self.labels, self.last, self.mask = (np.concatenate(blocks) for blocks in parts)
+        self.hold: np.ndarray | None = np.zeros_like(self.last)
+        self.hold[..., ROTATION] = rotation_6d(np.eye(3))
+        self.hold[..., GRIPPER] = self.last[..., GRIPPER]
 
-    def _chunks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        samples = self._source.batch(rows)
+    def _chunks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return labels, the motion that goes on, and which steps exist."""
+        samples = self._source.batch(rows, with_pictures=False)
         _, chunks = observe(samples, np.zeros(len(samples), np.int64))
-        return chunks[:, 0].numpy(), samples.mask
+        poses, openings = self._source.going_on(rows)
+        camera = samples.T_base_camera[:, 0]
+        last = chunk_from_poses(samples.T_base_tool, poses, openings, camera)
+        return chunks[:, 0].numpy(), last, samples.mask
 
     def observation(self, rows: np.ndarray) -> Observation:
         """Return where cameras and tool are, the first camera being the reference."""
-        samples = self._source.batch(rows)
+        samples = self._source.batch(rows, with_pictures=False)
         return observe(samples, np.zeros(len(samples), np.int64))[0]
 
     def pictures(self, rows: np.ndarray) -> np.ndarray:
@@ -177,18 +187,6 @@ def noise_of(rows: np.ndarray, horizon: int) -> Tensor:
         for row in rows
     ]
     return torch.stack(drawn)
-
-
-def going_on(step: np.ndarray, horizon: int) -> np.ndarray:
-    """Return chunks (N, H, 10) in which the motion of one step (N, 10) goes on H times."""
-    chunk = np.repeat(step[:, None], horizon, 1)
-    chunk[..., TRANSLATION] *= np.arange(1, horizon + 1)[:, None]
-    turn = rotation_from_6d(step[:, ROTATION])
-    turned = np.eye(3)
-    for number in range(horizon):
-        turned = turn @ turned
-        chunk[:, number, ROTATION] = rotation_6d(turned)
-    return chunk
 
 
 def _blocks(rows: np.ndarray) -> Sequence[np.ndarray]:

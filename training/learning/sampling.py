@@ -20,7 +20,7 @@ class Source(Protocol[S_co]):
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray) -> S_co: ...
+    def batch(self, indices: np.ndarray, with_pictures: bool = True) -> S_co: ...
 
 
 class Mixture(Generic[S_co]):
@@ -56,16 +56,16 @@ class Mixture(Generic[S_co]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def batch(self, indices: np.ndarray) -> S_co:
-        """Return the samples `indices` (B,), in that order."""
+    def batch(self, indices: np.ndarray, with_pictures: bool = True) -> S_co:
+        """Return the samples `indices` (B,), in that order; without pictures none is read."""
         if len(self.parts) == 1:
-            return self.parts[0].batch(indices)
+            return self.parts[0].batch(indices, with_pictures)
         part = np.searchsorted(self._starts, indices, side="right") - 1
         order = np.argsort(part, kind="stable")
         back = np.argsort(order)
         chosen = [order[part[order] == number] for number in np.unique(part)]
         batches = [
-            self.parts[number].batch(indices[rows] - self._starts[number])
+            self.parts[number].batch(indices[rows] - self._starts[number], with_pictures)
             for number, rows in zip(np.unique(part), chosen, strict=True)
         ]
         return _joined(batches, back)

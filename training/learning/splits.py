@@ -1,15 +1,18 @@
 """Which episodes a stage learns from, and which are held out."""
 
+import hashlib
 from dataclasses import replace
-
-import numpy as np
+from typing import NamedTuple
 
 from training.learning.dataset import Dataset, Episode
 from vla_ros.core.errors import DatasetError
+from vla_ros.core.resample import NS_PER_S
 
 STAGE_1_RULE = "play and policy episodes whatever their outcome, and demonstrations that failed"
 STAGE_2_RULE = "demonstrations that were judged a success"
 STAGE_2_KINDS = ["demo"]
+# A pair of frames needs two.
+LEAST_FRAMES = 2
 
 
 def stage_1_episodes(dataset: Dataset, kinds: list[str] | None = None) -> list[Episode]:
@@ -61,40 +64,85 @@ def _chosen(dataset: Dataset, episodes: list[Episode], wanted: str) -> list[Epis
     return episodes
 
 
-def split_episodes(
-    episodes: list[Episode], fraction: float, seed: int
-) -> tuple[list[Episode], list[Episode]]:
-    """Return episodes to train on and episodes to hold out, about `fraction` of them.
+class Split(NamedTuple):
+    """Episodes of one dataset, and parts of some, in the dataset's order."""
 
-    Pieces of one bag stay together where there are several bags. A lone episode is cut in time,
-    its end held out.
+    trained: list[Episode]
+    held_out: list[Episode]
 
-    Raises:
-        DatasetError: a lone episode is too short to be cut.
+
+def split_episodes(dataset: Dataset, taken: list[Episode], fraction: float) -> Split:
+    """Return which of `taken` to train on and which to hold out, about `fraction` of them.
+
+    A recording is decided by a hash of its own content, as a whole: the same in both stages, with
+    every seed and every --kinds, in every dataset that has it, whatever else is there.
+
+    Only where that would leave nothing on one side do its fellows matter: the recordings of the
+    dataset that have the same kind and outcome, taken or not, so that again neither stage nor
+    --kinds do. If the hash holds out none of them, the one nearest to being held out is; if all,
+    the one furthest from it is trained on; a recording without a fellow is cut in time, its end
+    held out, or trained on if it is too short. So a recording that comes later never moves another
+    from training to the held-out, but for the first fellow of a lone one and where all were held
+    out; `trained_on.split_stage` sees to these.
+
+    Args:
+        dataset: whole, as it decides who is whose fellow.
+        taken: episodes of it.
+        fraction: from 0 to 1.
     """
-    bags = sorted({episode.bag for episode in episodes})
-    groups = (
-        [[e for e in episodes if e.bag == bag] for bag in bags]
-        if len(bags) > 1
-        else [[episode] for episode in episodes]
-    )
-    if len(groups) == 1:
-        (episode,) = groups[0]
-        held_out = max(2, round((episode.end - episode.first) * fraction))
-        if episode.end - episode.first - held_out < 2:
-            raise DatasetError(
-                f"the only episode has {episode.end - episode.first} frames, too few to hold some "
-                "out; record more"
-            )
-        cut = episode.end - held_out
-        return [replace(episode, end=cut)], [replace(episode, first=cut)]
-    order = np.random.default_rng([seed, 7]).permutation(len(groups))
-    num_held_out = min(len(groups) - 1, max(1, round(len(groups) * fraction)))
-    held_out, trained = order[:num_held_out], order[num_held_out:]
-    return (
-        [e for index in sorted(trained) for e in groups[index]],
-        [e for index in sorted(held_out) for e in groups[index]],
-    )
+    held_out_from = _held_out_from(dataset.episodes, fraction)
+    frames = [held_out_from[episode.recording] for episode in taken]
+    return Split(*cut_episodes(taken, frames, dataset.contract.rate_hz))
+
+
+def _held_out_from(episodes: list[Episode], fraction: float) -> dict[str, int]:
+    """Return for each recording the first frame that is held out; its end where none is."""
+    pieces: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        pieces.setdefault(episode.recording, []).append(episode)
+    fellows: dict[tuple, list[str]] = {}
+    for recording, (first, *_) in pieces.items():
+        fellows.setdefault((first.kind, first.success), []).append(recording)
+    found = {}
+    for recordings in fellows.values():
+        order = sorted(recordings, key=_place)
+        below = sum(_place(recording) < fraction for recording in order)
+        num_held_out = min(max(below, 1), len(order) - 1)
+        for number, recording in enumerate(order):
+            own = pieces[recording]
+            if len(order) == 1:
+                found[recording] = _cut(own, fraction)
+            else:
+                found[recording] = own[0].first if number < num_held_out else own[-1].end
+    return found
+
+
+def _place(recording: str) -> float:
+    """Return the place of a recording in [0, 1): the same number for ever."""
+    digest = hashlib.sha256(f"held out? {recording}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _cut(pieces: list[Episode], fraction: float) -> int:
+    """Return the frame that a recording without fellows is cut at; its end if it is too short."""
+    first, end = pieces[0].first, pieces[-1].end
+    cut = end - max(LEAST_FRAMES, round((end - first) * fraction))
+    return cut if cut - first >= LEAST_FRAMES else end
+
+
+def cut_episodes(
+    episodes: list[Episode], frames: list[int], rate_hz: float
+) -> tuple[list[Episode], list[Episode]]:
+    """Return what of each episode is before, and what is from its frame of `frames` on."""
+    before, after = [], []
+    for episode, frame in zip(episodes, frames, strict=True):
+        if frame > episode.first:
+            before.append(replace(episode, end=min(frame, episode.end)))
+        if frame < episode.end:
+            first = max(frame, episode.first)
+            passed_ns = round((first - episode.first) / rate_hz * NS_PER_S)
+            after.append(replace(episode, first=first, start_ns=episode.start_ns + passed_ns))
+    return before, after
 
 
 def check_told(dataset: Dataset, episodes: list[Episode]) -> None:

@@ -92,7 +92,7 @@ def common_arguments(
         "none: the recipe's small one from random weights",
     )
     add("--steps", type=int, help="optimiser steps; the recipe's if not given")
-    add("--seed", type=int, default=0, help="of weights, batches and the split")
+    add("--seed", type=int, default=0, help="of weights and batches")
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--dry-run", action="store_true", help="tell parameters, memory and speed, then stop")
     return parser

@@ -1,7 +1,7 @@
-"""What TAP's stages learn from: datasets fit for one model, samples of each stage, tensors."""
+"""What TAP's stages learn from: samples of each stage, and tensors of them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,20 +10,15 @@ import torch
 from torch import Tensor
 
 from training.learning.augment import draw_shifts, shift_images
-from training.learning.checks import check_compatible
-from training.learning.dataset import Dataset, open_dataset
+from training.learning.dataset import Dataset
 from training.learning.processes import World
 from training.learning.sampling import Mixture, Sampler
-from training.learning.splits import (
-    check_told,
-    split_episodes,
-    stage_1_episodes,
-    stage_2_episodes,
-)
+from training.learning.splits import Split, check_told, stage_1_episodes, stage_2_episodes
+from training.learning.tap_datasets import open_for_tap, tap_model_contract
 from training.learning.tap_recipes import TapRecipe
+from training.learning.trained_on import note, split_stage
 from training.learning.windows import Samples, Windows, frame_pairs, pairs_within
-from vla_ros.core.contract import Contract, tap_contract
-from vla_ros.core.errors import DatasetError
+from vla_ros.core.contract import Contract
 from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
@@ -58,8 +53,9 @@ class TapData:
 
     Attributes:
         datasets: that they are of.
+        splits: episodes of each dataset that they are of.
         trained, held_out: samples.
-        num_episodes: that both are of.
+        num_episodes: that were taken.
         normalizer: of the actions.
         actions: (N, 7) normalised, of the samples to train on.
         constant: (7,) mean normalised action of the training frames.
@@ -67,6 +63,7 @@ class TapData:
     """
 
     datasets: list[Dataset]
+    splits: list[Split]
     trained: Mixture[Samples]
     held_out: Mixture[Samples]
     num_episodes: int
@@ -83,7 +80,7 @@ class TapData:
     @property
     def facts(self) -> list[dict]:
         """Provenance, plain JSON."""
-        return [{"name": d.path.name, "sha256": d.sha256} for d in self.datasets]
+        return [note(d, split) for d, split in zip(self.datasets, self.splits, strict=True)]
 
     def fit_tokens(self, vocabulary: int) -> FastTokenizer:
         """Return an action tokenizer of at most `vocabulary` tokens for what is trained on."""
@@ -134,7 +131,6 @@ def stage_1_data(
     paths: list[Path],
     recipe: TapRecipe,
     image_size: int,
-    seed: int,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> TapData:
@@ -143,24 +139,28 @@ def stage_1_data(
     Raises:
         VlaError: a dataset cannot be read, does not fit, or has nothing for Stage 1.
     """
-    datasets = open_for_tap(paths, image_size)
+    datasets = open_for_tap(paths, image_size, stage=1)
     taken = [stage_1_episodes(dataset, kinds) for dataset in datasets]
-    splits = [split_episodes(episodes, recipe.val_fraction, seed) for episodes in taken]
-    offset = recipe.pair_offset
+    splits = split_stage(datasets, taken, recipe.val_fraction)
     trained, held_out = (
-        [frame_pairs(d, s[i], offset) for d, s in zip(datasets, splits, strict=True)]
-        for i in (0, 1)
+        [
+            frame_pairs(dataset, split[side], recipe.pair_offset)
+            for dataset, split in zip(datasets, splits, strict=True)
+            if split[side]
+        ]
+        for side in (0, 1)
     )
     actions = np.concatenate([part.actions for part in trained])
     normalizer = Normalizer.fit(actions)
     if recipe.pair_span > 0:
         bounds = (normalizer.low, normalizer.high)
         trained = [
-            pairs_within(d, split[0], recipe.pair_span, *bounds)
+            pairs_within(d, split.trained, recipe.pair_span, *bounds)
             for d, split in zip(datasets, splits, strict=True)
         ]
     return TapData(
         datasets,
+        splits,
         Mixture(trained, weights),
         Mixture(held_out),
         sum(map(len, taken)),
@@ -175,7 +175,6 @@ def stage_2_data(
     paths: list[Path],
     recipe: TapRecipe,
     image_size: int,
-    seed: int,
     start: Checkpoint | None = None,
     kinds: list[str] | None = None,
     weights: list[float] | None = None,
@@ -184,26 +183,28 @@ def stage_2_data(
 
     Args:
         paths, kinds, weights: datasets, episodes to take, share of each dataset.
-        recipe, seed: of the run.
+        recipe: of the run.
         image_size: of the model [px].
         start: checkpoint of Stage 1 that the model starts from.
 
     Raises:
         VlaError: a dataset cannot be read, does not fit, or has nothing for Stage 2.
     """
-    datasets = open_for_tap(paths, image_size, start, recipe.keep_normalizer)
+    datasets = open_for_tap(paths, image_size, 2, start, recipe.keep_normalizer)
     taken = [stage_2_episodes(dataset, kinds) for dataset in datasets]
     for dataset, episodes in zip(datasets, taken, strict=True):
         check_told(dataset, episodes)
-    splits = [split_episodes(episodes, recipe.val_fraction, seed) for episodes in taken]
+    splits = split_stage(datasets, taken, recipe.val_fraction, start and start.run)
     trained, held_out = (
-        [Windows(d, split[i]) for d, split in zip(datasets, splits, strict=True)] for i in (0, 1)
+        [Windows(d, split[i]) for d, split in zip(datasets, splits, strict=True) if split[i]]
+        for i in (0, 1)
     )
     actions = np.concatenate([part.actions for part in trained])
     kept = start.normalizer if start is not None and recipe.keep_normalizer else None
     normalizer = kept or Normalizer.fit(actions)
     return TapData(
         datasets,
+        splits,
         Mixture(trained, weights),
         Mixture(held_out),
         sum(map(len, taken)),
@@ -211,49 +212,4 @@ def stage_2_data(
         normalizer.apply(actions),
         normalizer.apply(actions).mean(0),
         stage=2,
-    )
-
-
-def open_for_tap(
-    paths: list[Path], image_size: int, start: Checkpoint | None = None, keep_scale: bool = False
-) -> list[Dataset]:
-    """Return the datasets opened with the one camera that TAP sees, all fit for one model.
-
-    Args:
-        paths: folders, one or more.
-        image_size: of the model [px].
-        start: checkpoint that the model starts from; None for one from scratch, which takes the
-            first dataset's main camera.
-        keep_scale: whether the checkpoint's action scale is kept.
-
-    Raises:
-        ContractError, DatasetError: a dataset cannot be read or does not fit, see
-            `check_compatible`, or is given twice.
-    """
-    contract = None if start is None else start.contract
-    datasets: list[Dataset] = []
-    for path in paths:
-        dataset = open_dataset(path, image_size, contract and contract.cameras)
-        contract = contract or tap_model_contract(dataset)
-        scale = start.normalizer if start is not None and keep_scale else None
-        check_compatible(dataset, contract, scale)
-        if dataset.sha256 in [other.sha256 for other in datasets]:
-            raise DatasetError(f"{path} is given twice; give each dataset once")
-        datasets.append(dataset)
-    return datasets
-
-
-def tap_model_contract(dataset: Dataset) -> Contract:
-    """Return what a TAP model trained from scratch on the dataset sees and does.
-
-    Arm, rate and size are the dataset's; main camera and motion are TAP's.
-    """
-    contract = dataset.contract
-    tap = tap_contract(contract.camera)
-    return replace(
-        contract,
-        cameras=(contract.camera,),
-        action_space=tap.action_space,
-        action=tap.action,
-        name=tap.name if contract.robot_model == tap.robot_model else contract.name,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.datasets.labels import LABELS
 from training.learning.dataset import Dataset, Episode
 from vla_ros.core.actions import GRIPPER_INDEX
 from vla_ros.core.errors import DatasetError
@@ -24,7 +25,7 @@ class Samples:
 
     Attributes:
         frames: (B, T) int64, numbers of the frames in their dataset, in order of time or as paired.
-        pictures: (B, T, S, S, 3) uint8 RGB by camera.
+        pictures: (B, T, S, S, 3) uint8 RGB by camera; none where none were asked for.
         states: (B, 7) float32 at the last of the frames of `Windows`, the first of `Pairs`.
         actions: (B, H, A) float32; beyond an episode's end its last one is repeated.
         mask: (B, H) bool, whether the action is the episode's own.
@@ -86,7 +87,7 @@ class Windows:
         """The first action of every window (N, A) float32: for statistics."""
         return self.dataset.actions[self.frames]
 
-    def batch(self, indices: np.ndarray) -> Samples:
+    def batch(self, indices: np.ndarray, with_pictures: bool = True) -> Samples:
         """Return the windows `indices` (B,)."""
         at = self.frames[indices]
         seen = np.maximum(at[:, None] + self._before, self._first[indices, None])
@@ -94,7 +95,7 @@ class Windows:
         last = self._last[indices, None]
         return Samples(
             seen,
-            {name: frames[seen] for name, frames in self.dataset.pictures.items()},
+            self.dataset.pictures_of(seen) if with_pictures else {},
             self.dataset.states[at],
             self.dataset.actions[np.minimum(ahead, last)],
             ahead <= last,
@@ -119,12 +120,12 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
-    def batch(self, indices: np.ndarray) -> Samples:
+    def batch(self, indices: np.ndarray, with_pictures: bool = True) -> Samples:
         """Return the pairs `indices` (B,): two pictures each, one action, no instruction."""
         frames = np.stack([self.first[indices], self.second[indices]], axis=1)
         return Samples(
             frames,
-            {name: pictures[frames] for name, pictures in self.dataset.pictures.items()},
+            self.dataset.pictures_of(frames) if with_pictures else {},
             self.dataset.states[frames[:, 0]],
             self.actions[indices][:, None],
             np.ones((len(frames), 1), bool),
@@ -194,7 +195,9 @@ def _motion(dataset: Dataset, first: np.ndarray, second: np.ndarray) -> np.ndarr
     actions = np.empty((len(first), 7), np.float32)
     actions[:, :3] = positions[second] - positions[first]
     actions[:, 3:6] = scale[:, None] * vector
-    actions[:, GRIPPER_INDEX] = dataset.actions[second - 1, GRIPPER_INDEX]
+    # Beside another label; else it is the action itself.
+    reached = dataset.vectors.get(LABELS["reached"], dataset.actions)
+    actions[:, GRIPPER_INDEX] = reached[second - 1, GRIPPER_INDEX]
     return actions
 
 

@@ -1,6 +1,7 @@
 """Windows, batches and held-out error of APT, on small arrays made by hand and one tiny dataset."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import torch
 
 from training.datasets.shard import Camera
 from training.learning.apt_batches import Batches, draw
-from training.learning.apt_data import apt_data, observe
+from training.learning.apt_data import apt_data, chunk_statistics, observe
 from training.learning.apt_eval import chunk_errors, still_chunks
 from training.learning.apt_recipes import AS_RECORDED, Augmentation, styled, tiny
 from training.learning.apt_windows import Chunks, poses_from_vectors
 from training.learning.dataset import Dataset, Episode
 from training.learning.processes import World
+from training.learning.sampling import Mixture
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import DatasetError, VlaError
 from vla_ros.core.rotations import matrix_from_rotvec, transform
@@ -43,8 +45,8 @@ def line(num_frames=6, label="reached", cameras=None, **more):
     pictures = np.broadcast_to(pictures, (num_frames, 4, 4, 3))
     known = KNOWN if cameras is None else cameras
     episodes = [
-        Episode(0, 4, "a", "demo", "push", True, known),
-        Episode(4, num_frames, "b", "play", "", None, known),
+        Episode(0, 4, "a", "demo", "push", True, known, recording="a"),
+        Episode(4, num_frames, "b", "play", "", None, known, recording="b"),
     ]
     contract = tap_contract(image_size=32)
     return Dataset("line", contract, {"front": pictures}, vectors, episodes, "hash")
@@ -147,7 +149,7 @@ def test_numbers_of_a_batch_are_those_of_seed_and_step_whoever_takes_them():
 
 @pytest.fixture(scope="module")
 def data(calibrated):
-    return apt_data([calibrated], tiny(1), 32, seed=0)
+    return apt_data([calibrated], tiny(1), 32)
 
 
 def flat(batches):
@@ -183,13 +185,13 @@ def test_processes_and_micro_batches_share_a_batch_sample_by_sample(data):
 
 def test_stage_2_is_told_and_refuses_silent_demonstrations(data, calibrated):
     assert data.text(data.trained.batch(np.arange(2))) is None
-    told = apt_data([calibrated], tiny(2), 32, seed=0)
+    told = apt_data([calibrated], tiny(2), 32)
     assert told.text(told.trained.batch(np.arange(1))) == ["Put the carrot on the plate"]
     with pytest.raises(DatasetError, match="given twice"):
-        apt_data([calibrated, calibrated], tiny(2), 32, seed=0)
-    other = replace(told.contract, rate_hz=10.0)
+        apt_data([calibrated, calibrated], tiny(2), 32)
+    other = SimpleNamespace(contract=replace(told.contract, rate_hz=10.0))
     with pytest.raises(VlaError, match="rate_hz: 10.0 here, 5.0 there"):
-        apt_data([calibrated], tiny(2), 32, seed=0, contract=other)
+        apt_data([calibrated], tiny(2), 32, start=other)
 
 
 def test_masked_ends_leave_the_loss(data):
@@ -233,6 +235,25 @@ def test_errors_of_chunks_by_hand():
     assert first["position_cm"] == pytest.approx(2.5)
     assert first["rotation_deg"] == pytest.approx(45)
     assert second["position_cm"] == 0
+
+
+class Unread:
+    """Pictures that nobody may read."""
+
+    def __getitem__(self, _):
+        raise AssertionError("a picture was read")
+
+
+def test_geometry_and_statistics_read_no_picture(data):
+    unseen = replace(line(), pictures={"front": Unread()})
+    samples = Chunks(unseen, unseen.episodes, 2).batch(np.array([0, 5]), with_pictures=False)
+    assert samples.pictures == {}
+    assert samples.T_base_tool.shape == (2, 4, 4)
+    (dataset,) = data.datasets
+    chunks = Chunks(replace(dataset, pictures={"front": Unread()}), data.splits[0].trained, 4)
+    blind = replace(data, trained=Mixture([chunks]))
+    mean, _ = chunk_statistics(blind, tiny(1))
+    assert torch.equal(mean, chunk_statistics(data, tiny(1))[0])
 
 
 def test_poses_of_vectors():

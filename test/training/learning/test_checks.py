@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training.datasets.labels import label_contract
 from training.learning.checks import check_compatible
 from training.learning.dataset import open_dataset
-from training.learning.tap_data import open_for_tap, tap_model_contract
+from training.learning.tap_datasets import check_fits_tap, open_for_tap, tap_model_contract
+from training.learning.windows import frame_pairs
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.policy.normalize import Normalizer
@@ -48,6 +50,37 @@ def test_refuses_a_label_that_tap_does_not_learn(dataset):
     other = replace(dataset, contract=joint)
     with pytest.raises(ContractError, match="action_space: ee_delta here, joint there"):
         check_compatible(other, tap_model_contract(other))
+
+
+def test_stage_1_takes_any_label_and_stage_2_one_displacement(dataset):
+    commanded = replace(dataset, label="commanded")
+    check_fits_tap(commanded, TAP, 1, "reached")
+    check_fits_tap(commanded, TAP, 2)
+    check_fits_tap(commanded, TAP, 2, "commanded")
+    with pytest.raises(DatasetError, match=r"--label commanded, .* again with --label reached"):
+        check_fits_tap(commanded, TAP, 2, "reached")
+    with pytest.raises(DatasetError, match=r"--label reached, .* again with --label commanded"):
+        check_fits_tap(dataset, TAP, 2, "commanded")
+
+
+def test_stage_1_learns_measured_motion_of_a_dataset_of_joints(dataset):
+    columns = {"action": dataset.vectors["action.joint"], "action.reached": dataset.actions}
+    joints = replace(
+        dataset,
+        contract=label_contract("joint", image_size=32),
+        vectors={**dataset.vectors, **columns},
+        label="joint",
+    )
+    stats = dataset.path / "meta/stats.json"
+    known = json.loads(stats.read_text())
+    stats.write_text(json.dumps({**known, "action": known["action.joint"]}))
+    check_fits_tap(joints, TAP, 1)
+    own, other = (frame_pairs(d, d.episodes).actions for d in (dataset, joints))
+    np.testing.assert_array_equal(own, other)
+    with pytest.raises(DatasetError, match="--label joint, which is another motion"):
+        check_fits_tap(joints, TAP, 2)
+    with pytest.raises(ContractError, match="rate_hz"):
+        check_fits_tap(joints, tap_contract("front", 32, 10.0), 1)
 
 
 @pytest.mark.parametrize(("value", "got"), [(np.nan, "nan"), (250.0, "250.0"), (-np.inf, "-inf")])
@@ -103,4 +136,4 @@ def test_refuses_a_scale_of_other_units_and_takes_a_slower_one(dataset, change):
 
 def test_refuses_a_dataset_given_twice(dataset_path):
     with pytest.raises(DatasetError, match="is given twice"):
-        open_for_tap([dataset_path, dataset_path], 32)
+        open_for_tap([dataset_path, dataset_path], 32, stage=1)

@@ -3,14 +3,17 @@ import os
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from training.datasets import dataset_folder, lerobot_layout
 from training.datasets.assembly import assemble
+from training.datasets.dataset_provenance import provenance_of
 from training.datasets.shard import Camera
 from training.datasets.shard_writer import Frame, ShardWriter
 from training.learning.dataset import open_dataset
+from training.recordings.bag_folder import BagFolder
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.policy.pictures import decode_jpeg, encode_jpeg
@@ -58,7 +61,8 @@ def two_cameras(folder, images="jpeg", lengths=(3, 4), data=b""):
                 frame += 1
             writer.end_episode()
             shards.append(writer.finish(f"bag-{number}", f"{number:064d}", {}, {}, []))
-    assemble(folder / "data", contract, shards, {}, images)
+    provenance = provenance_of(shards, [], {"label": "reached"})
+    assemble(folder / "data", contract, shards, provenance, images)
     return folder / "data"
 
 
@@ -66,7 +70,7 @@ def caches(path):
     return sorted(file.name for file in (path / "cache").glob("*.npy"))
 
 
-def test_a_dataset_is_read_back(dataset):
+def test_a_dataset_is_read_back(dataset, converted):
     assert dataset.images.shape == (48, 32, 32, 3)
     assert dataset.actions.shape == dataset.states.shape == (48, 7)
     assert dataset.ee_poses.shape == (48, 6)
@@ -75,7 +79,11 @@ def test_a_dataset_is_read_back(dataset):
         (0, 8, "play"), (8, 16, "play"), (16, 24, "play"), (24, 32, "demo"),
     ]  # fmt: skip
     assert dataset.tasks[[0, 30]].tolist() == ["", "Put the carrot on the plate"]
-    assert dataset.episodes[0].cameras == {"front": Camera(None, None)}
+    first = dataset.episodes[0]
+    assert first.cameras == {"front": Camera(None, None)}
+    with BagFolder(converted.parent / "play-0") as bag:
+        assert (first.recording, first.start_ns) == (bag.sha256(), 1_000_000_000)
+    assert dataset.label == "reached"
 
 
 @pytest.mark.parametrize("images", ["jpeg", "video"])
@@ -124,7 +132,7 @@ def test_each_model_size_has_its_own_cache(dataset, dataset_path):
 def test_files_are_hashed_once_and_again_when_touched(dataset, dataset_path, monkeypatch):
     hashed = []
     monkeypatch.setattr(
-        "training.learning.dataset.file_sha256", lambda path: hashed.append(path) or "0"
+        "training.learning.verified_files.file_sha256", lambda path: hashed.append(path) or "0"
     )
     open_dataset(dataset_path, 32)
     assert hashed == []
@@ -167,7 +175,17 @@ def test_refuses_a_dataset_without_our_contract(dataset_path):
     info = json.loads(path.read_text())
     del info["vla_ros"]["contract"]
     path.write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match="no contract of this version"):
+    with pytest.raises(DatasetError, match="no contract or provenance of this version"):
+        open_dataset(dataset_path, 32)
+
+
+def test_refuses_episodes_that_leave_out_a_frame(dataset_path):
+    (file,) = (dataset_path / "meta/episodes").rglob("*.parquet")
+    table = pq.read_table(file)
+    at = table.schema.get_field_index("dataset_from_index")
+    starts = [first + (number == 2) for number, first in enumerate(table[at].to_pylist())]
+    pq.write_table(table.set_column(at, "dataset_from_index", pa.array(starts)), file)
+    with pytest.raises(DatasetError, match="do not follow one another"):
         open_dataset(dataset_path, 32)
 
 

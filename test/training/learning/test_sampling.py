@@ -17,7 +17,7 @@ class Numbered:
     def __len__(self):
         return self.count
 
-    def batch(self, indices):
+    def batch(self, indices, with_pictures=True):
         assert (indices >= 0).all()
         assert (indices < self.count).all()
         numbers = self.first + indices

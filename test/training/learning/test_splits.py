@@ -1,15 +1,26 @@
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from training.learning.dataset import Episode
 from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
 from vla_ros.core.errors import DatasetError
 
+SECOND_NS = 1_000_000_000
 
-def episode(first, end, bag="a", kind="play", success=None):
-    return Episode(first, end, bag, kind, "", success)
+
+def episode(number, recording=None, kind="play", success=None, length=5):
+    """Return the episode of frames 5 n to 5 n + 5, of a recording of its own."""
+    recording = f"recording {number}" if recording is None else recording
+    first = 5 * number
+    return Episode(first, first + length, "a", kind, "", success, recording=recording)
+
+
+def dataset_of(episodes):
+    contract = SimpleNamespace(rate_hz=5.0)
+    return SimpleNamespace(path="data", episodes=episodes, contract=contract)
 
 
 def names(episodes):
@@ -19,12 +30,10 @@ def names(episodes):
 @pytest.fixture
 def dataset():
     """Return a dataset with every kind of episode and every outcome."""
-    kinds, outcomes = ("play", "policy", "demo"), (None, True, False)
-    episodes = [
-        episode(5 * i, 5 * i + 5, kind=kind, success=success)
-        for i, (kind, success) in enumerate((k, s) for k in kinds for s in outcomes)
+    cases = [
+        (kind, success) for kind in ("play", "policy", "demo") for success in (None, True, False)
     ]
-    return SimpleNamespace(path="data", episodes=episodes)
+    return dataset_of([episode(i, None, *case) for i, case in enumerate(cases)])
 
 
 def test_stage_1_takes_play_roll_outs_and_failed_demonstrations(dataset):
@@ -52,27 +61,74 @@ def test_refuses_kinds_that_are_not_there_and_says_what_is(dataset):
         stage_2_episodes(dataset)
 
 
-def test_held_out_bags_are_whole_and_chosen_by_the_seed():
-    episodes = [episode(i * 5, i * 5 + 5, bag=f"bag {i // 2}") for i in range(20)]
-    trained, held_out = split_episodes(episodes, 0.2, seed=3)
-    assert len(held_out) == 4
-    assert not {e.bag for e in trained} & {e.bag for e in held_out}
-    assert sorted([*trained, *held_out], key=lambda e: e.first) == episodes
-    assert split_episodes(episodes, 0.2, seed=3) == (trained, held_out)
-    assert any(split_episodes(episodes, 0.2, seed=s)[1] != held_out for s in range(5))
+def test_a_fraction_of_the_recordings_is_held_out_and_each_is_whole():
+    # Two pieces each.
+    data = dataset_of([episode(i, f"recording {i // 2}") for i in range(800)])
+    trained, held_out = split_episodes(data, data.episodes, 0.2)
+    assert 0.15 < len(held_out) / 800 < 0.25
+    assert not {e.recording for e in trained} & {e.recording for e in held_out}
+    assert sorted([*trained, *held_out], key=lambda e: e.first) == data.episodes
 
 
-def test_pieces_of_a_single_bag_are_split_by_episode():
-    trained, held_out = split_episodes([episode(0, 5), episode(5, 10)], 0.1, 0)
-    assert len(trained) == len(held_out) == 1
+def test_no_stage_holds_out_what_another_trains_on_whatever_kinds_it_takes():
+    # Twenty demonstrations of which every fifth failed, and fifteen plays.
+    demos = [episode(i, None, "demo", i % 5 > 0) for i in range(20)]
+    data = dataset_of([*demos, *(episode(i) for i in range(20, 35))])
+    taken = [
+        stage_1_episodes(data, ["play", "demo"]),
+        stage_1_episodes(data),
+        stage_1_episodes(data, ["demo"]),
+        stage_2_episodes(data),
+    ]
+    splits = [split_episodes(data, episodes, 0.2) for episodes in taken]
+    for one in splits:
+        assert one.trained
+        assert one.held_out
+        for other in splits:
+            assert not {e.first for e in one.held_out} & {e.first for e in other.trained}
 
 
-def test_a_lone_episode_is_cut_in_time():
-    whole = episode(0, 20)
-    expected = [replace(whole, end=18)], [replace(whole, first=18)]
-    assert split_episodes([whole], 0.1, 0) == expected
+def test_fellows_decide_whether_they_are_taken_or_not():
+    data = dataset_of([episode(0), episode(1)])
+    trained, held_out = split_episodes(data, data.episodes, 0.2)
+    assert (len(trained), len(held_out)) == (1, 1)
+    assert split_episodes(data, trained, 0.2) == (trained, [])
+    assert split_episodes(data, held_out, 0.2) == ([], held_out)
 
 
-def test_refuses_a_lone_episode_too_short_to_cut():
-    with pytest.raises(DatasetError, match="the only episode has 3 frames"):
-        split_episodes([episode(0, 3)], 0.1, 0)
+def split_of(numbers):
+    """Return which of plays by number are trained on, and which are held out."""
+    episodes = [episode(number) for number in sorted(numbers)]
+    trained, held_out = split_episodes(dataset_of(episodes), episodes, 0.2)
+    return {e.first // 5 for e in trained}, {e.first // 5 for e in held_out}
+
+
+ALL = set(range(40))
+HELD_OUT_OF_ALL = split_of(ALL)[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.sampled_from(sorted(ALL)), min_size=2), st.sets(st.sampled_from(sorted(ALL))))
+def test_recordings_that_come_later_move_none_to_the_held_out(early, late):
+    trained, held_out = split_of(early)
+    assert trained
+    assert held_out
+    # None but the last of those that the hash would hold out all together.
+    if not early <= HELD_OUT_OF_ALL:
+        assert not trained & split_of(early | late)[1]
+        assert held_out <= HELD_OUT_OF_ALL or len(held_out) == 1
+
+
+def test_a_recording_without_a_fellow_is_cut_in_time():
+    whole = Episode(10, 30, "a", "play", "", None, recording="x", start_ns=3 * SECOND_NS)
+    fellows = [episode(i, None, "demo", True) for i in range(6, 9)]
+    data = dataset_of([whole, *fellows])
+    (trained,), (held_out,) = split_episodes(data, [whole], 0.2)
+    assert (trained.first, trained.end, trained.start_ns) == (10, 26, 3 * SECOND_NS)
+    # 16 frames of 0.2 s later.
+    assert (held_out.first, held_out.end, held_out.start_ns) == (26, 30, 6_200_000_000)
+
+
+def test_a_recording_without_a_fellow_that_is_too_short_is_trained_on():
+    data = dataset_of([episode(0, length=3)])
+    assert split_episodes(data, data.episodes, 0.2) == (data.episodes, [])

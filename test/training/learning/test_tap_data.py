@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from vla_ros.core.errors import VlaError
 
 @pytest.fixture
 def data(dataset_path):
-    return stage_1_data([dataset_path], tiny(1), 32, seed=0)
+    return stage_1_data([dataset_path], tiny(1), 32)
 
 
 def test_processes_and_parts_take_the_batch_of_one(data):
@@ -46,14 +47,13 @@ def test_held_out_samples_are_few_and_the_same(data):
 
 
 def test_stage_2_may_keep_the_scale_of_stage_1(dataset_path, data):
-    class Start:
-        contract, normalizer = data.contract, data.normalizer
-
+    facts = {"data": data.facts}
+    start = SimpleNamespace(contract=data.contract, normalizer=data.normalizer, run=facts)
     recipe = tiny(2)
     kept = type(recipe)(**{**vars(recipe), "keep_normalizer": True})
-    own = stage_2_data([dataset_path], recipe, 32, 0, Start)
+    own = stage_2_data([dataset_path], recipe, 32, start)
     assert own.normalizer.to_dict() != data.normalizer.to_dict()
-    assert stage_2_data([dataset_path], kept, 32, 0, Start).normalizer is data.normalizer
+    assert stage_2_data([dataset_path], kept, 32, start).normalizer is data.normalizer
     assert next(iter(own.held_out_batches(1)))[1].text == ["Put the carrot on the plate"]
 
 
@@ -62,4 +62,4 @@ def test_stage_2_refuses_demonstrations_without_an_instruction(dataset_path, mon
     silent = lambda *args: [replace(e, task=" ") for e in episodes(*args)]  # noqa: E731
     monkeypatch.setattr(tap_data, "stage_2_episodes", silent)
     with pytest.raises(VlaError, match="has no instruction for .* demonstrations"):
-        stage_2_data([dataset_path], tiny(2), 32, 0)
+        stage_2_data([dataset_path], tiny(2), 32)

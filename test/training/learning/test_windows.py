@@ -16,7 +16,7 @@ WIDE = np.full(6, 10.0)
 
 
 def episode(first, end, task=""):
-    return Episode(first, end, "a", "play", task, None)
+    return Episode(first, end, "a", "play", task, None, recording="a")
 
 
 def make_dataset(num_frames=8, episodes=None, seed=0, step=0.05):
@@ -109,6 +109,14 @@ def test_the_motion_of_pairs_further_apart_is_summed_up():
 def test_the_gripper_of_a_pair_is_that_commanded_at_its_second_frame():
     dataset = make_dataset(6)
     assert frame_pairs(dataset, dataset.episodes, 2).actions[:, 6].tolist() == [1, 0, 1, 0]
+
+
+def test_the_gripper_of_a_pair_is_binary_beside_another_label():
+    dataset = make_dataset(4)
+    reached = dataset.actions.copy()
+    dataset.vectors["action"][:, 6] = 0.7
+    dataset.vectors["action.reached"] = reached
+    assert frame_pairs(dataset, dataset.episodes).actions[:, 6].tolist() == [0, 1, 0]
 
 
 def test_a_converted_dataset_has_the_motion_of_its_own_actions(dataset_path):
