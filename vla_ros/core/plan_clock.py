@@ -51,6 +51,10 @@ class PlanClock:
         self._axis.reset(0.0)
         self._read.clear()
 
+    def stand(self, plan_s: float) -> None:
+        """Stand at a plan time not before now, where what follows it has come to rest."""
+        self._axis.reset(max(plan_s, self.now_s))
+
     def end_at(self, end_s: float) -> None:
         """Run until a plan time, or for as long as braking takes [s]."""
         self._axis.high = max(end_s, self._axis.rest_position())

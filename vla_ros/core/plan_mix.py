@@ -14,6 +14,8 @@ from vla_ros.core.joint_plan import Curve
 
 # Steepest points of the step below, over 1 s: its 1st, 2nd and 3rd derivative.
 STEEPEST = (1.875, 5.774, 60.0)
+# Taking over takes at most this share of each limit: the rest is for the motion itself.
+_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,25 @@ def smooth_step(x: float) -> float:
     """Return 0 before 0, 1 after 1, and in between what leaves and arrives at rest."""
     x = min(max(x, 0.0), 1.0)
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+
+
+def crossing_s(
+    apart: np.ndarray, parting: np.ndarray, limits: tuple[np.ndarray, np.ndarray, float]
+) -> float:
+    """Return in which time one plan can take over from another [s].
+
+    Args:
+        apart: how far the two are apart (6,) [rad].
+        parting: how quickly they part (6,) [rad/s].
+        limits: velocity (6,), acceleration (6,) and jerk [rad/s, rad/s^2, rad/s^3].
+    """
+    times_s = [
+        (steepest * np.abs(apart) / (_SHARE * limit)) ** (1.0 / order)
+        for order, (steepest, limit) in enumerate(zip(STEEPEST, limits, strict=True), 1)
+    ]
+    # A mix of two that part has twice the product of their speed and the share's.
+    times_s.append(2.0 * STEEPEST[0] * np.abs(parting) / (_SHARE * limits[1]))
+    return float(np.max(times_s))
 
 
 def blended(parts: Sequence[Part], plan_s: float) -> np.ndarray:

@@ -212,11 +212,13 @@ class CommandGuard:
         q = self._require_seed()
         target = finite_joints(target_q, target_opening, "target")
         require_range(target, self.limits, _TARGET_TOLERANCE_RAD, "target")
-        u = self._clipped(target) - q
-        self._blocked = not self._may_follow(q, u)
+        target = self._clipped(target)
+        self._blocked = not self._may_follow(q, target - q)
         if self._blocked:
-            u = self._braked(self._u)
-        self._move(u)
+            self._move(self._braked(self._u))
+        else:
+            # To the last bit, so that who compares the two sees that it was followed.
+            self._q, self._u = target, target - q
         self._target = self._require_seed().copy()
         self._target_opening = min(max(float(target_opening), 0.0), 1.0)
         self._move_gripper()

@@ -59,6 +59,17 @@ class Transforms:
         found = self._chain(parent, child, {})
         return None if found is None else found[0]
 
+    def contradicted(self, child: str) -> str:
+        """Return the frame from `child` upwards that was said to be elsewhere; empty: none."""
+        for _ in range(len(self._static) + 1):
+            if child not in self._static:
+                return ""
+            link = self._static[child]
+            if link is None:
+                return child
+            child = link.parent
+        return ""
+
     def moving(self, parent: str, child: str) -> tuple[np.ndarray, set[int]] | None:
         """Return T_parent_child (4, 4) [m] and the stamps [ns] of the moving links between."""
         return self._chain(parent, child, self._moving)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rclpy.clock import Clock, ClockType
 
-from vla_ros.core.errors import EpisodeError
+from vla_ros.core.errors import EpisodeError, VlaError
 from vla_ros.core.limits import SafetyParameters
 from vla_ros.core.monitor import MonitorLimits
 from vla_ros.nodes import qos
@@ -76,10 +76,7 @@ class CommanderNode(MissionNode):
         self.episodes = Episodes(self, self._kind, parameters.record, parameters.recorder_wait_s)
         self.episodes.settings = changes(parameters)
         self.meet_scene()
-        self.arm = ArmClient(
-            *(self, parameters.robot_name, parameters.driver_wait_s, self._on_tick),
-            *(self.limits, parameters.monitor),
-        )
+        self.arm = self.meet_arm()
         self.diagnostics = Diagnostics(self, parameters.robot_name)
         self.phase = "inactive"
         # Wall time, so that both also run while simulated time stands still.
@@ -136,6 +133,39 @@ class CommanderNode(MissionNode):
 
     def on_tick(self) -> None:
         """Set the arm's target; called before each command while the arm is active and `acting`."""
+
+    def meet_arm(self) -> ArmClient:
+        """Return the way to the arm; part of `configure`."""
+        parameters = self.parameters
+        return ArmClient(
+            *(self, parameters.robot_name, parameters.driver_wait_s, self._on_tick),
+            *(self.limits, parameters.monitor),
+        )
+
+    # --- what missions end with ---
+
+    def parked_after(self, work: Steps) -> Steps:
+        """Do the work, then park; also where it failed: nobody may be there to find the arm up.
+
+        Raises:
+            VlaError: what the work raised, once the arm is parked.
+        """
+        failure = None
+        try:
+            yield from work
+        except VlaError as error:
+            failure = error
+            self.get_logger().error(f"parking, because {error}")
+            yield from self.settle()
+            self.episodes.abandon(str(error))
+        try:
+            yield from self.park_arm()
+        except VlaError as error:
+            # What came first is what somebody has to know.
+            self.get_logger().error(f"could not park: {error}")
+            raise (failure or error) from None
+        if failure is not None:
+            raise failure
 
     def park_arm(self) -> Steps:
         """Lie down without torque, if asked to, and unless it does."""

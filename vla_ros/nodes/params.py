@@ -6,11 +6,16 @@ names, like `exploration.x_low_m`.
 
 import dataclasses
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 
 from vla_ros.core.errors import VlaError
@@ -33,6 +38,7 @@ def parameter(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    may_change: bool = False,
 ) -> Any:
     """Return a dataclass field for one ROS parameter.
 
@@ -43,6 +49,7 @@ def parameter(
         low: lowest legal value, numbers only.
         high: highest legal value, numbers only.
         choices: the legal strings; empty means any.
+        may_change: whether it may be set while the node runs; see `on_change`.
     """
     facts = {
         "description": description,
@@ -50,6 +57,7 @@ def parameter(
         "low": low,
         "high": high,
         "choices": choices,
+        "may_change": may_change,
     }
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=facts)
@@ -135,6 +143,37 @@ def declare_fields(node: Node, parameters_class: type[Parameters], prefix: str =
         raise ParameterError(f"parameters {prefix}* of {where} cannot be used: {error}") from None
 
 
+def on_change(
+    node: Node, parameters_class: type, applies: dict[str, Callable[[Any], object]]
+) -> None:
+    """Have parameters that are set while the node runs checked, then handed on.
+
+    Args:
+        node: whose parameters they are.
+        parameters_class: their dataclass, no field of a group.
+        applies: by name, called with the new value; VlaError refuses it.
+    """
+    defaults, where = parameters_class(), f"node {node.get_name()}"
+    fields = {field.name: field for field in dataclasses.fields(parameters_class)}
+
+    def apply(given: list) -> SetParametersResult:
+        try:
+            values = {
+                item.name: _checked(
+                    item.name, fields[item.name], getattr(defaults, item.name), item.value, where
+                )
+                for item in given
+                if item.name in applies
+            }
+            for name, value in values.items():
+                applies[name](value)
+        except VlaError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(apply)
+
+
 def changes(parameters: object, prefix: str = "") -> dict[str, object]:
     """Return by name what of the groups' parameters is not the default."""
     changed: dict[str, object] = {}
@@ -166,7 +205,7 @@ def _descriptor(field: dataclasses.Field, default: object) -> ParameterDescripto
     # Dynamic typing lets `speed:=4` through as an integer; `_checked` is stricter and kinder.
     descriptor = ParameterDescriptor(
         description=f"{facts['description']}{unit}{one_of}{each}",
-        read_only=True,
+        read_only=not facts.get("may_change"),
         dynamic_typing=True,
     )
     if low is not None and high is not None and not isinstance(default, tuple):

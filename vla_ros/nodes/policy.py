@@ -1,140 +1,164 @@
 """policy_node: a checkpoint and an instruction move the arm.
 
-At the contract's rate, and where the last chunk is used up to `execute_steps`, what is seen goes to
-the network, in a thread of its own; the chunk that comes back is put into a queue, from which the
-50 Hz stream of the arm client pops targets. Whatever is wrong - a stale image, an illegal action, a
-pose out of reach - the arm holds.
+In each command period the motion that `core/policy_motion.py` makes of the policy's chunks goes one
+step further. Where it wants another chunk, what is seen goes to the network, in a thread of its
+own. What is wrong with one answer - late, out of reach - leaves it out; what is wrong with what is
+seen, or with the network, holds the arm.
 """
 
+import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from std_msgs.msg import String
-
-from vla_ros.core import arm, kinematics
-from vla_ros.core.action_queue import ActionQueue
-from vla_ros.core.contract import Contract, apt_contract, tap_contract
-from vla_ros.core.errors import EpisodeError, VlaError
-from vla_ros.core.observation import Chunk, Observation
-from vla_ros.nodes import qos
-from vla_ros.nodes.commander import CommanderNode, CommanderParameters
+from vla_ros.core import arm
+from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError, StaleDataError, VlaError
+from vla_ros.core.policy_motion import PolicyMotion
+from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
+from vla_ros.nodes.commander import CommanderNode
+from vla_ros.nodes.deadman import DeadMan
 from vla_ros.nodes.episodes import Steps
+from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.lifetime import run
-from vla_ros.nodes.params import ParameterError, parameter
+from vla_ros.nodes.params import on_change
+from vla_ros.nodes.policy_asking import Answer, Asker
+from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.policy_inputs import PolicyInputs
-from vla_ros.nodes.policy_results import PolicyResults
-from vla_ros.nodes.ticker import tick_every
-from vla_ros.policy.checkpoint_folder import require_folder
+from vla_ros.nodes.policy_loading import expected_contract, load_runner, strategy_of
+from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
+from vla_ros.nodes.policy_results import PolicyResults, require_writable
+from vla_ros.nodes.policy_task import TaskInput
+from vla_ros.nodes.preview import Preview
 
-if TYPE_CHECKING:
-    from vla_ros.policy.runner import PolicyRunner
+__all__ = ["PolicyNode", "expected_contract", "load_runner", "main"]
 
-# Without a command for so long, five periods, the arm was held.
-_HELD_NS = 100_000_000
-
-
-@dataclass(frozen=True)
-class PolicyParameters(CommanderParameters):
-    """Parameters of policy_node."""
-
-    checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
-    task: str = parameter("", "The instruction; /vla/task changes it while running.")
-    camera: str = parameter("front", "Name of the camera that is the checkpoint's first.")
-    episodes: int = parameter(1, "Stop after so many episodes; 0: never.", "", 0, 1_000_000)
-    episode_s: float = parameter(60.0, "Time limit of an episode.", "s", 0.2, 86400.0)
-    execute_steps: int = parameter(
-        3, "Steps of a chunk that are executed before the next is asked for.", "", 1, 1000
-    )
-    image_max_age_s: float = parameter(0.5, "An older image is not acted on.", "s", 0.01, 10.0)
-    device: str = parameter("cpu", "Where the network runs: cpu or cuda.")
-    threads: int = parameter(1, "CPU threads of the network.", "", 1, 256)
-    results: str = parameter("", "JSON file for the outcome of every episode; empty: none.")
+# How long the network may take to end with the node [s, wall]; the arm is at rest by then.
+_CLOSE_S = 1.0
+# Python hands its lock over so often [s]: at its own 5 ms, the Python part of the network's thread
+# (inverse kinematics of a chunk) would keep the commands waiting.
+_SWITCH_S = 5e-4
 
 
 class PolicyNode(CommanderNode):
-    """Runs episodes of one task with one checkpoint."""
+    """Runs episodes with one checkpoint, of one task after the other."""
+
+    parameters: PolicyParameters
 
     def __init__(self):
         super().__init__("policy", "policy", PolicyParameters)
-        self._worker: ThreadPoolExecutor | None = None
-        self._inference: Future | None = None
-        self._inference_ms: list[float] = []
-        self._steps_taken = 0
-        self._held = 0
-        self._ticked_ns = 0
-        # What is asked for in one life of the plan is not used in the next.
-        self._life = self._asked = 0
+        self._inference: Inference | None = None
+        live = {"task": self._on_task_parameter, "speed_scale": self._on_speed_scale}
+        on_change(self, PolicyParameters, live)
 
     def configure(self) -> None:
         """Load the checkpoint and have the network act once, so that its first step is no slower.
 
         Raises:
-            ParameterError: there is no task or no checkpoint.
+            ParameterError: there is no task or no checkpoint, or the policy cannot do the strategy.
             CheckpointError: the checkpoint is missing or damaged.
             ContractError: it was made for another arm, camera or action space.
+            EpisodeError: the results cannot be written.
         """
         parameters = self.parameters
-        if not parameters.task.strip():
-            raise ParameterError("parameter task of node policy is empty: say what to do, task:=…")
-        self._task = parameters.task
+        task = self.get_parameter("task").value
+        require_task(task)
+        require_writable(parameters.results)
+        self._inference = inference = Inference()
         runner = load_runner(
             parameters.checkpoint, parameters.camera, parameters.device, parameters.threads
         )
-        runner.warm_up()
-        self._runner = runner
-        self._queue = ActionQueue(parameters.execute_steps)
-        self._results = PolicyResults(self._task, parameters.checkpoint, parameters.results)
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        strategy = strategy_of(parameters.strategy, runner)
+        inference.call(runner.warm_up)
+        self._contract = runner.contract
+        self._results = PolicyResults(task, parameters.checkpoint, parameters.results)
         super().configure()
         self._inputs = PolicyInputs(
             *(self, self.arm, runner, parameters.robot_name, parameters.image_max_age_s),
             # Of older ones the arm's monitor holds the arm anyway.
             state_max_age_s=parameters.monitor.stale_s,
         )
-        self.create_subscription(String, qos.TASK_TOPIC, self._on_task, qos.LATCHED)
-        self._decisions = tick_every(self, 1.0 / runner.contract.rate_hz, self._decide)
-        self.episodes.say_task(self._task)
+        self._asker = Asker(self, runner, self._inputs, self.limits, inference)
+        self._motion = PolicyMotion(self.limits, COMMAND_PERIOD_S, strategy, parameters.handover)
+        self._motion.queue.speed_scale = self.get_parameter("speed_scale").value
+        self._facts, self._is_held = PolicyFacts(), False
+        self._preview = Preview(self, parameters.robot_name)
+        say = None if parameters.dry_run else self.episodes.say_task
+        self._task = TaskInput(self, task, say, self._on_new_task)
+        if parameters.deadman_s and not parameters.dry_run:
+            DeadMan(self, self.arm, parameters.deadman_s)
+
+    def meet_arm(self) -> ArmClient:
+        """Return the way to the arm; in a dry run one that leads nowhere."""
+        if not self.parameters.dry_run:
+            return super().meet_arm()
+        from vla_ros.nodes.watched_arm import WatchedArm
+
+        watched = WatchedArm(self, self.parameters.robot_name, self.limits)
+        return watched  # type: ignore[return-value]  # all of it that a dry run uses
 
     def mission(self) -> Steps:
-        """Run the episodes from the ready pose, each on a fresh scene in the sim, then park."""
+        """Run the episodes, then park, also where one failed."""
         yield from self.until_active()
-        count = 0
+        if self.parameters.dry_run:
+            yield from self._show()
+        else:
+            yield from self.parked_after(self._episodes())
+
+    def _episodes(self) -> Steps:
+        """Run each from the ready pose on a fresh scene, or on from where another task cut one."""
+        number, count, goes_on = 0, 0, False
         while not self.parameters.episodes or count < self.parameters.episodes:
             yield from self.until_free()
-            yield from self.go_to(arm.READY_RAD, 1.0)
-            if count and self.scene_can_reset:
-                yield from self.reset_scene()
-            yield from self._episode(f"policy-{count:05d}")
-            count += 1
-        yield from self.park_arm()
+            while not self._task.text:
+                self.phase = "waiting for a task"
+                yield
+            if not goes_on:
+                yield from self.go_to(arm.READY_RAD, 1.0)
+                if self.scene_can_reset:
+                    yield from self.reset_scene()
+            goes_on = yield from self._episode(f"policy-{number:05d}")
+            number += 1
+            count += not goes_on
 
     def _episode(self, episode_id: str) -> Steps:
+        """Run one; return whether another task ended it."""
         yield from self._until_seen()
-        yield from self.episodes.begin(episode_id, self._task)
-        self._steps_taken, self._held, self._inference_ms = 0, 0, []
-        start_ns = self.now_ns
-        end_ns = start_ns + int(self.parameters.episode_s * 1e9)
-        self._begin_anew()
-        self._ticked_ns = start_ns
-        partial, success = None, None
-        # While the policy acts, the arm holds without pictures; on its own ways it needs none.
-        self._inputs.need_cameras(True)
-        self.acting = True
-        while self.now_ns < end_ns and not success and not self.arm.stopped:
-            self.episodes.check()
-            if self.task_state:
-                partial = partial or self.task_state["partial"]
-                success = self.task_state["success"]
-            yield
-        reason = "task done" if success else self.arm.blocked_reason or "time limit"
+        task = self._task.text
+        yield from self.episodes.begin(episode_id, task)
+        self.phase = f"acting: {task}"
+        self._facts, self._is_held = PolicyFacts(), False
+        self._motion.restart_counts()
+        # After a rest the next inference is a first one again.
+        self._motion.queue.latency.restart()
+        self._motion.begin_anew()
+        partial = success = None
+        was_open, lasted_ns, now_ns = False, 0, self.now_ns
+        limit_ns = int(self.parameters.episode_s * 1e9)
+        try:
+            # While the policy acts, the arm holds without pictures; on its own ways it needs none.
+            self._inputs.need_cameras(True)
+            self.acting = True
+            while lasted_ns < limit_ns and not success and not self.arm.stopped:
+                if self._task.text != task:
+                    break
+                self.episodes.check()
+                state = self.task_state if self.task_state.get("task") == task else {}
+                # Done by somebody before, it says nothing of this episode.
+                was_open = was_open or (bool(state) and not state["success"])
+                if was_open and state:
+                    partial, success = partial or state["partial"], state["success"]
+                yield
+                before_ns, now_ns = now_ns, self.now_ns
+                # A simulated clock may be set back.
+                lasted_ns += max(0, now_ns - before_ns)
+        finally:
+            self.acting = False
+            self._inputs.need_cameras(False)
+        is_cut = self._task.text != task and not success
+        reason = "task done" if success else "another task" if is_cut else ""
+        reason = reason or self.arm.blocked_reason or "time limit"
         yield from self.settle()
-        self._inputs.need_cameras(False)
         yield from self.episodes.end(success, reason)
-        self._note(episode_id, partial, success, (self.now_ns - start_ns) / 1e9)
+        self._note(episode_id, task, partial, success, lasted_ns / 1e9, reason)
+        return is_cut
 
     def _until_seen(self) -> Steps:
         deadline = time.monotonic() + self.parameters.driver_wait_s
@@ -143,155 +167,132 @@ class PolicyNode(CommanderNode):
                 raise EpisodeError(f"{missing} (waited {self.parameters.driver_wait_s:g} s)")
             yield
 
+    def _show(self) -> Steps:
+        """Ask the policy at its rate, for as long as the episodes would take, and show its ways."""
+        yield from self._until_seen()
+        self.phase = "dry run: the arm is not commanded"
+        start_ns = asked_ns = self.now_ns
+        total_ns = int(self.parameters.episodes * self.parameters.episode_s * 1e9)
+        while not total_ns or self.now_ns - start_ns < total_ns:
+            now_ns = self.now_ns
+            is_due = not 0 <= now_ns - asked_ns < 1e9 / self._contract.rate_hz
+            if is_due and self._task.text and not self._asker.is_busy:
+                asked_ns = now_ns
+                self._ask(self._motion.ask_from(self.arm.commanded[0], now_ns))
+            self._take_answer(now_ns)
+            yield
+
+    # --- what the policy is told ---
+
+    def _on_task_parameter(self, task: str) -> None:
+        if self._inference is not None:  # else it is taken at configure
+            self._task.set(task)
+
+    def _on_new_task(self) -> None:
+        # What the old task asked for, and what is still being inferred for it, is over.
+        self._motion.begin_anew()
+        if self.acting:
+            self.acting = False
+            self.arm.hold()
+
+    def _on_speed_scale(self, scale: float) -> None:
+        if self._inference is not None:
+            self._motion.queue.speed_scale = scale
+
     # --- what the policy does ---
 
-    def _on_task(self, message: String) -> None:
-        if message.data.strip() and message.data != self._task:
-            self._task = message.data
-            self.get_logger().info(f"new task: {self._task}")
-            if self.acting:
-                # What the old task asked for, and what is still being inferred for it, is over.
-                self._begin_anew()
-                self.arm.hold()
-
-    def _decide(self) -> None:
-        """Start one inference on what is seen now, where it is time, unless the last still runs."""
-        now_ns = self.now_ns
-        if not self.acting or not self._queue.wants_chunk(now_ns):
-            return
-        try:
-            seen = self._inputs.streams.at(self.get_clock().now().nanoseconds, self._task)
-        except VlaError as error:
-            self._hold(str(error))
-            return
-        if self._inference is None:
-            T_commanded = kinematics.forward(self.arm.commanded[0])
-            self._asked = self._life
-            self._inference = self._worker.submit(self._infer, seen, T_commanded, now_ns)
-        elif self._queue.is_empty(now_ns):
-            self._held += 1
-
-    def _infer(
-        self, seen: Observation, T_commanded: np.ndarray, seen_ns: int
-    ) -> tuple[Chunk, int, float]:
-        """Return (chunk, when was seen what it answers [ns], duration [ms]); in the worker."""
-        start_s = time.perf_counter()
-        chunk = self._runner.act(seen)
-        if seen.state is not None:
-            chunk = chunk.as_commands(kinematics.forward(seen.state[:6]), T_commanded)
-        return chunk, seen_ns, 1e3 * (time.perf_counter() - start_s)
-
     def on_tick(self) -> None:
-        """Take over a chunk that is ready, and head for the step that is due."""
+        """Go one period further, and ask for the next chunk where it is time."""
         now_ns = self.now_ns
-        since_ns, self._ticked_ns = now_ns - self._ticked_ns, now_ns
-        if self.arm.blocked_reason or not 0 <= since_ns <= _HELD_NS:
-            # The arm is held, or was since; what the pictures showed is over.
-            self._begin_anew()
         if self.arm.blocked_reason:
+            # What the pictures showed is over.
+            self._motion.begin_anew()
             self.arm.hold()
             return
-        q_now, _ = self.arm.commanded
+        self._take_answer(now_ns)
+        target = self._motion.tick(now_ns, *self.arm.commanded, self.arm.at_rest)
+        if target is None:
+            self.arm.hold()
+        else:
+            self.arm.follow(*target)
+        if self._motion.wants_chunk(now_ns) and not self._asker.is_busy:
+            horizon = self._contract.action.shape[0]
+            self._ask(self._motion.ask(now_ns, 1.0 / self._contract.rate_hz, horizon))
+
+    def _ask(self, question) -> None:
         try:
-            self._take_chunk()
-            target = self._queue.pop(now_ns, kinematics.forward(q_now))
-            if target is None:
-                return
-            # A network aims a little too low as often as too high; that is no reason to stop.
-            q_target = kinematics.inverse(self.limits.clamp_pose(target[0]), q_now)
+            self._asker.ask(question, self._task.text)
         except VlaError as error:
             self._hold(str(error))
-            return
-        self._steps_taken += 1
-        self.arm.set_target(q_target, target[1])
 
-    def _take_chunk(self) -> None:
-        if self._inference is None or not self._inference.done():
+    def _take_answer(self, now_ns: int) -> None:
+        taken = self._asker.take()
+        if taken is None:
             return
-        done, self._inference = self._inference, None
-        if self._asked != self._life:
+        question, give = taken
+        try:
+            answer: Answer = give()
+            if question.life != self._motion.life:
+                return
+            way = self._motion.take(question, answer.chunk, answer.way, now_ns)
+        except (StaleDataError, KinematicsError, SafetyError) as error:
+            if question.life == self._motion.life:
+                self._facts.unused += 1
+                self._complain(f"a chunk is not used: {error}")
             return
-        chunk, seen_ns, duration_ms = done.result()
-        self._inference_ms.append(duration_ms)
-        self._queue.put(chunk, seen_ns)
-
-    def _begin_anew(self) -> None:
-        """Leave nothing of before: the answer of an inference that still runs is nobody's."""
-        self._queue.clear()
-        self._life += 1
+        except VlaError as error:
+            if question.life == self._motion.life:
+                self._hold(str(error))
+            return
+        self._is_held = False
+        self._facts.used(answer.act_ms, self._asker.age_ms(answer), way.cut)
+        self._preview.show(way.plan)
 
     def _hold(self, reason: str) -> None:
-        self._held += 1
-        self._begin_anew()
+        self._facts.held += not self._is_held
+        self._is_held = True
+        self._motion.begin_anew()
         self.arm.hold()
-        self.get_logger().warning(f"holding: {reason}", throttle_duration_sec=2.0)
+        self._complain(f"holding: {reason}")
+
+    def _complain(self, sentence: str) -> None:
+        self._facts.problem = sentence
+        self.get_logger().warning(sentence, throttle_duration_sec=2.0)
 
     # --- results ---
 
-    def _note(self, episode_id: str, partial, success, duration_s: float) -> None:
+    def _note(self, episode_id: str, task: str, partial, success, duration_s: float, reason: str):
+        outcome = self._facts.outcome(self._motion, self._contract.rate_hz)
         self.get_logger().info(
-            f"{episode_id}: success {success}, partial {partial}, {self._steps_taken} steps"
+            f"{episode_id}: success {success}, partial {partial}, {outcome['steps']} steps"
         )
         self._results.add(
             {
                 "episode_id": episode_id,
-                "task": self._task,
+                "task": task,
                 "layout_seed": self.task_state.get("layout_seed"),
                 "partial": partial,
                 "success": success,
-                "steps": self._steps_taken,
-                "held": self._held,
+                "reason": reason,
                 "duration_s": round(duration_s, 3),
-                "inference_ms": [round(value, 3) for value in self._inference_ms],
+                **outcome,
             }
         )
 
+    def say_status(self) -> None:
+        """Put the policy beside the mission and the arm on /diagnostics."""
+        super().say_status()
+        self.diagnostics.set("policy", *self._facts.status(self._motion, self.acting))
+
     def close(self) -> None:
-        """Wait for the running inference."""
+        """Leave the running inference, after a moment."""
         super().close()
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
-            self._worker = None
-
-
-def load_runner(checkpoint: str, camera: str, device: str, threads: int) -> "PolicyRunner":
-    """Return the runner of a checkpoint that fits this arm and camera.
-
-    Raises:
-        CheckpointError: missing or damaged.
-        ContractError: made for another arm, camera or action space.
-    """
-    if not checkpoint:
-        raise ParameterError(
-            "parameter checkpoint of node policy is empty: give the folder that "
-            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
-        )
-    require_folder(Path(checkpoint))
-    # Importing torch takes seconds: whoever forgot a parameter is told before.
-    import torch
-
-    from vla_ros.policy.runner import PolicyRunner
-
-    torch.set_num_threads(threads)
-    runner = PolicyRunner.load(checkpoint, device=device)
-    expected = expected_contract(camera, runner.contract)
-    expected.require_match(runner.contract, f"checkpoint {checkpoint}")
-    return runner
-
-
-def expected_contract(camera: str, found: Contract) -> Contract:
-    """Return the contract that a policy of this node has.
-
-    Image size, rate, horizon and further cameras are the checkpoint's to choose; arm, first camera
-    and action space are not.
-    """
-    cameras = (camera, *found.cameras[1:])
-    size, rate_hz = found.image.shape[0], found.rate_hz
-    if found.action_space == "ee_chunk":
-        return apt_contract(cameras, size, rate_hz, found.action.shape[0])
-    return tap_contract(cameras, size, rate_hz)
+        inference, self._inference = self._inference, None
+        if inference is not None and not inference.close(_CLOSE_S):
+            self.get_logger().warning(f"the network still computes after {_CLOSE_S:g} s: left")
 
 
 def main() -> int:
     """Run policy_node; the entry of scripts/policy_node."""
+    sys.setswitchinterval(_SWITCH_S)
     return run(PolicyNode, "policy_node")

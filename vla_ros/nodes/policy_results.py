@@ -12,7 +12,7 @@ class PolicyResults:
     """Collects the outcomes of episodes, and writes them as JSON after each.
 
     Args:
-        task: the instruction.
+        task: the instruction at the start; each outcome says its own.
         checkpoint: the folder of the policy.
         path: of the file; empty: nothing is written.
     """
@@ -48,6 +48,22 @@ class PolicyResults:
         }
 
 
+def require_writable(path: str) -> None:
+    """Check that results can be written to a path; empty: nothing is to be.
+
+    Raises:
+        EpisodeError: they cannot. Better now than after an episode.
+    """
+    if not path:
+        return
+    part = Path(f"{path}.part")
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise _unwritable(Path(path), error) from None
+
+
 def write_results(path: Path, results: dict) -> None:
     """Write the results as JSON, whole or not at all.
 
@@ -59,6 +75,10 @@ def write_results(path: Path, results: dict) -> None:
         part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         part.replace(path)
     except OSError as error:
-        raise EpisodeError(
-            f"results cannot be written to {path} ({error.strerror}); choose another results file"
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> EpisodeError:
+    return EpisodeError(
+        f"results cannot be written to {path} ({error.strerror}); choose another results file"
+    )

@@ -26,6 +26,11 @@ COMMANDED = _profile(10)
 SIM_STATE = _profile(5)
 EPISODE = _profile(10)
 DIAGNOSTICS = _profile(10)
+# Heard from whoever says it, and only from then on: what was latched may be an earlier run's.
+TASK = _profile(10)
+# Only what is said now counts.
+DEADMAN = _profile(1)
+PREVIEW = _profile(1)
 # None of a few quick stops may be lost.
 ESTOP = _profile(10)
 ESTOP_BEST_EFFORT = _profile(10, reliable=False)
@@ -41,11 +46,16 @@ COMMANDED_TOPIC = "/vla/commanded"
 EPISODE_TOPIC = "/vla/episode"
 TASK_TOPIC = "/vla/task"
 RECORDING_TOPIC = "/vla/recording"
+DEADMAN_TOPIC = "/vla/deadman"
+PREVIEW_TOPIC = "/vla/preview"
+PREVIEW_POSES_TOPIC = "/vla/preview_poses"
 TF_STATIC_TOPIC = "/tf_static"
 DIAGNOSTICS_TOPIC = "/diagnostics"
 ESTOP_TOPIC = "/vla/estop"
 STOP_SERVICE = "/vla/stop"
 RESET_STOP_SERVICE = "/vla/reset_stop"
+DO_TASK_ACTION = "/vla/do_task"
+JUDGE_SERVICE = "/vla/judge"
 STOP_STATE_TOPIC = "/vla/stop_state"
 SIM_STATE_TOPIC = "/sim/state"
 SIM_TASK_STATE_TOPIC = "/sim/task_state"

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.actions import GRIPPER_INDEX
-from vla_ros.core.cameras import scaled_intrinsics
 from vla_ros.core.chunks import (
     CHUNK_SIZE,
     GRIPPER,
@@ -24,14 +23,22 @@ from vla_ros.core.chunks import (
 )
 from vla_ros.core.contract import MAX_CHUNK_TRANSLATION_M, Contract
 from vla_ros.core.errors import CheckpointError, ContractError
-from vla_ros.core.observation import CameraView, Chunk, Observation
+from vla_ros.core.observation import CameraView, Chunk, Decided, Observation
 from vla_ros.policy.apt import observation as geometry
 from vla_ros.policy.apt.policy import AptPolicy
+from vla_ros.policy.apt.rtc import known_prefix
 from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.pictures import check_rgb, dataset_picture, jpeg_shape, resize_for_model
+from vla_ros.policy.pictures import (
+    DATASET_JPEG_QUALITY,
+    check_rgb,
+    dataset_picture,
+    encode_jpeg,
+    resize_for_model,
+)
 from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.tap import TapPolicy
+from vla_ros.policy.views import pose_of, relative_intrinsics
 
 # TAP's simulator code: open above 0.5 of [0, 1]; APT's code: above 0.8 of [-1, 1].
 TAP_OPEN_ABOVE, APT_OPEN_ABOVE = 0.5, 0.8
@@ -44,9 +51,11 @@ class PolicyRunner(ABC):
         contract: what it sees and does.
         run: the checkpoint's provenance.
         num_past: past states that an observation must bring.
+        goes_on: whether its chunks can go on from what is decided already (real-time chunking).
     """
 
     num_past = 0
+    goes_on = False
 
     def __init__(self, checkpoint: Checkpoint):
         self.contract, self.run = checkpoint.contract, checkpoint.run
@@ -88,8 +97,12 @@ class PolicyRunner(ABC):
         """Names of the cameras whose pictures it looks at."""
 
     @abstractmethod
-    def act(self, observation: Observation) -> Chunk:
+    def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
         """Return what to do from the moment of `observation` on.
+
+        Args:
+            observation: what is seen.
+            decided: what the chunk shall go on from, where the runner `goes_on`; None: nothing.
 
         Raises:
             ContractError: a picture or a pose is missing or of another kind, or the network's
@@ -97,9 +110,12 @@ class PolicyRunner(ABC):
         """
 
     def warm_up(self) -> None:
-        """Act once on grey pictures, so that the first real action is not the slow one."""
+        """Act once on grey pictures, so that the first real action is not the slow one.
+
+        In the thread that acts later: libraries keep handles for each.
+        """
         height, width, _ = self.contract.image.shape
-        grey = np.full((height, width, 3), 128, np.uint8)
+        grey = encode_jpeg(np.full((height, width, 3), 128, np.uint8), DATASET_JPEG_QUALITY)
         K = np.array([[width, 0, width / 2], [0, height, height / 2], [0, 0, 1]])
         view = CameraView(grey, np.eye(4), K, (width, height))
         state = np.append(arm.READY_RAD, 1.0)
@@ -149,7 +165,8 @@ class TapRunner(PolicyRunner):
         return (self.contract.camera,)
 
     @torch.inference_mode()
-    def act(self, observation: Observation) -> Chunk:
+    def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
+        """See `PolicyRunner`; single actions have nothing to go on from."""
         images = self._images(observation)
         output = self._policy.act(images, [observation.task])[0].cpu().numpy()
         actions = self._normalizer.invert(output)
@@ -165,6 +182,8 @@ class AptRunner(PolicyRunner):
     The scene is read once and its keys and values serve all steps of denoising.
     """
 
+    goes_on = True
+
     def __init__(self, policy: AptPolicy, checkpoint: Checkpoint, seed: int):
         super().__init__(checkpoint)
         self._policy = policy
@@ -176,13 +195,20 @@ class AptRunner(PolicyRunner):
         return self.contract.cameras
 
     @torch.inference_mode()
-    def act(self, observation: Observation) -> Chunk:
+    def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
         images = self._images(observation)
         told, T_base_now, T_base_camera = self._geometry(observation)
-        shape = (1, 1, self._policy.config.horizon, CHUNK_SIZE)
+        horizon = self._policy.config.horizon
+        known = None
+        if decided is not None and len(decided.openings):
+            planned = decided.T_base_tool, decided.openings
+            chunk = chunk_from_poses(decided.T_commanded, *planned, T_base_camera)
+            known = known_prefix(chunk, decided.fixed, horizon)
+        shape = (1, 1, horizon, CHUNK_SIZE)
         noise = torch.randn(shape, generator=self._noise).to(self._device)
         seen = self._policy.look(images, [observation.task])
-        actions = self._policy.denoise(seen, told.to(self._device), noise)[0, 0].cpu().numpy()
+        told = told.to(self._device)
+        actions = self._policy.denoise(seen, told, noise, known=known)[0, 0].cpu().numpy()
         poses, _ = poses_from_chunk(actions, T_base_now, T_base_camera)
         furthest_m = float(np.abs(actions[:, TRANSLATION]).max())
         if furthest_m > MAX_CHUNK_TRANSLATION_M:
@@ -202,7 +228,7 @@ class AptRunner(PolicyRunner):
             ContractError: a pose or a state is missing or of another kind.
         """
         views = [observation.views[name] for name in self.cameras]
-        poses = np.stack([_pose(name, v) for name, v in zip(self.cameras, views, strict=True)])
+        poses = np.stack([pose_of(name, v) for name, v in zip(self.cameras, views, strict=True)])
         state = self._state(observation.state)
         if len(observation.past_states) != self.num_past:
             raise ContractError(
@@ -239,7 +265,9 @@ class AptRunner(PolicyRunner):
         if not self.run.get("intrinsics"):
             return None
         side = self.contract.image.shape[0]
-        rows = [_relative(name, v, side) for name, v in zip(self.cameras, views, strict=True)]
+        rows = [
+            relative_intrinsics(name, v, side) for name, v in zip(self.cameras, views, strict=True)
+        ]
         return torch.from_numpy(np.stack(rows)).float()[None]
 
 
@@ -258,30 +286,3 @@ def _require_device(device: str) -> None:
         raise CheckpointError(
             f"no device {device!r} to run a policy on: give cpu, or cuda where torch finds a GPU"
         )
-
-
-def _pose(camera: str, view: CameraView) -> np.ndarray:
-    T = view.T_base_camera
-    if T is None or T.shape != (4, 4) or not np.all(np.isfinite(T)):
-        raise ContractError(
-            f"where camera {camera} is on the robot is not known, and this policy acts in its "
-            "axes; measure it with training.hand_eye and set camera_node's extrinsics"
-        )
-    return T
-
-
-def _relative(camera: str, view: CameraView, side: int) -> np.ndarray:
-    """Return (4,) intrinsics in halves of the picture's side, of pictures squeezed to a square."""
-    if view.K is None or view.size is None:
-        raise ContractError(
-            f"camera {camera} is not calibrated, and this policy was trained with cameras that "
-            "are; calibrate it and give the file as calibration:=FILE"
-        )
-    picture = view.picture
-    shape = picture.shape[:2] if isinstance(picture, np.ndarray) else jpeg_shape(picture)
-    if shape is not None and shape[::-1] != tuple(view.size):
-        raise ContractError(
-            f"camera {camera} gives pictures of {shape[1]} x {shape[0]} px and is calibrated for "
-            f"{view.size[0]} x {view.size[1]}; calibrate it at this size"
-        )
-    return geometry.normalised_intrinsics(scaled_intrinsics(view.K, view.size, side), side)

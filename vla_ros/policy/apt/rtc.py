@@ -27,8 +27,7 @@ class Known:
     """What is already decided of a chunk.
 
     Attributes:
-        chunks: (..., H, 10) of `core.chunks`, relative to the new observation; any where the
-            weight is 0.
+        chunks: (..., H, 10) of `core.chunks`; any where the weight is 0.
         weights: (H,) from 1, held fixed, to 0, left to the network.
     """
 
@@ -41,7 +40,8 @@ def known_prefix(chunk: np.ndarray, fixed: int, horizon: int) -> Known:
 
     Args:
         chunk: (K, 10) the plan at the new chunk's first K <= horizon way-points, as
-            `core.chunks.chunk_from_poses` makes it for the new observation's tool pose.
+            `core.chunks.chunk_from_poses` makes it from the tool pose that was commanded at the new
+            observation (`core.observation.Decided`).
         fixed: how many of them are executed before the new chunk arrives.
         horizon: way-points of the new chunk.
 

@@ -1,0 +1,90 @@
+"""Asks a policy: what is seen now goes to the network's thread, and its answer comes back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vla_ros.core.chunk_joints import Way
+from vla_ros.core.limits import SafetyLimits
+from vla_ros.core.observation import Chunk, Observation
+from vla_ros.core.policy_motion import Question
+from vla_ros.nodes.inference import Inference
+from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.policy_inputs import PolicyInputs
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came of a question.
+
+    Attributes:
+        chunk: what the policy said.
+        way: the same in joint space; None: displacements.
+        pictured_ns: stamp of the oldest picture, of the node's clock [ns].
+        act_ms: how long the network and inverse kinematics took [ms].
+    """
+
+    chunk: Chunk
+    way: Way | None
+    pictured_ns: int
+    act_ms: float
+
+
+class Asker:
+    """Asks one question at a time.
+
+    Args:
+        node: whose clock pictures are stamped by.
+        runner: who answers.
+        inputs: what is seen.
+        limits: of the ways that come out.
+        inference: the thread that the runner lives in.
+    """
+
+    def __init__(
+        self,
+        node: ShellNode,
+        runner: "PolicyRunner",
+        inputs: PolicyInputs,
+        limits: SafetyLimits,
+        inference: Inference,
+    ):
+        self._clock, self._runner, self._inputs = node.get_clock(), runner, inputs
+        self._limits, self._inference = limits, inference
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a question is being answered."""
+        return self._inference.is_busy
+
+    def ask(self, question: Question, task: str) -> None:
+        """Begin with what is seen now.
+
+        Raises:
+            StaleDataError, ContractError: something that the policy needs is not seen.
+        """
+        seen = self._inputs.streams.at(self._clock.now().nanoseconds, task)
+        self._question = question
+        self._inference.submit(lambda: self._answer(question, seen))
+
+    def take(self) -> tuple[Question, Callable[[], Answer]] | None:
+        """Return the question and what gives its answer, or raises; None while there is none."""
+        give = self._inference.take()
+        return None if give is None else (self._question, give)
+
+    def age_ms(self, answer: Answer) -> float:
+        """Return how old the oldest picture is by now [ms]."""
+        return (self._clock.now().nanoseconds - answer.pictured_ns) / 1e6
+
+    def _answer(self, question: Question, seen: Observation) -> Answer:
+        """In the worker."""
+        start_s = time.perf_counter()
+        decided = question.decided()
+        # Remote and single-action runners have nothing to go on from.
+        chunk = self._runner.act(seen, *(() if decided is None else (decided,)))
+        way = question.way(seen, chunk, self._limits)
+        return Answer(chunk, way, seen.pictured_ns, 1e3 * (time.perf_counter() - start_s))

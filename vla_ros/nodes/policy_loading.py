@@ -1,0 +1,95 @@
+"""From a checkpoint folder to a runner that fits this arm and its cameras."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vla_ros.core.contract import Contract, apt_contract, tap_contract
+from vla_ros.core.errors import ContractError
+from vla_ros.core.handover import Strategy
+from vla_ros.nodes.arm_client import COMMAND_PERIOD_S
+from vla_ros.nodes.params import ParameterError
+from vla_ros.policy.checkpoint_folder import require_folder
+from vla_ros.policy.remote import RemoteRunner
+from vla_ros.policy.remote_access import is_address, read_token
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
+
+
+def load_runner(
+    checkpoint: str, camera: str, device: str, threads: int
+) -> "PolicyRunner | RemoteRunner":
+    """Return the runner of a checkpoint, a folder or a server's address, that fits arm and camera.
+
+    Raises:
+        RemoteError: no such server, or it is none for us.
+        CheckpointError: missing or damaged.
+        ContractError: made for another arm, camera or action space.
+    """
+    if not checkpoint:
+        raise ParameterError(
+            "parameter checkpoint of node policy is empty: give the folder that "
+            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
+        )
+    if is_address(checkpoint):
+        return _connect(checkpoint, camera)
+    require_folder(Path(checkpoint))
+    # Importing torch takes seconds: whoever forgot a parameter is told before.
+    import torch
+
+    from vla_ros.policy.runner import PolicyRunner
+
+    torch.set_num_threads(threads)
+    runner = PolicyRunner.load(checkpoint, device=device)
+    expected = expected_contract(camera, runner.contract)
+    expected.require_match(runner.contract, f"checkpoint {checkpoint}")
+    return runner
+
+
+def _connect(address: str, camera: str) -> RemoteRunner:
+    runner = RemoteRunner(address, token=read_token())
+    try:
+        expected = expected_contract(camera, runner.contract)
+        expected.require_match(runner.contract, f"policy server {address}")
+    except ContractError:
+        runner.close()
+        raise
+    return runner
+
+
+def expected_contract(camera: str, found: Contract) -> Contract:
+    """Return the contract that a policy of this node has.
+
+    Image size, rate, horizon and further cameras are the checkpoint's to choose; arm, first camera
+    and action space are not.
+
+    Raises:
+        ContractError: it acts less often than every minute, or more often than commands are sent.
+    """
+    most_hz = 1.0 / COMMAND_PERIOD_S
+    if not 1 / 60 <= found.rate_hz <= most_hz:
+        raise ContractError(
+            f"the checkpoint acts {found.rate_hz:g} times a second, and this node can follow 1/60 "
+            f"to {most_hz:g}; train it at another rate"
+        )
+    cameras = (camera, *found.cameras[1:])
+    size, rate_hz = found.image.shape[0], found.rate_hz
+    if found.action_space == "ee_chunk":
+        return apt_contract(cameras, size, rate_hz, found.action.shape[0])
+    return tap_contract(cameras, size, rate_hz)
+
+
+def strategy_of(wanted: str, runner: "PolicyRunner") -> Strategy:
+    """Return the hand-over's strategy for a runner.
+
+    Raises:
+        ParameterError: the runner cannot go on from what is decided, as "rtc" needs.
+    """
+    goes_on = getattr(runner, "goes_on", False)  # a runner elsewhere may not say
+    if wanted == "rtc" and not goes_on:
+        raise ParameterError(
+            "strategy rtc of node policy needs APT's diffusion expert in this process; choose "
+            "blend, or auto"
+        )
+    found: dict[str, Strategy] = {"blend": "blend", "ensemble": "ensemble", "rtc": "rtc"}
+    return found.get(wanted, "rtc" if goes_on else "blend")

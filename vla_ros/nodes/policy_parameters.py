@@ -1,0 +1,62 @@
+"""The parameters of policy_node; docs/policy.md explains them."""
+
+from dataclasses import dataclass
+
+from vla_ros.core.handover_parameters import HandOverParameters
+from vla_ros.nodes.commander import CommanderParameters
+from vla_ros.nodes.params import ParameterError, group, parameter
+
+STRATEGIES = ("auto", "blend", "ensemble", "rtc")
+# Longer ones are no instruction: a network reads some dozens of words.
+LONGEST_TASK = 1000
+
+
+@dataclass(frozen=True)
+class PolicyParameters(CommanderParameters):
+    """Parameters of policy_node."""
+
+    checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
+    task: str = parameter(
+        "",
+        "The instruction; another one, here or on /vla/task, begins a new episode.",
+        may_change=True,
+    )
+    camera: str = parameter("front", "Name of the camera that is the checkpoint's first.")
+    episodes: int = parameter(1, "Stop after so many episodes; 0: never.", "", 0, 1_000_000)
+    episode_s: float = parameter(60.0, "Time limit of an episode.", "s", 0.2, 86400.0)
+    strategy: str = parameter(
+        "auto",
+        "How a chunk takes over from the one before; auto: rtc where the policy can, else blend.",
+        choices=STRATEGIES,
+    )
+    speed_scale: float = parameter(
+        1.0, "Speed along what the policy plans; 0: wait.", "1", 0.0, 1.0, may_change=True
+    )
+    image_max_age_s: float = parameter(
+        0.5, "An older image is not shown to the network; the arm holds.", "s", 0.01, 10.0
+    )
+    deadman_s: float = parameter(
+        0.0, "Without a true on /vla/deadman for so long the arm holds; 0: not used.", "s", 0, 10.0
+    )
+    dry_run: bool = parameter(
+        False, "Command nothing: what the policy would do goes to /vla/preview only."
+    )
+    device: str = parameter("cpu", "Where the network runs: cpu or cuda.")
+    threads: int = parameter(1, "CPU threads of the network.", "", 1, 256)
+    results: str = parameter("", "JSON file for the outcome of every episode; empty: none.")
+    handover: HandOverParameters = group(HandOverParameters, "handover")
+
+
+def require_task(task: str) -> None:
+    """Check that a text can be an instruction.
+
+    Raises:
+        ParameterError: it is empty, or too long.
+    """
+    if not task.strip():
+        raise ParameterError("parameter task of node policy is empty: say what to do, task:=…")
+    if len(task) > LONGEST_TASK:
+        raise ParameterError(
+            f"the task has {len(task)} characters, more than {LONGEST_TASK}: say it in a sentence, "
+            f"not {task[:40]!r}…"
+        )
