@@ -17,7 +17,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
-from vla_ros.core.duty import Cooling  # noqa: E402
+from vla_ros.core.duty import Cooling, Reminder  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
 from vla_ros.core.limits import wx250s_limits  # noqa: E402
@@ -81,6 +81,7 @@ def stage(ros, make_driver, monkeypatch):
     monkeypatch.setattr(explorer, "_FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(episodes, "_GONE_S", 0.2)
     monkeypatch.setattr(episodes, "_LOOK_S", 0.05)
+    monkeypatch.setattr(mission, "_SINK_S", 0.1)
     made = []
 
     def make(**parameters):
@@ -213,6 +214,7 @@ def test_warm_motors_end_the_segment_and_rest_lying_down_until_they_have_cooled(
     assert rested
     assert all(rested), "asked while the arm moved"
     monkeypatch.setattr(explorer, "_ASK_AFTER_S", 60.0)
+    scene.node.parameters = replace(scene.node.parameters, segment_s=0.5)
     scene.driver.registers["all", "Present_Temperature"] = [40, 55, 40, 40, 40, 40, 40]
     scene.until(scene.node.done.done)
     assert scene.node.done.result() == 0
@@ -237,7 +239,7 @@ def test_motors_that_are_not_heard_of_end_play_where_they_lie(stage, monkeypatch
 
 def test_motors_that_are_warm_when_the_time_is_over_lie_where_they_are(stage, monkeypatch):
     monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
-    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true", hours=0.002)
+    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true", hours=0.001)
     scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
     scene.until(scene.node.done.done)
     assert scene.node.done.result() == 0
@@ -259,6 +261,7 @@ def test_a_mission_waits_until_the_servos_have_answered():
 def test_an_arm_that_is_stopped_while_its_motors_rest_stays_limp_until_the_reset(stage):
     scene = stage(segments=2, segment_s=0.5, rest_every_min=0.001, rest_min=0.03)
     scene.until(lambda: any(not request.enable for request in torques(scene.driver)))
+    scene.node._motor_rest = Reminder(0.0)  # once is enough
     for service in (qos.STOP_SERVICE, qos.RESET_STOP_SERVICE):
         client = scene.driver.create_client(Trigger, service)
         scene.until(client.service_is_ready)
