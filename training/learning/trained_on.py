@@ -40,8 +40,9 @@ class TrainedOn:
                     f"it was trained on ({error}); train it again with this version"
                 ) from None
             for recording, until in (item for row in rows for item in row):
-                ends = (until, until_ns.get(recording, until))
-                until_ns[recording] = None if None in ends else max(ends)
+                known = until_ns.get(recording, until)
+                is_whole = until is None or known is None
+                until_ns[recording] = None if is_whole else max(until, known)
         return cls(until_ns)
 
     def parts(self, dataset: Dataset, episodes: list[Episode]) -> tuple[list, list]:
