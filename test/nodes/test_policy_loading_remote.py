@@ -1,0 +1,43 @@
+"""The policy node's checkpoint may be a server's address."""
+
+import threading
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+pytestmark = pytest.mark.ros
+
+from tiny_policies import tap  # noqa: E402
+
+from vla_ros.core.errors import ContractError, RemoteError  # noqa: E402
+from vla_ros.nodes.policy_loading import load_runner  # noqa: E402
+from vla_ros.policy.remote_access import Address  # noqa: E402
+from vla_ros.policy.runner import runner_of  # noqa: E402
+from vla_ros.policy.server import PolicyServer  # noqa: E402
+
+TOKEN = "0123456789abcdef"
+
+
+def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_against_the_arms(
+    monkeypatch,
+):
+    server = PolicyServer(runner_of(tap()), "aa", Address("127.0.0.1", 0), TOKEN)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.delenv("VLA_POLICY_TOKEN_FILE", raising=False)
+        monkeypatch.setenv("VLA_POLICY_TOKEN", TOKEN)
+        runner = load_runner(str(server.address), "front", "cpu", 1)
+        assert runner.cameras == ("front",)
+        runner.close()
+        with pytest.raises(ContractError, match="policy server ws://.* does not match .*wrist"):
+            load_runner(str(server.address), "wrist", "cpu", 1)
+        monkeypatch.delenv("VLA_POLICY_TOKEN")
+        with pytest.raises(RemoteError, match="wants another token"):
+            load_runner(str(server.address), "front", "cpu", 1)
+    finally:
+        server.close()
+        thread.join()
+    with pytest.raises(RemoteError, match="give ws://HOST:PORT"):
+        load_runner("tcp://127.0.0.1:1", "front", "cpu", 1)

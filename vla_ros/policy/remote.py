@@ -1,0 +1,298 @@
+"""Has a policy's server act: `RemoteRunner` does for its caller what a `PolicyRunner` does.
+
+Free of torch: a robot's small computer needs none.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from vla_ros.core.contract import Contract
+from vla_ros.core.errors import ContractError, RemoteError
+from vla_ros.core.observation import Chunk, Decided, Observation
+from vla_ros.policy import remote_messages as messages
+from vla_ros.policy import remote_wire as wire
+from vla_ros.policy.remote_access import (
+    TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+    address_of,
+    authorization,
+)
+
+DEFAULT_TIMEOUT_S = 3.0
+# A server that is gone is looked for at once, then after these times, and doubling.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 4.0
+_CLOSE_S = 0.3
+# A robot keeps as many joint states.
+_MAX_PAST = 1000
+# What must be the same when a server comes back.
+_STAYS = ("sha256", "contract", "cameras", "num_past", "goes_on")
+
+
+class RemoteRunner:
+    """A checkpoint that a server runs. One caller at a time; `close` may come from another thread.
+
+    While the link is down `act` raises, at once as long as it is not time to look for the server
+    again, and later connects anew by itself. A server that came back must serve what it served.
+
+    Args:
+        address: "ws://HOST:PORT".
+        expected_contract: the contract it must have; None: any.
+        token: what the server wants to be told; None: nothing.
+        timeout_s: how long the server may take to be reached, and then to answer [s].
+
+    Attributes:
+        contract, run, num_past, goes_on, cameras: as of `PolicyRunner`.
+        sha256: of the server's checkpoint.
+        server_version: of its vla_ros.
+
+    Raises:
+        RemoteError: there is no server, it speaks another version, or it wants another token.
+        ContractError: its contract is not `expected_contract`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        expected_contract: Contract | None = None,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ):
+        self._address, self._token, self._timeout_s = address_of(address), token, timeout_s
+        self._connection: ClientConnection | None = None
+        self._number = self._failures = 0
+        self._is_closed = False
+        self._next_try_s = time.monotonic()
+        connection, self._welcome = self._connect()
+        try:
+            self._read_welcome(self._welcome)
+            if expected_contract is not None:
+                expected_contract.require_match(self.contract, self._name)
+        except RemoteError as error:
+            connection.close()
+            raise RemoteError(f"{self._name}: {error}; is its vla_ros ours?") from None
+        except ContractError:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _read_welcome(self, welcome: dict) -> None:
+        self.contract = messages.contract_from_text(wire.text_of(welcome, "contract"))
+        self.sha256 = wire.line_of(welcome, "sha256")
+        self.server_version = wire.line_of(welcome, "version")
+        self.num_past = wire.count_of(welcome, "num_past", _MAX_PAST)
+        self.goes_on = welcome.get("goes_on") is True
+        self.cameras = _cameras_of(welcome, self.contract)
+        self.run = _run_of(welcome)
+
+    def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
+        """Return what to do from the moment of `observation` on; arguments as of `PolicyRunner`.
+
+        Raises:
+            ContractError: the server's runner refuses the observation, or what it answers fits the
+                contract not.
+            RemoteError: the link is down, the server is slow, failed, or answers no chunk.
+        """
+        connection = self._connection or self._connect_again()
+        self._number += 1
+        request = {
+            "number": self._number,
+            "observation": messages.observation_to_map(observation),
+            "decided": messages.decided_to_map(decided),
+        }
+        data = wire.pack(request)
+        if len(data) > wire.MAX_REQUEST_BYTES:
+            raise RemoteError(
+                f"the observation has {len(data) / 1e6:.1f} MB, and a policy server takes "
+                f"{wire.MAX_REQUEST_BYTES / 1e6:.1f} MB; have the cameras send JPEG"
+            )
+        try:
+            answer = self._ask(connection, data)
+            if answer.get("number") != self._number:
+                raise RemoteError("it answered another question")
+            if answer.get("kind") != "refused":
+                return messages.chunk_from_map(answer.get("chunk"), self.contract)
+            reason = wire.line_of(answer, "message")
+        except (RemoteError, ContractError) as error:
+            # Who says such a thing is not believed in what follows either.
+            self._drop(connection)
+            raise RemoteError(f"{self._name}: {error}; the arm gets nothing of it") from None
+        kind = ContractError if answer.get("error") == "ContractError" else RemoteError
+        raise kind(f"{reason} ({self._name})")
+
+    def warm_up(self) -> None:
+        """Do nothing: a server has acted before anybody could reach it."""
+
+    def close(self) -> None:
+        """End the connection for good; an `act` that waits raises."""
+        self._is_closed = True
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def _name(self) -> str:
+        return f"policy server {self._address}"
+
+    def _ask(self, connection: ClientConnection, data: bytes) -> dict:
+        """Return the answer to the request `data`.
+
+        Raises:
+            RemoteError: there is none in time, or none that can be read.
+        """
+        try:
+            with _cut_after(connection, self._timeout_s) as cut:
+                connection.send(data)
+                said = connection.recv()
+        except ConnectionClosed as error:
+            if cut.is_set():
+                raise RemoteError(f"no answer within {self._timeout_s:g} s") from None
+            raise RemoteError(_why_closed(error)) from None
+        return wire.unpack(said)
+
+    def _drop(self, connection: ClientConnection) -> None:
+        """Leave a connection, so that an answer that comes late is nobody's."""
+        self._connection = None
+        connection.close()
+
+    def _connect_again(self) -> ClientConnection:
+        """Connect anew, if it is time to.
+
+        Raises:
+            RemoteError: it is not, there is no server, or it serves something else now.
+        """
+        if self._is_closed:
+            raise RemoteError(f"the connection to {self._name} was closed; start anew")
+        left_s = self._next_try_s - time.monotonic()
+        if left_s > 0:
+            raise RemoteError(
+                f"no connection to {self._name}; {self._failures} tries failed, the next one is in "
+                f"{left_s:.1f} s"
+            )
+        try:
+            connection, welcome = self._connect()
+            changed = [key for key in _STAYS if welcome.get(key) != self._welcome.get(key)]
+            if changed:
+                connection.close()
+                raise RemoteError(
+                    f"{self._name} came back with another checkpoint ({', '.join(changed)} "
+                    "changed); start it with the one from before, or start the node anew"
+                )
+        except RemoteError:
+            wait_s = min(_FIRST_WAIT_S * 2**self._failures, _LONGEST_WAIT_S)
+            self._failures, self._next_try_s = self._failures + 1, time.monotonic() + wait_s
+            raise
+        self._failures, self._connection = 0, connection
+        return connection
+
+    def _connect(self) -> tuple[ClientConnection, dict]:
+        """Return a connection and what the server said of itself.
+
+        Raises:
+            RemoteError: there is no server, or not one that we can talk to.
+        """
+        try:
+            # Entered, not only called: websockets 17.1 warns of what later will not connect.
+            connection = connect(
+                str(self._address),
+                additional_headers=authorization(self._token) if self._token else None,
+                compression=None,
+                # What the environment says of proxies is meant for the web.
+                proxy=None,
+                open_timeout=self._timeout_s,
+                close_timeout=_CLOSE_S,
+                max_size=wire.MAX_ANSWER_BYTES,
+                max_queue=1,
+            ).__enter__()
+        except InvalidStatus as error:
+            raise RemoteError(_why_refused(self._name, error.response.status_code)) from None
+        except (OSError, EOFError, WebSocketException) as error:
+            raise RemoteError(
+                f"no policy server on {self._address} ({error or type(error).__name__}); start "
+                "python -m vla_ros.policy.server there, and the ssh tunnel if there is one"
+            ) from None
+        try:
+            welcome = self._ask(connection, wire.pack(_hello()))
+            if welcome.get("kind") == "refused":
+                raise RemoteError(wire.line_of(welcome, "message"))
+            protocol = wire.count_of(welcome, "protocol")
+            if protocol != wire.PROTOCOL:
+                raise RemoteError(
+                    f"it speaks version {protocol} (vla_ros {wire.line_of(welcome, 'version')})"
+                    f", we speak {wire.PROTOCOL} (vla_ros {wire.package_version()}); "
+                    "install the same vla_ros on both machines"
+                )
+        except RemoteError as error:
+            connection.close()
+            raise RemoteError(f"{self._name}: {error}") from None
+        return connection, welcome
+
+
+@contextmanager
+def _cut_after(connection: ClientConnection, timeout_s: float) -> Iterator[threading.Event]:
+    """Cut `connection` off when its time is over; the event says so.
+
+    A timeout of `recv` alone would leave a `send` that waits for a peer that does not read.
+    """
+    cut = threading.Event()
+
+    def cut_off() -> None:
+        cut.set()
+        with suppress(OSError):  # it is closed already
+            connection.socket.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout_s, cut_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield cut
+    finally:
+        timer.cancel()
+
+
+def _hello() -> dict:
+    version = wire.package_version()
+    return {"protocol": wire.PROTOCOL, "version": version}
+
+
+def _why_refused(name: str, status: int) -> str:
+    if status == 401:
+        return (
+            f"{name} wants another token; give the one that it was started with, in "
+            f"{TOKEN_VARIABLE} or in a file that {TOKEN_FILE_VARIABLE} names"
+        )
+    return f"{name} answers with HTTP status {status}; is that the policy server's port?"
+
+
+def _why_closed(error: ConnectionClosed) -> str:
+    if error.rcvd is not None and error.rcvd.code == 1001:
+        return "it was stopped"
+    if error.sent is not None and error.sent.code == 1009:
+        return f"its answer is larger than {wire.MAX_ANSWER_BYTES / 1e6:.1f} MB"
+    return f"the link broke ({error})"
+
+
+def _cameras_of(welcome: dict, contract: Contract) -> tuple[str, ...]:
+    """Return whose pictures the server looks at; RemoteError if these are not the contract's."""
+    cameras = welcome.get("cameras")
+    if not isinstance(cameras, list) or not cameras:
+        raise RemoteError("cameras of a message must be a list")
+    if not all(name in contract.cameras for name in cameras):
+        raise RemoteError("cameras of a message must be some of the contract's")
+    return tuple(cameras)
+
+
+def _run_of(welcome: dict) -> dict:
+    """Return the checkpoint's provenance; RemoteError if there is none."""
+    try:
+        run = json.loads(wire.text_of(welcome, "run"))
+    except (ValueError, RecursionError):
+        run = None
+    if not isinstance(run, dict):
+        raise RemoteError("run of a message must be a JSON object")
+    return run

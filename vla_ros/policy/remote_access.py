@@ -1,0 +1,120 @@
+"""Where a policy's server listens, and the token that lets a client in."""
+
+import hmac
+import ipaddress
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vla_ros.core.errors import RemoteError
+
+SCHEME = "ws://"
+DEFAULT_PORT = 8765
+TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "VLA_POLICY_TOKEN", "VLA_POLICY_TOKEN_FILE"
+# What a header may hold, and long enough that nobody guesses it.
+_TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
+_BEARER = "Bearer "
+
+
+@dataclass(frozen=True)
+class Address:
+    """Host, a name or an IPv4 or IPv6 address, and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{SCHEME}{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def is_address(checkpoint: str) -> bool:
+    """Return whether what was given for a checkpoint is a server's address."""
+    return "://" in checkpoint
+
+
+def address_of(text: str) -> Address:
+    """Return the address in "ws://HOST:PORT"; without port: the default one.
+
+    Raises:
+        RemoteError: there is none.
+    """
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    if not text.startswith(SCHEME) or not host or port == 0 or not is_bare:
+        raise RemoteError(
+            f"{text!r} is no address of a policy server: give {SCHEME}HOST:PORT, for example "
+            f"{SCHEME}localhost:{DEFAULT_PORT}; through ssh where a secret link is wanted"
+        )
+    return Address(host, DEFAULT_PORT if port is None else port)
+
+
+def read_token(file: str | Path = "") -> str | None:
+    """Return the token in `file`, else in the environment, None where neither has one.
+
+    Never an argument of a command or a node's parameter: others see those.
+
+    Args:
+        file: for its owner's eyes only; "": the one that the environment names, if it does.
+
+    Raises:
+        RemoteError: the file cannot be read or others may read it, or the token is too short.
+    """
+    where, token = f"the environment's {TOKEN_VARIABLE}", os.environ.get(TOKEN_VARIABLE)
+    if file := str(file) or os.environ.get(TOKEN_FILE_VARIABLE, ""):
+        where, token = f"token file {file}", _read_private(Path(file)).strip()
+    if token is None:
+        return None
+    if not _TOKEN.fullmatch(token):
+        raise RemoteError(
+            f"{where} holds no token of 16 to 256 printable characters without blanks; make one "
+            "with: openssl rand -hex 32"
+        )
+    return token
+
+
+def _read_private(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RemoteError(
+            f"token file {path} cannot be read ({error}); give a text file with the token"
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise RemoteError(
+            f"token file {path} can be read by others on this machine; chmod 600 it, and make a "
+            "new token if somebody may have"
+        )
+    return text
+
+
+def authorization(token: str) -> dict[str, str]:
+    """Return the header that brings `token`."""
+    return {"Authorization": _BEARER + token}
+
+
+def is_let_in(header: str | None, token: str | None) -> bool:
+    """Return whether a client with this Authorization header may come in; all may without token."""
+    if token is None:
+        return True
+    # The comparison takes as long for a wrong first character as for a wrong last one.
+    given = (header or "").encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(given, (_BEARER + token).encode())

@@ -1,0 +1,289 @@
+"""A policy for robots whose GPU is elsewhere: observations in, chunks out, over a websocket.
+
+python -m vla_ros.policy.server CHECKPOINT [--host HOST] [--port PORT] [--token-file FILE]
+                                [--device DEVICE] [--threads N] [--seed SEED]
+
+Only this machine reaches it unless --host says otherwise, and then it wants a token. Whoever is
+elsewhere comes through ssh: docs/policy.md.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import socket
+import sys
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.sync.server import ServerConnection, serve
+
+from vla_ros.core.errors import RemoteError, VlaError
+from vla_ros.core.observation import Chunk, Decided, Observation
+from vla_ros.policy import remote_messages as messages
+from vla_ros.policy import remote_wire as wire
+from vla_ros.policy.checkpoint_folder import require_folder
+from vla_ros.policy.checkpoint_hash import checkpoint_sha256
+from vla_ros.policy.remote_access import (
+    DEFAULT_PORT,
+    TOKEN_VARIABLE,
+    Address,
+    is_let_in,
+    read_token,
+)
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
+
+# How long a client may take to say who it is, and to say goodbye.
+_HELLO_S, _CLOSE_S = 5.0, 1.0
+# The protocol's limit is 123.
+_MAX_REASON_BYTES = 120
+
+
+class PolicyServer:
+    """Answers observations with the chunks of one runner.
+
+    All inference is in one thread, one observation after the other, whoever asks.
+
+    Args:
+        runner: who acts; it is warmed up before anybody can reach it.
+        sha256: of its checkpoint, which clients hold against the one they began with.
+        address: where to listen; port 0: any that is free.
+        token: what clients must bring; None: nothing.
+
+    Attributes:
+        address: where it listens.
+
+    Raises:
+        RemoteError: it may not listen there without a token, or cannot.
+    """
+
+    def __init__(
+        self, runner: "PolicyRunner", sha256: str, address: Address, token: str | None = None
+    ):
+        require_token(address, token)
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._worker.submit(runner.warm_up).result()
+        self._runner, self._sha256, self._token = runner, sha256, token
+        self._connections: set[ServerConnection] = set()
+        # Whoever knocks at an open port does not fill the terminal with tracebacks.
+        quiet = logging.getLogger("vla_ros.policy.server")
+        quiet.setLevel(logging.CRITICAL)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        try:
+            self._server = serve(
+                self._serve_one,
+                address.host,
+                address.port,
+                family=family,
+                process_request=self._check_token,
+                # A page in somebody's browser can reach loopback too; browsers say where it is of.
+                origins=[None],
+                compression=None,
+                max_size=wire.MAX_REQUEST_BYTES,
+                max_queue=1,
+                close_timeout=_CLOSE_S,
+                logger=quiet,
+            )
+        except (OSError, OverflowError) as error:
+            self._worker.shutdown()
+            raise RemoteError(
+                f"cannot listen on {address} ({error}); give another --port, or "
+                "a --host of this machine"
+            ) from None
+        self.address = Address(address.host, self._server.socket.getsockname()[1])
+
+    def serve_forever(self) -> None:
+        """Serve until `close` is called from another thread."""
+        self._server.serve_forever()
+
+    def close(self) -> None:
+        """Say goodbye to all clients and let what is being inferred end."""
+        self._server.shutdown()
+        for connection in tuple(self._connections):  # that websockets below 17 leaves open
+            connection.close(CloseCode.GOING_AWAY)
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _check_token(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return what to answer to a client that may not come in, before it has said anything."""
+        given = request.headers.get_all("Authorization")
+        if is_let_in(given[0] if len(given) == 1 else None, self._token):
+            return None
+        print(f"refused {_peer(connection)}: wrong token", flush=True)
+        return connection.respond(401, "wrong token\n")
+
+    def _serve_one(self, connection: ServerConnection) -> None:
+        peer = _peer(connection)
+        self._connections.add(connection)
+        try:
+            version = self._greet(connection)
+            print(f"serving {peer}, vla_ros {version}", flush=True)
+            for data in connection:
+                connection.send(self._answer(connection, data))
+            print(f"{peer} has left", flush=True)
+        except RemoteError as error:
+            print(f"refused {peer}: {error}", flush=True)
+            reason = str(error).encode("ascii", "replace")[:_MAX_REASON_BYTES].decode()
+            connection.close(CloseCode.POLICY_VIOLATION, reason)
+        except (ConnectionClosed, TimeoutError) as error:
+            print(f"{peer} is gone ({error})", flush=True)
+        except Exception:
+            traceback.print_exc()  # websockets closes the connection, and is told to be quiet
+            raise
+        finally:
+            self._connections.discard(connection)
+
+    def _greet(self, connection: ServerConnection) -> str:
+        """Tell a client what is served, if it speaks as we do; return its version.
+
+        Raises:
+            RemoteError: it does not; it was told.
+        """
+        try:
+            hello = wire.unpack(connection.recv(_HELLO_S))
+            protocol = wire.count_of(hello, "protocol")
+            version = wire.line_of(hello, "version")
+            if protocol != wire.PROTOCOL:
+                raise RemoteError(
+                    f"this server (vla_ros {wire.package_version()}) speaks version "
+                    f"{wire.PROTOCOL} and the client (vla_ros {version}) version {protocol}; "
+                    "install the same vla_ros on both machines"
+                )
+        except RemoteError as error:
+            connection.send(_refusal(0, error))
+            raise
+        welcome = {
+            "kind": "welcome",
+            "protocol": wire.PROTOCOL,
+            "version": wire.package_version(),
+            "sha256": self._sha256,
+            "contract": messages.contract_to_text(self._runner.contract),
+            "run": json.dumps(self._runner.run),
+            "cameras": list(self._runner.cameras),
+            "num_past": self._runner.num_past,
+            "goes_on": self._runner.goes_on,
+        }
+        connection.send(wire.pack(welcome))
+        return version
+
+    def _answer(self, connection: ServerConnection, data: bytes | str) -> bytes:
+        """Return the answer to what a client sent.
+
+        Raises:
+            RemoteError: it was no observation; whoever sends such a thing is not listened to.
+        """
+        message = wire.unpack(data)
+        number = wire.count_of(message, "number")
+        observation = messages.observation_from_map(message.get("observation"))
+        decided = messages.decided_from_map(message.get("decided"))
+        try:
+            chunk = self._worker.submit(self._act, connection, observation, decided).result()
+        except VlaError as error:
+            return _refusal(number, error)
+        except Exception as error:
+            # A bug, or a GPU out of memory: said to the client, and the next one may go well.
+            traceback.print_exc()
+            failed = f"the policy failed with {type(error).__name__}; the server's terminal has it"
+            return _refusal(number, RemoteError(failed))
+        answer = {"kind": "chunk", "number": number, "chunk": messages.chunk_to_map(chunk)}
+        return wire.pack(answer)
+
+    def _act(
+        self, connection: ServerConnection, observation: Observation, decided: Decided | None
+    ) -> Chunk:
+        """Act, in the one thread that does, unless who asked has left meanwhile."""
+        if connection.state is not State.OPEN:
+            raise RemoteError("nobody waits for this chunk")
+        return self._runner.act(observation, decided)
+
+
+def require_token(address: Address, token: str | None) -> None:
+    """Raise RemoteError if others than this machine could come in without a token."""
+    if token is None and not address.is_loopback:
+        raise RemoteError(
+            f"{address.host} is reached from other machines, and there is no token: give "
+            f"--token-file FILE or {TOKEN_VARIABLE}, or stay on 127.0.0.1 and use an ssh tunnel"
+        )
+
+
+def _refusal(number: int, error: VlaError) -> bytes:
+    said = {"kind": "refused", "number": number, "error": type(error).__name__}
+    return wire.pack({**said, "message": str(error)})
+
+
+def _peer(connection: ServerConnection) -> str:
+    try:
+        host, port = connection.remote_address[:2]
+    except OSError:  # it has left already
+        return "somebody"
+    return f"{host} port {port}"
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="policy_server", description="Serve a policy to a robot whose GPU is elsewhere."
+    )
+    parser.add_argument("checkpoint", type=Path, help="folder of a Stage 2 checkpoint")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any (%(default)s)")
+    parser.add_argument(
+        "--token-file", default="", help=f"file with the token; else ${TOKEN_VARIABLE}"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all")
+    parser.add_argument("--seed", type=int, default=0, help="of APT's noise (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def open_server(args: argparse.Namespace) -> PolicyServer:
+    """Load the checkpoint, have it act once, and listen.
+
+    Raises:
+        VlaError: one of these cannot be done.
+    """
+    address, token = Address(args.host, args.port), read_token(args.token_file)
+    require_token(address, token)
+    require_folder(args.checkpoint)
+    # Importing torch takes seconds: whoever forgot the token is told before.
+    import torch
+
+    from vla_ros.policy.runner import PolicyRunner
+
+    if args.threads > 0:
+        torch.set_num_threads(args.threads)
+    sha256 = checkpoint_sha256(args.checkpoint)
+    runner = PolicyRunner.load(args.checkpoint, device=args.device, seed=args.seed)
+    return PolicyServer(runner, sha256, address, token)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve as the command line says until stopped; an error is one sentence and exit code 1."""
+    args = parse_arguments(argv)
+    try:
+        server = open_server(args)
+    except VlaError as error:
+        print(f"policy_server: {error}", file=sys.stderr)
+        return 1
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    print(f"policy {args.checkpoint} is served on {server.address}", flush=True)
+    stopped.wait()
+    server.close()
+    thread.join()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
