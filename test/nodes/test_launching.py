@@ -37,6 +37,15 @@ def test_a_node_reads_every_text_argument_as_it_was_given(ros):
         node.destroy_node()
 
 
+def test_a_list_of_texts_is_read_as_it_was_given(ros):
+    ros("--params-file", text_file("reader", {"cameras": ["front", "1e3"], "none": "y"}))
+    node = rclpy.create_node("reader", automatically_declare_parameters_from_overrides=True)
+    try:
+        assert list(node.get_parameter("cameras").value) == ["front", "1e3"]
+    finally:
+        node.destroy_node()
+
+
 def test_a_node_without_text_arguments_gets_a_legal_file(ros):
     ros("--params-file", text_file("reader", {}))
     rclpy.create_node("reader").destroy_node()

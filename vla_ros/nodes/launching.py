@@ -3,10 +3,6 @@
 Uses only what both the real `launch` and the stand-in of machines without it offer.
 """
 
-import atexit
-import shutil
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -19,10 +15,17 @@ from launch.actions import (
 )
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.substitutions import (
+    LaunchConfiguration,
+    NotEqualsSubstitution,
+    PathJoinSubstitution,
+    PythonExpression,
+)
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from vla_ros.nodes.launch_texts import Text, Texts, text_file
 
 PACKAGE = "vla_ros"
 ROBOT_MODELS = ["wx250s"]
@@ -115,13 +118,6 @@ def workspace_argument() -> DeclareLaunchArgument:
     )
 
 
-@dataclass(frozen=True)
-class Text:
-    """A launch argument that a node gets as a string, whatever it looks like to YAML."""
-
-    name: str
-
-
 def text(name: str) -> Text:
     """Return an argument as a string parameter; only `required_node` knows what to do with it."""
     return Text(name)
@@ -140,29 +136,36 @@ def simulated_time() -> ParameterValue:
 
 
 def required_node(
-    name: str, parameters: dict, moves_arm: bool = False, **options: object
+    name: str,
+    parameters: dict,
+    moves_arm: bool = False,
+    as_name: str = "",
+    **options: object,
 ) -> OpaqueFunction:
     """Return one of our nodes with its parameter file; its end is the launch's end.
 
     One that moves the arm takes safety.yaml first, and the file of the argument `workspace` over
-    its own. What the launch file sets holds over every file.
+    its own. What the launch file sets holds over every file. `as_name` is for a second node of a
+    kind.
     """
     folder = LaunchConfiguration("config")
     names = ["safety", name] if moves_arm else [name]
     paths = [PathJoinSubstitution([folder, f"{stem}.yaml"]) for stem in names]
 
     def make(context) -> list:
-        texts = {
-            key: context.launch_configurations[value.name]
-            for key, value in parameters.items()
-            if isinstance(value, Text)
-        }
+        said = context.launch_configurations
+        texts: dict[str, str | list[str]] = {}
+        for key, value in parameters.items():
+            if isinstance(value, Text):
+                texts[key] = said[value.name]
+            elif isinstance(value, Texts):
+                texts[key] = [said[n] for n in value.names if said.get(n)]
         others = {key: value for key, value in parameters.items() if key not in texts}
         drawn = workspace_files(context) if moves_arm else []
         node = Node(
             package=PACKAGE,
             executable=f"{name}_node",
-            name=name,
+            name=as_name or name,
             parameters=[*paths, *drawn, text_file(name, texts), others],
             output="screen",
             on_exit=_ON_EXIT.get(name, end_launch),
@@ -190,27 +193,30 @@ def workspace_files(context) -> list[str]:
     return [str(path)]
 
 
-def text_file(node_name: str, texts: dict[str, str]) -> str:
-    """Write a parameter file in which every string is quoted, and return its path.
-
-    launch_ros writes 1e3, y or inf without quotes, and the node then reads no string. The file is
-    removed when the launch's process ends.
-    """
-    folder = tempfile.mkdtemp(prefix="vla_ros_launch_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / f"{node_name}.yaml"
-    lines = [f"    {key}: {_quoted(value)}\n" for key, value in texts.items()]
-    head = "/**:\n  ros__parameters:" + ("\n" if lines else " {}\n")
-    path.write_text(head + "".join(lines), encoding="utf-8")
-    return str(path)
+def second_camera_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of `second_camera`."""
+    return [
+        argument("camera2_name", "", "Name of a second camera; empty: there is none."),
+        argument("camera2", "sim", "What it is, as camera."),
+        argument("calibration2", "", "Its calibration file, if it is real."),
+        argument("extrinsics2", "", "File that says where it is, if it is real."),
+    ]
 
 
-def _quoted(text: str) -> str:
-    """Return a string in YAML's double quotes, with every escape that YAML may need."""
-    escaped = (
-        f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text
-    )
-    return f'"{"".join(escaped)}"'
+def second_camera() -> OpaqueFunction:
+    """Return another camera of the same size and rate, where one is named."""
+    parameters = {
+        "name": text("camera2_name"),
+        "source": text("camera2"),
+        "width": typed("camera_width", int),
+        "height": typed("camera_height", int),
+        "rate_hz": typed("camera_rate", float),
+        "calibration": text("calibration2"),
+        "extrinsics": text("extrinsics2"),
+        "robot_name": text("robot_name"),
+    }
+    is_named = IfCondition(NotEqualsSubstitution(LaunchConfiguration("camera2_name"), ""))
+    return required_node("camera", parameters, as_name="camera2", condition=is_named)
 
 
 def recorder() -> Node:
@@ -219,7 +225,7 @@ def recorder() -> Node:
         "robot_name": text("robot_name"),
         "robot_model": text("robot_model"),
         "arm": text("arm"),
-        "cameras": [[LaunchConfiguration("camera_name")]],
+        "cameras": Texts(("camera_name", "camera2_name")),
         "out": text("out"),
         "session": text("session"),
         "use_sim_time": simulated_time(),
