@@ -147,9 +147,10 @@ class ArmClient:
         return self._loop.refusals
 
     @property
-    def refusal(self) -> str:
-        """Why the guard refused the target of the last period; empty where it did not."""
-        return self._loop.refusal
+    def held_reason(self) -> str:
+        """Why no target was followed in the last period, late streams and refusals included."""
+        loop = self._loop
+        return loop.blocked_reason or loop.verdict.sentence or loop.refusal
 
     @property
     def status(self) -> Status:

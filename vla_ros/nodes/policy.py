@@ -8,10 +8,12 @@ seen, or with the network, holds the arm.
 
 import sys
 import time
+from collections.abc import Callable
 
 from vla_ros.core import arm
 from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError, StaleDataError, VlaError
 from vla_ros.core.policy_motion import PolicyMotion
+from vla_ros.core.task_run import Outcome, TaskRun
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.deadman import DeadMan
@@ -27,6 +29,8 @@ from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
 from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
 from vla_ros.nodes.preview import Preview
+from vla_ros.nodes.task_goals import Acting, TaskGoals
+from vla_ros.nodes.task_server import do_task_type
 
 __all__ = ["PolicyNode", "expected_contract", "load_runner", "main"]
 
@@ -59,7 +63,8 @@ class PolicyNode(CommanderNode):
         """
         parameters = self.parameters
         task = self.get_parameter("task").value
-        require_task(task)
+        if task.strip() or do_task_type() is None:
+            require_task(task)
         require_writable(parameters.results)
         self._inference = inference = Inference()
         runner = load_runner(
@@ -81,7 +86,11 @@ class PolicyNode(CommanderNode):
         self._facts, self._is_held = PolicyFacts(), False
         self._preview = Preview(self, parameters.robot_name)
         say = None if parameters.dry_run else self.episodes.say_task
-        self._task = TaskInput(self, task, say, self._on_new_task)
+        # Without a task of its own it waits for others'.
+        self._serves = not task.strip() and not parameters.dry_run
+        self._task = TaskInput(self, task, say, self._on_new_task, is_open=not self._serves)
+        acting = Acting(self._task.give, self._episode, self._counts, self._why_held)
+        self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
             DeadMan(self, self.arm, parameters.deadman_s)
 
@@ -100,7 +109,7 @@ class PolicyNode(CommanderNode):
         if self.parameters.dry_run:
             yield from self._show()
         else:
-            yield from self.parked_after(self._episodes())
+            yield from self.parked_after(self._goals.serve() if self._serves else self._episodes())
 
     def _episodes(self) -> Steps:
         """Run each from the ready pose on a fresh scene, or on from where another task cut one."""
@@ -114,12 +123,14 @@ class PolicyNode(CommanderNode):
                 yield from self.go_to(arm.READY_RAD, 1.0)
                 if self.scene_can_reset:
                     yield from self.reset_scene()
-            goes_on = yield from self._episode(f"policy-{number:05d}")
+            run = TaskRun(self.parameters.episode_s)
+            yield from self._episode(f"policy-{number:05d}", run)
+            goes_on = run.ending.outcome == Outcome.CANCELLED
             number += 1
             count += not goes_on
 
-    def _episode(self, episode_id: str) -> Steps:
-        """Run one; return whether another task ended it."""
+    def _episode(self, episode_id: str, run: TaskRun, is_kept: bool = True) -> Steps:
+        """Run one until `run` is over, which another task ends as well."""
         yield from self._until_seen()
         task = self._task.text
         yield from self.episodes.begin(episode_id, task)
@@ -129,36 +140,26 @@ class PolicyNode(CommanderNode):
         # After a rest the next inference is a first one again.
         self._motion.queue.latency.restart()
         self._motion.begin_anew()
-        partial = success = None
-        was_open, lasted_ns, now_ns = False, 0, self.now_ns
-        limit_ns = int(self.parameters.episode_s * 1e9)
+        sim = self._goals.judge_anew(task)
+        run.begin()
         try:
             # While the policy acts, the arm holds without pictures; on its own ways it needs none.
             self._inputs.need_cameras(True)
             self.acting = True
-            while lasted_ns < limit_ns and not success and not self.arm.stopped:
-                if self._task.text != task:
-                    break
+            while run.judge(self._goals.facts(self._why_unwanted(task))) is None:
                 self.episodes.check()
-                state = self.task_state if self.task_state.get("task") == task else {}
-                # Done by somebody before, it says nothing of this episode.
-                was_open = was_open or (bool(state) and not state["success"])
-                if was_open and state:
-                    partial, success = partial or state["partial"], state["success"]
                 yield
-                before_ns, now_ns = now_ns, self.now_ns
-                # A simulated clock may be set back.
-                lasted_ns += max(0, now_ns - before_ns)
         finally:
             self.acting = False
             self._inputs.need_cameras(False)
-        is_cut = self._task.text != task and not success
-        reason = "task done" if success else "another task" if is_cut else ""
-        reason = reason or self.arm.blocked_reason or "time limit"
         yield from self.settle()
-        yield from self.episodes.end(success, reason)
-        self._note(episode_id, task, partial, success, lasted_ns / 1e9, reason)
-        return is_cut
+        outcome, reason = run.ending.outcome, run.ending.message
+        success = {Outcome.SUCCEEDED: True, Outcome.FAILED: False}.get(outcome, sim.success)
+        yield from self.episodes.end(success, reason if is_kept else "discard")
+        self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
+
+    def _why_unwanted(self, task: str) -> str:
+        return "another task" if self._task.text != task else ""
 
     def _until_seen(self) -> Steps:
         deadline = time.monotonic() + self.parameters.driver_wait_s
@@ -181,6 +182,26 @@ class PolicyNode(CommanderNode):
                 self._ask(self._motion.ask_from(self.arm.commanded[0], now_ns))
             self._take_answer(now_ns)
             yield
+
+    # --- goals of others ---
+
+    def _steps_to_rest(self, reason: str, then: Callable[[], None]) -> Steps:
+        steps = super()._steps_to_rest(reason, lambda: None)
+        return self._goals.come_to_rest(steps, reason, then)
+
+    def _why_busy(self) -> str:
+        if self.parameters.dry_run:
+            return "node policy only shows what it would do: start it without dry_run"
+        if self._serves:
+            return ""
+        return f"node policy has a task of its own, {self._task.text!r}: start it without one"
+
+    def _why_held(self) -> str:
+        return self._facts.problem if self._is_held else ""
+
+    def _counts(self) -> tuple[int, float]:
+        steps = self._facts.outcome(self._motion, self._contract.rate_hz)["steps"]
+        return steps, (self._facts.inference_ms or [0.0])[-1]
 
     # --- what the policy is told ---
 

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from vla_ros.core.handover_parameters import HandOverParameters
+from vla_ros.core.task_text import TaskError, checked_task
 from vla_ros.nodes.commander import CommanderParameters
 from vla_ros.nodes.params import ParameterError, group, parameter
 
 STRATEGIES = ("auto", "blend", "ensemble", "rtc")
-# Longer ones are no instruction: a network reads some dozens of words.
-LONGEST_TASK = 1000
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,8 @@ class PolicyParameters(CommanderParameters):
     checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
     task: str = parameter(
         "",
-        "The instruction; another one, here or on /vla/task, begins a new episode.",
+        "The instruction; another one, here or on /vla/task, begins a new episode. Empty at the "
+        "start: goals of /vla/do_task are waited for.",
         may_change=True,
     )
     camera: str = parameter("front", "Name of the camera that is the checkpoint's first.")
@@ -51,12 +51,11 @@ def require_task(task: str) -> None:
     """Check that a text can be an instruction.
 
     Raises:
-        ParameterError: it is empty, or too long.
+        ParameterError: it is empty, too long, or no line of text.
     """
     if not task.strip():
         raise ParameterError("parameter task of node policy is empty: say what to do, task:=…")
-    if len(task) > LONGEST_TASK:
-        raise ParameterError(
-            f"the task has {len(task)} characters, more than {LONGEST_TASK}: say it in a sentence, "
-            f"not {task[:40]!r}…"
-        )
+    try:
+        checked_task(task)
+    except TaskError as error:
+        raise ParameterError(str(error)) from None
