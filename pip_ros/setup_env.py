@@ -25,8 +25,12 @@ PYTHON = VENV / "bin" / "python"
 MODE = STAMPS / "ros"  # "install" or "wheels"; activate.sh reads it
 REQUIREMENTS = ROOT / "pip_ros" / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
-# What no wheel has, in the order of building.
-MESSAGES = ("interbotix_xs_msgs", "tf2_msgs")
+# Interface packages that no wheel has, in the order of building: name -> folder in the checkout.
+MESSAGES = {
+    "interbotix_xs_msgs": "pip_ros/interbotix_xs_msgs",
+    "tf2_msgs": "pip_ros/tf2_msgs",
+    "vla_ros_msgs": "vla_ros_msgs",
+}
 STANDIN = ROOT / "pip_ros" / "launch_standin"
 EXTRAS = "pip_ros/requirements/extras.txt"  # setup.py reads it
 PACKAGE = ("vla_ros", "launch", "config", "scripts", "resource", "setup.py", "package.xml", EXTRAS)
@@ -102,7 +106,8 @@ def correct_cmake_paths() -> None:
 def build_messages(step: Step, machine: Machine) -> None:
     """Build the interface package of the step's name into .venv, unless the ROS install has it."""
     name = step.name
-    probe = f"import {name}.msg as m; assert not m.__file__.startswith({str(VENV)!r})"
+    # A source folder of that name, found from where this was called, has no __file__.
+    probe = f"import {name} as m; assert m.__file__ and not m.__file__.startswith({str(VENV)!r})"
     if machine.ros and subprocess.run([PYTHON, "-c", probe], capture_output=True).returncode == 0:
         return
     if not machine.ros:
@@ -116,7 +121,7 @@ def build_messages(step: Step, machine: Machine) -> None:
         "LD_LIBRARY_PATH": ":".join(libraries),
         "PATH": f"{VENV}/bin:{os.environ['PATH']}",
     }
-    configure = (VENV / "bin" / "cmake", "-G", "Ninja", "-S", ROOT / "pip_ros" / name, "-B", build)
+    configure = (VENV / "bin" / "cmake", "-G", "Ninja", "-S", ROOT / MESSAGES[name], "-B", build)
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_INSTALL_PREFIX": VENV,
@@ -136,7 +141,9 @@ def install_wheels(machine: Machine) -> str:
     index = os.environ.get("VLA_TORCH_INDEX", "")
     base = digest(venv_step(machine).key, CONSTRAINTS, *ros_files)
     ros = Step("ros_packages", "ROS 2 and build tools", base)
-    messages = [Step(name, name, digest(base, ROOT / "pip_ros" / name)) for name in MESSAGES]
+    messages = [
+        Step(name, name, digest(base, ROOT / folder)) for name, folder in MESSAGES.items()
+    ]
     learning = Step("learning", "torch, MuJoCo and the rest", digest(base, index, *all_files))
 
     if not ros.done() or not learning.done():
@@ -191,7 +198,8 @@ def install_package(step: Step, machine: Machine) -> None:
 
 def check_imports(step: Step, machine: Machine) -> None:
     ros = (
-        "rclpy, sensor_msgs.msg, interbotix_xs_msgs.msg, tf2_msgs.msg, launch, launch_ros, vla_ros"
+        "rclpy, sensor_msgs.msg, interbotix_xs_msgs.msg, tf2_msgs.msg, vla_ros_msgs.action, "
+        "launch, launch_ros, vla_ros"
     )
     rest = "torch, transformers, mujoco, cv2, av, pyarrow, rosbags.highlevel"
     libraries = os.environ.get("LD_LIBRARY_PATH")
