@@ -98,7 +98,7 @@ def test_what_never_came_is_named_in_turn():
 def test_a_camera_that_is_said_to_be_elsewhere_is_nowhere():
     made = seen()
     made.take_transform(link("wx250s/base_link", "stand", 0.6))
-    assert "where camera front is" in made.missing()
+    assert "frame stand, which says where camera front is, was moved" in made.missing()
 
 
 @pytest.mark.parametrize(("model", "k"), [("plumb_bob", (0.0,) * 9), ("equidistant", K)])

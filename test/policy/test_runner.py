@@ -9,7 +9,7 @@ from vla_ros.core import arm, kinematics
 from vla_ros.core.chunks import chunk_from_poses
 from vla_ros.core.contract import apt_contract
 from vla_ros.core.errors import CheckpointError, ContractError
-from vla_ros.core.observation import CameraView, Observation
+from vla_ros.core.observation import CameraView, Decided, Observation
 from vla_ros.core.rotations import matrix_from_rotvec, transform
 from vla_ros.policy.checkpoint import save_checkpoint
 from vla_ros.policy.pictures import encode_jpeg
@@ -36,7 +36,7 @@ def answer(runner, chunk):
     """Have an APT runner's network answer `chunk` (H, 10), and return what it was told."""
     told = []
 
-    def denoise(seen, geometry, noise):
+    def denoise(seen, geometry, noise, known=None):
         told.append(geometry)
         return torch.from_numpy(np.array(chunk, np.float32))[None, None]
 
@@ -106,6 +106,26 @@ def test_apt_denoises_to_what_its_weights_ask_for():
     ask_for(checkpoint, wanted)
     actions = runner_of(checkpoint).act(SEEN).actions
     np.testing.assert_allclose(actions, np.tile(wanted, (4, 1)), atol=0.02)
+
+
+def test_apts_chunk_goes_on_from_what_is_decided_as_commands(boundless):
+    """The arm hangs 5 mm below: what is decided comes back as the very poses that are planned."""
+    runner = runner_of(apt())
+    T_now = kinematics.forward(arm.READY_RAD)
+    T_commanded = T_now.copy()
+    T_commanded[2, 3] += 0.005
+    T_planned = np.tile(T_commanded, (3, 1, 1))
+    T_planned[:, 0, 3] += [0.01, 0.02, 0.03]
+    decided = Decided(T_commanded, T_planned, np.array([1.0, 1.0, 0.0]), fixed=2)
+    chunk = runner.act(SEEN, decided)
+    found = chunk.as_commands(T_now, T_commanded).T_base_tool
+    np.testing.assert_allclose(found[:2], T_planned[:2], atol=1e-5)
+    # The third draws, and the fourth is the network's own.
+    apart = np.linalg.norm(found[:, :3, 3] - runner.act(SEEN).T_base_tool[:, :3, 3], axis=1)
+    assert apart[3] > 0.01
+    assert not np.allclose(found[2], T_planned[2], atol=1e-3)
+    none = Decided(T_commanded, T_planned[:0], np.zeros(0), fixed=0)
+    assert len(runner.act(SEEN, none)) == 4
 
 
 def test_what_apt_sees_of_the_scene_is_read_once(boundless, monkeypatch):
