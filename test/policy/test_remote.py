@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from tiny_policies import apt, tap
 from websockets.exceptions import InvalidStatus
+from websockets.server import ServerProtocol
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
@@ -74,17 +76,20 @@ def served(runner, port=0, token=None, sha256="aa"):
         thread.join()
 
 
+WELCOME = {
+    **{"kind": "welcome", "protocol": wire.PROTOCOL, "version": "9", "sha256": "aa"},
+    **{"contract": messages.contract_to_text(tap_contract(image_size=32)), "run": "{}"},
+    **{"cameras": ["front"], "num_past": 0, "goes_on": False},
+}
+
+
 @contextlib.contextmanager
 def pretended(answer, welcome=None):
     """Serve as a server that lies: `answer(request, connection)` gives the bytes to send."""
 
     def one(connection):
         wire.unpack(connection.recv())
-        said = {
-            **{"kind": "welcome", "protocol": wire.PROTOCOL, "version": "9", "sha256": "aa"},
-            **{"contract": messages.contract_to_text(tap_contract(image_size=32)), "run": "{}"},
-            **{"cameras": ["front"], "num_past": 0, "goes_on": False, **(welcome or {})},
-        }
+        said = {**WELCOME, **(welcome or {})}
         connection.send(wire.pack(said))
         for data in connection:
             connection.send(answer(wire.unpack(data), connection))
@@ -250,6 +255,42 @@ def test_a_slow_server_is_left_and_its_late_answer_is_nobodys():
         go_on.set()
         far._timeout_s = 30.0
         assert far.act(SEEN).actions[0, 0] == np.float32(0.02)
+
+
+def deaf(listener, said, is_over):
+    """Accept one client and greet it, then read nothing of what it sends."""
+    sock, _ = listener.accept()
+    speaker = ServerProtocol()
+
+    def hear():
+        while not (events := speaker.events_received()):
+            speaker.receive_data(sock.recv(65536))
+        return events[0]
+
+    speaker.send_response(speaker.accept(hear()))
+    sock.sendall(b"".join(speaker.data_to_send()))
+    hear()
+    speaker.send_binary(said)
+    sock.sendall(b"".join(speaker.data_to_send()))
+    is_over.wait(30.0)
+    sock.close()
+
+
+def test_a_server_that_reads_nothing_is_left_too():
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        arguments = listener, wire.pack(WELCOME), is_over
+        thread = threading.Thread(target=deaf, args=arguments)
+        thread.start()
+        far = RemoteRunner(f"ws://127.0.0.1:{listener.getsockname()[1]}", timeout_s=30.0)
+        far._timeout_s = 0.2
+        # More than a socket takes that nobody reads from.
+        large = CameraView(np.zeros((2000, 2000, 3), np.uint8))
+        with pytest.raises(RemoteError, match=r"no answer within 0.2 s"):
+            far.act(Observation({"front": large}, ""))
+        is_over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(
