@@ -165,6 +165,12 @@ def test_an_answer_that_comes_too_late_is_refused_and_the_plan_stays():
     with pytest.raises(StaleDataError, match="all of it was over"):
         body.answer(question, chunk)
     assert body.motion.queue.remaining_s > 0.5
+    # The next may be no better: it is asked for a period later.
+    wants = []
+    for _ in range(7):
+        wants.append(body.motion.wants_chunk(body.now_ns))
+        body.tick()
+    assert wants == [False] * 5 + [True] * 2
 
 
 @pytest.mark.parametrize("strategy", ["blend", "rtc"])

@@ -20,6 +20,7 @@ from vla_ros.core.handover_parameters import HandOverParameters
 from vla_ros.core.joint_plan import Committed
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.observation import Chunk, Decided, Observation
+from vla_ros.core.resample import NS_PER_S
 
 # Without a command for so long the arm was held, and what was seen before is over.
 _GAP_NS = 300_000_000
@@ -97,7 +98,7 @@ class PolicyMotion:
         self._limits, self._period_s = limits, period_s
         self._target: np.ndarray | None = None
         self._is_braked = False
-        self._ticked_ns = 0
+        self._ticked_ns, self._not_before_ns = 0, -(2**63)
         self.life = 0
         self.restart_counts()
 
@@ -110,6 +111,7 @@ class PolicyMotion:
         """Leave nothing of before; the motion goes on from where the arm comes to rest."""
         self.life += 1
         self._target, self._is_braked = None, False
+        self._not_before_ns = -(2**63)
 
     def tick(
         self, now_ns: int, q_commanded: np.ndarray, opening: float, at_rest: bool
@@ -142,7 +144,7 @@ class PolicyMotion:
     def wants_chunk(self, now_ns: int) -> bool:
         """Return whether it is time for an observation, if none is being worked on."""
         is_underway = self._target is not None and not self._is_braked
-        return is_underway and self.queue.wants_chunk(now_ns)
+        return is_underway and now_ns >= self._not_before_ns and self.queue.wants_chunk(now_ns)
 
     def ask(self, now_ns: int, step_s: float, horizon: int) -> Question:
         """Return the question that goes with an observation of now.
@@ -170,9 +172,12 @@ class PolicyMotion:
             StaleDataError, KinematicsError, SafetyError: it is not used, and what is followed
                 stays: it is late, or out of reach.
         """
+        # Where it is of no use the next one need not come at once: it may be no better.
+        self._not_before_ns = now_ns + round(chunk.period_s * NS_PER_S)
         if way is None:
             way = joint_way(chunk, question.stamp_ns, self.queue.goal, self._limits)
         self.queue.offer(way.plan, now_ns)
+        self._not_before_ns = now_ns
         return way
 
     def _is_elsewhere(self, q_commanded: np.ndarray) -> bool:
