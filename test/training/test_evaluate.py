@@ -136,17 +136,17 @@ def test_kinds_choose_among_what_was_held_out(checkpoint, told, dataset_path):
     assert document["data"][0]["tested_episodes"] == 3
 
 
-def test_a_recording_is_known_again_as_a_bag(checkpoint, told, converted):
+def test_a_recording_is_known_again_as_a_bag(checkpoint, told, converted, dataset_path):
     bags = [converted.parent / f"show-{number}" for number in (1, 2)]
-    document, _, error = told(checkpoint(2), "--data", *bags)
+    path = checkpoint(2)
+    document, _, error = told(path, "--data", *bags, "--reference", dataset_path)
     assert error == ""
-    (data,) = document["data"]
-    assert (data["was_trained_on"], data["trained_episodes"], data["tested_episodes"]) == (
-        True,
-        1,
-        1,
-    )
-    assert document["frames"] == 8
+    counts = [
+        (d["was_trained_on"], d["trained_episodes"], d["tested_episodes"]) for d in document["data"]
+    ]
+    # Both are in the reference, too: what is tested is no training for the baselines.
+    assert counts == [(True, 1, 1), (True, 0, 0)]
+    assert document["frames"] == document["frames_of_training"] == 8
 
 
 def test_what_an_earlier_stage_was_trained_on_is_left_out(checkpoint, told, dataset_path):

@@ -73,10 +73,11 @@ def parts_of(
     for number, path in enumerate([*data, *references]):
         dataset = open_dataset(path, checkpoint.policy.vlm.image_size, checkpoint.contract.cameras)
         check_fit(dataset, checkpoint)
-        chosen = [e for e in choose(dataset, kinds or run["kinds"]) if e.recording not in done]
+        chosen = choose(dataset, kinds or run["kinds"])
         recordings = {episode.recording for episode in chosen}
-        done |= recordings
         is_known = not recordings.isdisjoint(by_all.until_ns)
+        chosen = [episode for episode in chosen if episode.recording not in done]
+        done |= recordings
         if number >= len(data):
             parts.append(Part(dataset, chosen, [], [], is_known))
             continue
