@@ -133,7 +133,7 @@ class Batches:
 
     def _part(self, indices: np.ndarray, draws: Draws) -> AptBatch:
         recipe, how = self.recipe, self.recipe.augmentation
-        samples = self.data.trained.batch(indices)
+        samples = self.data.trained.batch(indices, with_pictures=self._features is None)
         reference = draws.reference.numpy()
         if recipe.reference == "first":
             reference = np.zeros_like(reference)
