@@ -66,7 +66,8 @@ class Teaching:
     def mission(self) -> Steps:
         """Record until enough was kept or the person has finished, then put the arm to rest."""
         node, takes, number = self._node, self._takes, 0
-        takes.lost()  # what a deactivation left
+        if takes.state in ("running", "ending"):
+            takes.lost()  # by a deactivation
         node.acting = self._joy is not None
         while not takes.done:
             if takes.state == "idle":
