@@ -10,9 +10,11 @@ import torch
 
 from bench._handover_world import PERIOD_S, SCALE_RAD, Policy, root
 from vla_ros.core.errors import StaleDataError
-from vla_ros.core.handover import HandOver, Strategy
+from vla_ros.core.handover import Strategy
 from vla_ros.core.joint_plan import JointPlan
 from vla_ros.core.limits import wx250s_limits
+from vla_ros.core.policy_motion import PolicyMotion
+from vla_ros.core.safety import CommandGuard
 from vla_ros.policy.apt.diffusion import ddim, sampling_steps, signal_power
 from vla_ros.policy.apt.rtc import Known, in_painted, prefix_weights
 
@@ -23,7 +25,10 @@ _PEER_LIMIT_S = 60.0
 
 
 class Ours:
-    """`core.handover`, with `policy.apt.rtc` where the strategy is "rtc"."""
+    """The policy node's motion and the command guard: what it pops is what reaches the wire.
+
+    With `policy.apt.rtc` where the strategy is "rtc".
+    """
 
     def __init__(self, policy: Policy, strategy: Strategy):
         self._policy = policy
@@ -33,8 +38,12 @@ class Ours:
 
     def start(self, q: np.ndarray) -> None:
         """See `Queue`."""
-        self._queue = HandOver(wx250s_limits(), PERIOD_S, self._strategy)
-        self._queue.restart(q, 1.0, 0)
+        limits = wx250s_limits()
+        self._motion = PolicyMotion(limits, PERIOD_S, self._strategy)
+        self._queue = self._motion.queue
+        self._guard = CommandGuard(limits, PERIOD_S)
+        self._guard.reset(q, 1.0)
+        self.braked = 0
 
     def ask(self, tick: int, mean: np.ndarray, noise: np.ndarray) -> None:
         """See `Queue`."""
@@ -72,12 +81,20 @@ class Ours:
 
     def pop(self, tick: int) -> np.ndarray | None:
         """See `Queue`."""
-        return self._queue.target(tick * _PERIOD_NS)[0]
+        guard = self._guard
+        target = self._motion.tick(tick * _PERIOD_NS, *guard.commanded, guard.at_rest)
+        q, _ = guard.hold() if target is None else guard.follow(*target)
+        self.braked += target is None or not np.array_equal(q, target[0])
+        return q
+
+    def wants_chunk(self, tick: int) -> bool:
+        """Return whether the node would ask now."""
+        return self._motion.wants_chunk(tick * _PERIOD_NS)
 
     @property
-    def starved(self) -> bool:
+    def lost(self) -> float:
         """See `Queue`."""
-        return self._queue.starved
+        return 1.0 - self._queue.rate
 
     @property
     def left(self) -> int:
@@ -118,7 +135,7 @@ class LeRobot:
         )
         # What the queue holds, and how much of it was popped here since it told.
         self._held: list[list[float]] = []
-        self._popped, self.starved = 0, True
+        self._popped, self.lost = 0, 1.0
 
     @property
     def left(self) -> int:
@@ -144,8 +161,8 @@ class LeRobot:
 
     def pop(self, tick: int) -> np.ndarray | None:
         """See `Queue`."""
-        self.starved = not self.left
-        if self.starved:
+        self.lost = float(not self.left)
+        if self.lost:
             return None
         self._popped += 1
         return SCALE_RAD * np.array(self._held[self._popped - 1])

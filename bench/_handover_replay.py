@@ -24,8 +24,8 @@ class Queue(Protocol):
         """Return the joints (6,) to command [rad]; None: the arm holds."""
 
     @property
-    def starved(self) -> bool:
-        """Whether the last `pop` had nothing of its own."""
+    def lost(self) -> float:
+        """How much of a tick's worth of plan the last `pop` did not follow, 0 to 1."""
         ...
 
     @property
@@ -55,7 +55,7 @@ def replay(
     """
     rng = np.random.default_rng(seed)
     q = demonstration.q[0]
-    commands, asked, starved, phase_s = [q], [], 0, 0.0
+    commands, asked, lost, phase_s = [q], [], 0.0, 0.0
     arrival: int | None = None
     queue.start(q)
     has_begun = False
@@ -73,6 +73,6 @@ def replay(
             asked.append(tick)
         popped = queue.pop(tick)
         q = q if popped is None else popped
-        starved += has_begun and queue.starved
+        lost += has_begun * queue.lost
         commands.append(q)
-    return count(demonstration, np.array(commands), starved), asked
+    return count(demonstration, np.array(commands), lost), asked

@@ -156,7 +156,8 @@ class Counts:
     Attributes:
         largest_step_rad: of any joint from one command to the next.
         rms_jerk_rad_s3: third difference of the commands, over all joints and ticks.
-        starved: ticks after the first chunk without a target of their own.
+        lost: ticks' worth of plan that was not followed, after the first chunk: a tick that holds
+            is one, one that goes at half speed a half.
         backward: steps against the direction of the demonstration.
         covered: share of the demonstration's time that was done.
         apart_rad: RMS distance from the demonstration's path.
@@ -164,13 +165,13 @@ class Counts:
 
     largest_step_rad: float
     rms_jerk_rad_s3: float
-    starved: float
+    lost: float
     backward: float
     covered: float
     apart_rad: float
 
 
-def count(demonstration: Demonstration, commands: np.ndarray, starved: int) -> Counts:
+def count(demonstration: Demonstration, commands: np.ndarray, lost: float) -> Counts:
     """Return the counts of commands (N, 6), the first one where the arm began."""
     steps = np.diff(commands, axis=0)
     jerk = np.diff(commands, n=3, axis=0) / PERIOD_S**3
@@ -185,7 +186,7 @@ def count(demonstration: Demonstration, commands: np.ndarray, starved: int) -> C
     return Counts(
         largest_step_rad=float(np.abs(steps).max()),
         rms_jerk_rad_s3=float(np.sqrt(np.mean(jerk**2))),
-        starved=starved,
+        lost=lost,
         backward=backward,
         covered=phase_s / (len(steps) * PERIOD_S),
         apart_rad=float(np.sqrt(np.mean(np.square(apart)))),

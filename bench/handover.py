@@ -10,10 +10,13 @@ tick for which it has none holds the last action. Both queues are asked for chun
 ticks, with the same latencies, and the policy draws from the same noise. What a chunk is depends on
 where the arm was at its observation, as on a robot.
 
-LeRobot 0.6.1, as its `RTCInferenceEngine` drives the queue:
-- RTC off, asks when empty: as its example does without RTC; the arm waits for every chunk.
-- RTC off, asks at 30 left: the engine's default; a chunk is appended to what is left.
-- RTC on: a chunk every half second, guided by LeRobot's own RTCProcessor, default settings.
+What counts on our side is what reaches the wire: the motion of `core/policy_motion.py` behind the
+command guard. LeRobot's queue is measured as it gives its actions, with no guard behind it.
+
+LeRobot 0.6.1, in the two ways that it ships:
+- sync: `SyncInferenceEngine`, its default; a chunk is asked for when none is left, and waited for.
+- RTC: `RTCInferenceEngine`; a chunk is asked for at 30 left, its default, and guided by LeRobot's
+  own RTCProcessor, default settings.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from bench._handover_queues import LeRobot, Ours
 from bench._handover_replay import Queue, replay
 from bench._handover_world import PERIOD_S, Counts, Demonstration, Policy, count, latencies
 from bench._report import Row, publish, show
+from vla_ros.core.handover import Strategy
 
 _TRACES = ("constant", "jittery", "cold start", "outliers")
 _HORIZON = 50
@@ -74,7 +78,7 @@ class Bench:
 
     def itself(self) -> list[Row]:
         """Return what the demonstrations do themselves: nothing that follows them can do less."""
-        counts = [count(d, d.q[: self.num_ticks + 1], 0) for d, _ in self.worlds]
+        counts = [count(d, d.q[: self.num_ticks + 1], 0.0) for d, _ in self.worlds]
         steps = [1000.0 * found.largest_step_rad for found in counts]
         jerks = [found.rms_jerk_rad_s3 for found in counts]
         return [
@@ -93,7 +97,7 @@ def compared(what: str, ours: Counts, theirs: Counts | None) -> list[Row]:
     for name, unit, goal in (
         ("largest_step_rad", "mrad", 0.5),
         ("rms_jerk_rad_s3", "rad/s^3", 0.5),
-        ("starved", "ticks", 1.0),
+        ("lost", "ticks", 1.0),
         ("backward", "steps", 0.0),
         ("covered", "%", None),
         ("apart_rad", "mrad", None),
@@ -116,7 +120,7 @@ def compared(what: str, ours: Counts, theirs: Counts | None) -> list[Row]:
 _WORDS = {
     "largest_step_rad": "largest joint step",
     "rms_jerk_rad_s3": "RMS jerk",
-    "starved": "starved ticks",
+    "lost": "plan time lost",
     "backward": "backward steps",
     "covered": "demonstration's time covered",
     "apart_rad": "RMS distance from the demonstration's path",
@@ -126,35 +130,35 @@ _WORDS = {
 def measure(bench: Bench, python: str | None, traces: tuple[str, ...]) -> list[Row]:
     """Return the rows; without a peer's Python, ours alone."""
     rows: list[Row] = []
-    peer = None if python is None else LeRobot(python, bench.policy)
-    for trace in traces:
-        theirs = None
-        if peer is not None:
-            rows += _without_rtc(bench, peer, trace, "asks when empty", 0)
-            rows += _without_rtc(bench, peer, trace, "asks at 30 left", _LEFT)
-            peer.rtc = True
-            theirs, _ = bench.run(peer, trace, bench.half_seconds())
-        ours, _ = bench.run(Ours(bench.policy, "rtc"), trace, bench.half_seconds())
-        rows += compared(f"{trace}, RTC on", ours, theirs)
-    for strategy in ("blend", "ensemble"):
-        ours, _ = bench.run(Ours(bench.policy, strategy), "jittery", bench.half_seconds())
-        rows += compared(f'jittery, "{strategy}" every half second', ours, None)
-    if peer is not None:
+    if python is not None:
+        peer = LeRobot(python, bench.policy)
+        for trace in traces:
+            rows += _against(bench, peer, trace, "sync", "blend", 0)
+            rows += _against(bench, peer, trace, "RTC", "rtc", _LEFT)
         peer.close()
+    for trace in traces:
+        ours = Ours(bench.policy, "rtc")
+        counts, _ = bench.run(ours, trace, [ours.wants_chunk] * len(bench.worlds))
+        rows += compared(f'{trace}, "rtc" when the node asks', counts, None)
+    for strategy in ("blend", "ensemble"):
+        counts, _ = bench.run(Ours(bench.policy, strategy), "jittery", bench.half_seconds())
+        rows += compared(f'jittery, "{strategy}" every half second', counts, None)
     return rows + bench.itself()
 
 
-def _without_rtc(bench: Bench, peer: LeRobot, trace: str, name: str, least: int) -> list[Row]:
+def _against(
+    bench: Bench, peer: LeRobot, trace: str, mode: str, strategy: Strategy, least: int
+) -> list[Row]:
     """Return the rows where theirs asks at `least` actions left, and ours at the same ticks."""
-    peer.rtc = False
+    peer.rtc = mode == "RTC"
 
     def is_due(_: int) -> bool:
         return peer.left <= least
 
     theirs, asked = bench.run(peer, trace, [is_due] * len(bench.worlds))
     same: list[Due] = [set(ticks).__contains__ for ticks in asked]
-    ours, _ = bench.run(Ours(bench.policy, "blend"), trace, same)
-    return compared(f"{trace}, RTC off, {name}", ours, theirs)
+    ours, _ = bench.run(Ours(bench.policy, strategy), trace, same)
+    return compared(f"{trace}, {mode}", ours, theirs)
 
 
 def main() -> None:
