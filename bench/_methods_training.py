@@ -60,7 +60,7 @@ def contenders(dataset: Path, num_steps: int) -> Iterator[tuple[Steps, Steps, in
     def groups() -> list[dict]:
         return policy.optimizer_groups(recipe.peak_lr, recipe.weight_decay)
 
-    job = make_job(policy, groups, batches, loss, recipe.engine)
+    job = make_job(policy, groups, batches, loss, recipe)
     taken = 0
 
     def steps(count: int) -> None:

@@ -21,16 +21,13 @@ import argparse
 import sys
 from dataclasses import replace
 
-import torch
-
-from training.learning import stage
+from training.learning import stage_script
 from training.learning.apt_data import apt_data
 from training.learning.apt_recipes import RECIPES, styled
 from training.learning.apt_stage import apt_arguments, run_apt, warn_of_random_backbone
 from training.learning.backbones import make_backbone
 from training.learning.processes import World
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint import require_replaceable
 
 NAME = "training.stage1_apt"
 
@@ -45,12 +42,8 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable(args.out)
-    stage.require_other_folder(args.out, args.backbone)
-    recipe = RECIPES[args.recipe](stage=1)
-    apt = styled(recipe.apt, args.style, args.language)
-    recipe = replace(recipe, apt=apt, steps=args.steps or recipe.steps)
-    torch.manual_seed(args.seed)
+    recipe = stage_script.begin(args, world, RECIPES, args.backbone, "apt", stage=1)
+    recipe = replace(recipe, apt=styled(recipe.apt, args.style, args.language))
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     warn_of_random_backbone(backbone.is_fresh, "frozen", world)
     cameras = None if args.cameras is None else tuple(args.cameras)
@@ -62,14 +55,14 @@ def train(
         kinds=args.kinds,
         weights=args.weights,
     )
-    policy = AptPolicy(backbone.vlm, apt)
+    policy = AptPolicy(backbone.vlm, recipe.apt)
     facts = {"backbone": backbone.facts}
     return run_apt(args, world, recipe, data, policy, facts, backbone.source, stop_after)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    return stage.main(NAME, parse_arguments(argv), train)
+    return stage_script.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

@@ -22,15 +22,12 @@ import argparse
 import sys
 from dataclasses import replace
 
-import torch
-
-from training.learning import stage
+from training.learning import stage_script
 from training.learning.backbones import make_backbone
 from training.learning.processes import World
 from training.learning.tap_data import stage_1_data
 from training.learning.tap_recipes import RECIPES
 from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
-from vla_ros.policy.checkpoint import require_replaceable
 from vla_ros.policy.tap import TapPolicy
 
 NAME = "training.stage1_tap"
@@ -52,10 +49,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable(args.out)
-    stage.require_other_folder(args.out, args.backbone)
-    recipe = RECIPES[args.recipe](stage=1)
-    torch.manual_seed(args.seed)
+    recipe = stage_script.begin(args, world, RECIPES, args.backbone, "tap", stage=1)
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     tap = replace(
         recipe.tap,
@@ -63,7 +57,7 @@ def train(
         condition=args.condition or recipe.tap.condition,
         frozen_vision="never" if backbone.is_fresh else recipe.tap.frozen_vision,
     )
-    recipe = replace(recipe, tap=tap, steps=args.steps or recipe.steps)
+    recipe = replace(recipe, tap=tap)
     size = backbone.vlm.image_size
     data = stage_1_data(args.data, recipe, size, args.kinds, args.weights)
     policy = TapPolicy(backbone.vlm, tap, action_tokens(args, recipe, data))
@@ -73,7 +67,7 @@ def train(
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    return stage.main(NAME, parse_arguments(argv), train)
+    return stage_script.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from training.learning import stage
+from training.learning import stage_script
 from training.learning.apt_data import apt_data
 from training.learning.apt_recipes import RECIPES, AptRecipe, styled
 from training.learning.apt_stage import (
@@ -33,9 +31,9 @@ from training.learning.apt_stage import (
 )
 from training.learning.backbones import make_backbone
 from training.learning.processes import World
-from vla_ros.core.errors import CheckpointError, VlaError
+from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.apt.policy import AptPolicy
-from vla_ros.policy.checkpoint import load_checkpoint, require_replaceable
+from vla_ros.policy.checkpoint import load_checkpoint
 
 NAME = "training.stage2_apt"
 
@@ -60,11 +58,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable(args.out)
-    stage.require_other_folder(args.out, args.init)
-    recipe = RECIPES[args.recipe](stage=2)
-    recipe = replace(recipe, steps=args.steps or recipe.steps)
-    torch.manual_seed(args.seed)
+    recipe = stage_script.begin(args, world, RECIPES, args.backbone or args.init, "apt", stage=2)
     begin = _from_scratch if args.init == "none" else _from_stage_1
     return begin(args, world, recipe, stop_after)
 
@@ -72,13 +66,8 @@ def train(
 def _from_stage_1(
     args: argparse.Namespace, world: World, recipe: AptRecipe, stop_after: int | None
 ) -> dict:
-    own = [n for n in ("backbone", "style", "cameras") if getattr(args, n) is not None]
-    if own:
-        raise VlaError(
-            f"--init {args.init} brings its own {', '.join(own)}; leave the option away, or start "
-            "by --init none"
-        )
-    start = load_checkpoint(Path(args.init), device=world.device)
+    stage_script.require_not_given(args, "backbone", "style", "cameras")
+    start = load_checkpoint(Path(args.init), device=world.device, backbone=recipe.qwen)
     first = start.policy
     if not isinstance(first, AptPolicy) or first.config.stage != 1:
         raise CheckpointError(
@@ -132,7 +121,7 @@ def _from_scratch(
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    return stage.main(NAME, parse_arguments(argv), train)
+    return stage_script.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

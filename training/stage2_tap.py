@@ -20,16 +20,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from training.learning import stage
+from training.learning import stage_script
 from training.learning.backbones import make_backbone
 from training.learning.processes import World
 from training.learning.tap_data import stage_2_data
 from training.learning.tap_recipes import RECIPES, TapRecipe
 from training.learning.tap_stage import action_tokens, run_tap, tap_arguments
-from vla_ros.core.errors import CheckpointError, VlaError
-from vla_ros.policy.checkpoint import load_checkpoint, require_replaceable
+from vla_ros.core.errors import CheckpointError
+from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.tap import TapPolicy
 
 NAME = "training.stage2_tap"
@@ -47,11 +45,7 @@ def train(
 ) -> dict:
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
-    require_replaceable(args.out)
-    stage.require_other_folder(args.out, args.init)
-    recipe = RECIPES[args.recipe](stage=2)
-    recipe = replace(recipe, steps=args.steps or recipe.steps)
-    torch.manual_seed(args.seed)
+    recipe = stage_script.begin(args, world, RECIPES, args.backbone or args.init, "tap", stage=2)
     begin = _from_scratch if args.init == "none" else _from_stage_1
     return begin(args, world, recipe, stop_after)
 
@@ -59,13 +53,8 @@ def train(
 def _from_stage_1(
     args: argparse.Namespace, world: World, recipe: TapRecipe, stop_after: int | None
 ) -> dict:
-    own = [n for n in ("backbone", "head", "action_tokens") if getattr(args, n) is not None]
-    if own:
-        raise VlaError(
-            f"--init {args.init} brings its own {', '.join(own).replace('_', ' ')}; leave the "
-            "option away, or start by --init none"
-        )
-    start = load_checkpoint(Path(args.init), device=world.device)
+    stage_script.require_not_given(args, "backbone", "head", "action_tokens")
+    start = load_checkpoint(Path(args.init), device=world.device, backbone=recipe.qwen)
     if not isinstance(start.policy, TapPolicy):
         raise CheckpointError(
             f"{args.init} is a checkpoint of {start.method}; give one that training.stage1_tap "
@@ -73,9 +62,7 @@ def _from_stage_1(
         )
     policy = start.policy.second_stage()
     recipe = replace(recipe, tap=policy.config)
-    data = stage_2_data(
-        args.data, recipe, policy.vlm.image_size, start, args.kinds, args.weights
-    )
+    data = stage_2_data(args.data, recipe, policy.vlm.image_size, start, args.kinds, args.weights)
     facts = {"init": start.run}
     return run_tap(args, world, recipe, data, policy, facts, start.source, stop_after)
 
@@ -85,9 +72,7 @@ def _from_scratch(
 ) -> dict:
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     recipe = replace(recipe, tap=replace(recipe.tap, head=args.head or recipe.tap.head))
-    data = stage_2_data(
-        args.data, recipe, backbone.vlm.image_size, None, args.kinds, args.weights
-    )
+    data = stage_2_data(args.data, recipe, backbone.vlm.image_size, None, args.kinds, args.weights)
     policy = TapPolicy(backbone.vlm, recipe.tap, action_tokens(args, recipe, data))
     facts = {"init": None, "backbone": backbone.facts}
     return run_tap(args, world, recipe, data, policy, facts, backbone.source, stop_after)
@@ -95,7 +80,7 @@ def _from_scratch(
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says; an error is one sentence on stderr and exit code 1."""
-    return stage.main(NAME, parse_arguments(argv), train)
+    return stage_script.main(NAME, parse_arguments(argv), train)
 
 
 if __name__ == "__main__":

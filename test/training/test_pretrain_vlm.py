@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -9,11 +11,13 @@ import torch
 
 from training import pretrain_vlm
 from training.learning.caption_answers import _summary, answer_loss
-from training.learning.caption_data import open_captions
+from training.learning.caption_data import Captions, open_captions
 from training.learning.readout import ridge_error_m
 from vla_ros.core.errors import CheckpointError, DatasetError
 from vla_ros.policy.small_files import load_small_vlm
 from vla_ros.policy.text_tokens import PADDING
+
+pytestmark = pytest.mark.usefixtures("no_compiler")
 
 
 @pytest.fixture
@@ -70,11 +74,28 @@ def test_resumed_run_ends_with_the_same_weights(captions, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     pretrain_vlm.train(_arguments(captions, whole))
     pretrain_vlm.train(_arguments(captions, parts), stop_after=1)
+    with pytest.raises(CheckpointError, match="done 1 of 2 steps; go on with it by --resume"):
+        pretrain_vlm.train(_arguments(captions, parts))
     pretrain_vlm.train(_arguments(captions, parts, "--resume"))
     first, second = (load_small_vlm(folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(CheckpointError, match="another run"):
         pretrain_vlm.train(_arguments(captions, parts, "--resume", "--seed", "1"))
+
+
+def test_ctrl_c_ends_the_step_and_saves(captions, tmp_path, capfd, monkeypatch):
+    real, signals = Captions.draw, [signal.SIGINT]
+
+    def draw(*given):
+        if signals:
+            os.kill(os.getpid(), signals.pop())
+        return real(*given)
+
+    monkeypatch.setattr(Captions, "draw", draw)
+    arguments = ["--data", str(captions), "--out", str(tmp_path / "b"), "--recipe", "tiny"]
+    assert pretrain_vlm.main(arguments) == 130
+    assert "stopped after step 1, which is saved: go on with --resume" in capfd.readouterr().err
+    assert json.loads((tmp_path / "b/run.json").read_text())["steps_done"] == 1
 
 
 def test_held_out_questions_and_frames_are_not_learned_from(captions):

@@ -50,8 +50,8 @@ def test_stage_1_leaves_a_checkpoint_with_its_contract_and_errors(stage1):
 def test_stage_2_takes_over_all_of_stage_1(stage1, calibrated, tmp_path, capsys):
     before = weights(stage1)
     assert stage2_apt.main(second(calibrated, stage1, tmp_path / "s2", "--vlm", "full")) == 0
-    # 8 chunks of each of two successful demonstrations.
-    assert "Stage 2: 8 chunks of 2 episodes, 8 held out" in capsys.readouterr().out
+    # 8 samples of each of two successful demonstrations.
+    assert "Stage 2: 8 samples of 2 episodes, 8 held out" in capsys.readouterr().out
     found = load_checkpoint(tmp_path / "s2")
     assert found.policy.config.stage == 2
     assert found.run["init"]["stage"] == 1
@@ -92,6 +92,22 @@ def test_features_that_are_kept_change_nothing(calibrated, tmp_path, monkeypatch
         [loss for point in anew["train_curve"] for loss in point.values()],
         rtol=1e-5,
     )
+
+
+def test_what_will_not_train_does_not_look_at_all_pictures(
+    stage1, calibrated, tmp_path, monkeypatch, capsys
+):
+    looked = []
+    monkeypatch.setattr(
+        "training.learning.apt_stage.frozen_features", lambda *given: looked.append(given[4:])
+    )
+    assert stage1_apt.main(first(calibrated, tmp_path / "dry", "--dry-run")) == 0
+    assert [len(indices) for (indices,) in looked] == [4]  # the first batch
+    assert not (tmp_path / "dry").exists()
+    assert stage1_apt.main(first(calibrated, stage1, "--resume", "--seed", "1")) == 1
+    assert "belongs to another run (seed differ)" in capsys.readouterr().err
+    assert stage1_apt.main(first(calibrated, stage1, "--resume")) == 0  # finished
+    assert len(looked) == 1
 
 
 @pytest.mark.parametrize(

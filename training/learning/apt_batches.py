@@ -98,23 +98,20 @@ def draw(recipe: AptRecipe, count: int, num_cameras: int, seed: int, step: int) 
 
 
 class Batches:
-    """Micro-batches of a process by step; see `engine.Job.micro_batches`."""
+    """Micro-batches of a process by step; see `engine.Job.micro_batches`.
 
-    def __init__(
-        self,
-        data: AptData,
-        recipe: AptRecipe,
-        seed: int,
-        world: World,
-        features: Features | None = None,
-    ):
-        """Take from `data.trained`, with what a frozen backbone makes of it where it is known.
+    Attributes:
+        features: what a frozen backbone makes of the samples, once that is known.
+    """
+
+    def __init__(self, data: AptData, recipe: AptRecipe, seed: int, world: World):
+        """Take from `data.trained`.
 
         Raises:
             VlaError: the processes cannot share the batch.
         """
         self.data, self.recipe, self._seed, self._world = data, recipe, seed, world
-        self._features = features
+        self.features: Features | None = None
         share = world.share(recipe.batch_size, recipe.accumulation)
         mixture = data.trained
         self._sampler = Sampler(
@@ -126,14 +123,18 @@ class Batches:
         cameras = len(self.data.contract.cameras)
         draws = draw(self.recipe, self.recipe.batch_size, cameras, self._seed, step)
         own = draws.rows(slice(self._world.rank, None, self._world.size))
-        indices = self._sampler.indices(step)
+        indices = self.indices(step)
         size = len(indices) // self.recipe.accumulation
         starts = range(0, len(indices), size)
         return [self._part(indices[i : i + size], own.rows(slice(i, i + size))) for i in starts]
 
+    def indices(self, step: int) -> np.ndarray:
+        """Return the numbers of this process's samples of a step."""
+        return self._sampler.indices(step)
+
     def _part(self, indices: np.ndarray, draws: Draws) -> AptBatch:
         recipe, how = self.recipe, self.recipe.augmentation
-        samples = self.data.trained.batch(indices, with_pictures=self._features is None)
+        samples = self.data.trained.batch(indices, with_pictures=self.features is None)
         reference = draws.reference.numpy()
         if recipe.reference == "first":
             reference = np.zeros_like(reference)
@@ -142,8 +143,8 @@ class Batches:
             observation = augment.turn_world(observation, draws.turn)
         if how.shake:
             observation = augment.shake_proprioception(observation, draws.shake)
-        if self._features is not None:
-            scene = self._features(indices)
+        if self.features is not None:
+            scene = self.features(indices)
         else:
             scene = self.data.images(samples)
             if how.colours:

@@ -6,6 +6,8 @@ quarter of a step's time with the small backbone, and nearly all of it with a la
 Legend: N samples, L tokens, D width.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,83 +23,96 @@ from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.vlm import VlmOutput
 
 BLOCK = 64
+# What padding in front of a shorter prompt holds; 0 but for these.
+PADDING = {"view": -1}
 
 
 class FrozenFeatures:
-    """The backbone's output for each of N samples, by number."""
+    """The backbone's output for each of N samples, by number; held once, filled bit by bit."""
 
-    def __init__(self, blocks: list[VlmOutput], device: torch.device):
-        """Keep blocks of samples in order; shorter prompts are padded in front, and masked."""
-        length = max(block.mask.shape[1] for block in blocks)
-        self._device = device
-        self._embeddings = torch.cat([_padded(b.embeddings, length) for b in blocks])
-        layers = zip(*(block.layers for block in blocks), strict=True)
-        self._layers = [torch.cat([_padded(x, length) for x in parts]) for parts in layers]
-        self._mask = torch.cat([_padded(b.mask, length) for b in blocks])
-        self._is_image = torch.cat([_padded(b.is_image, length) for b in blocks])
-        self._view = torch.cat([_padded(b.view, length, -1) for b in blocks])
-        self._patch_xy = torch.cat([_padded(b.patch_xy, length) for b in blocks])
+    def __init__(self, count: int, device: torch.device):
+        """Have room for `count` samples; they are handed out on `device`."""
+        self._count, self._device = count, device
+        self._kept: dict[str, Tensor] = {}
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all samples; 0 before the first are there."""
+        return sum(tensor.nbytes for tensor in self._kept.values())
+
+    def fill(self, indices: np.ndarray, output: VlmOutput) -> None:
+        """Keep the output of samples (B,)."""
+        parts = _parts(output)
+        length = parts["mask"].shape[1]
+        for name, part in parts.items():
+            kept = self._kept.get(name)
+            if kept is None:
+                # Memory that nothing was written to yet is not taken.
+                kept = torch.empty(self._count, *part.shape[1:], dtype=part.dtype)
+            elif kept.shape[1] < length:
+                # One after the other: no two copies of all.
+                kept = _padded(kept, length, PADDING.get(name, 0))
+            self._kept[name] = kept
+            rows = torch.from_numpy(indices)
+            kept[rows] = _padded(part.cpu(), kept.shape[1], PADDING.get(name, 0))
 
     def __call__(self, indices: np.ndarray) -> VlmOutput:
         """Return the output of samples (B,), without what only the backbone's own head reads."""
         rows = torch.from_numpy(indices)
-        embeddings, mask, is_image, view, patch_xy, *layers = (
-            tensor[rows].to(self._device)
-            for tensor in (
-                self._embeddings,
-                self._mask,
-                self._is_image,
-                self._view,
-                self._patch_xy,
-                *self._layers,
-            )
-        )
-        nothing = embeddings[:, 0, :0]
-        return VlmOutput(
-            embeddings, tuple(layers), mask, is_image, view, patch_xy, nothing, nothing
-        )
+        found = {name: tensor[rows].to(self._device) for name, tensor in self._kept.items()}
+        layers = tuple(found.pop(name) for name in list(found) if name.startswith("layer"))
+        nothing = found["embeddings"][:, 0, :0]
+        return VlmOutput(layers=layers, last=nothing, logits=nothing, **found)
 
 
 def frozen_features(
-    policy: AptPolicy, data: AptData, recipe: AptRecipe, world: World
+    policy: AptPolicy,
+    data: AptData,
+    recipe: AptRecipe,
+    world: World,
+    indices: np.ndarray | None = None,
 ) -> FrozenFeatures | None:
-    """Return the features of `data.trained`, or None where they change or take too much memory."""
+    """Return the features of `data.trained`, or None where they change or take too much memory.
+
+    The recipe's `cache_gib` is shared by the processes of a machine. Given `indices`, only those
+    samples are there.
+    """
     keeps = recipe.augmentation.keeps_pictures(len(data.contract.cameras))
-    if policy.vlm_learns or not keeps or not recipe.cache_gib:
+    budget = recipe.cache_gib * GIB / world.local_size
+    if policy.vlm_learns or not keeps or not budget:
         return None
     count = len(data.trained)
-    blocks: list[VlmOutput] = []
+    wanted = np.arange(count) if indices is None else indices
+    features = FrozenFeatures(count, world.device)
     was_training = policy.training
     policy.eval()
-    starts = range(0, count, BLOCK)
-    for start in tqdm(starts, desc="features", unit="block", disable=not world.is_first):
-        samples = data.trained.batch(np.arange(start, min(start + BLOCK, count)))
-        with autocast(world.device.type, recipe.bf16):
-            output = policy.look(data.images(samples).to(world.device), data.text(samples))
-        blocks.append(_on_cpu(output))
-        if start == 0 and _size(blocks[0]) * count / len(samples) > recipe.cache_gib * GIB:
-            return None
-    policy.train(was_training)
-    return FrozenFeatures(blocks, world.device)
+    starts = range(0, len(wanted), BLOCK)
+    is_quiet = not world.is_first or indices is not None
+    try:
+        for start in tqdm(starts, desc="features", unit="block", disable=is_quiet):
+            some = wanted[start : start + BLOCK]
+            samples = data.trained.batch(some)
+            with autocast(world.device.type, recipe.bf16):
+                output = policy.look(data.images(samples).to(world.device), data.text(samples))
+            if count * _sample_bytes(output) > budget:
+                return None
+            features.fill(some, output)
+    finally:
+        policy.train(was_training)
+    return features
 
 
-def _on_cpu(output: VlmOutput) -> VlmOutput:
-    nothing = output.embeddings[:, 0, :0].cpu()
-    return VlmOutput(
-        output.embeddings.cpu(),
-        tuple(layer.cpu() for layer in output.layers),
-        output.mask.cpu(),
-        output.is_image.cpu(),
-        output.view.cpu(),
-        output.patch_xy.cpu(),
-        nothing,
-        nothing,
-    )
+def _parts(output: VlmOutput) -> dict[str, Tensor]:
+    names = ("embeddings", "mask", "is_image", "view", "patch_xy")
+    layers: Sequence[Tensor] = output.layers
+    return {
+        **{name: getattr(output, name) for name in names},
+        **{f"layer{number}": layer for number, layer in enumerate(layers)},
+    }
 
 
-def _size(output: VlmOutput) -> int:
-    tensors = (output.embeddings, output.patch_xy, output.view, *output.layers)
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def _sample_bytes(output: VlmOutput) -> float:
+    return sum(part.nbytes for part in _parts(output).values()) / len(output.mask)
 
 
 def _padded(x: Tensor, length: int, value: int = 0) -> Tensor:

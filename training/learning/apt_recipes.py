@@ -1,11 +1,10 @@
 """Named runs of APT: functions that return a frozen configuration for a stage."""
 
-import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from training.learning.apt_windows import Targets
-from training.learning.engine import EngineConfig
+from training.learning.engine_config import EngineConfig
 from vla_ros.policy.apt.config import (
     AptConfig,
     groot_style,
@@ -13,7 +12,7 @@ from vla_ros.policy.apt.config import (
     pi_style,
     small_apt,
 )
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 
 STYLES = ("apt", "pi", "groot")
 
@@ -48,9 +47,9 @@ class Augmentation:
 AS_RECORDED = Augmentation(colours=False, shuffle_cameras=False, turn_world=False)
 
 
-@dataclass(frozen=True)
-class AptRecipe:
-    """One stage's settings.
+@dataclass(frozen=True, kw_only=True)
+class AptRecipe(EngineConfig):
+    """One stage's settings, next to those of the engine.
 
     Attributes:
         apt: sizes and switches of the method, at this stage.
@@ -62,21 +61,13 @@ class AptRecipe:
         mask_ends: leave out of the loss the last pose's repetitions beyond an episode's end; the
             code learns them, as a demonstration ends at rest. A recording that was cut does not.
         augmentation: see there.
-        steps: optimiser steps.
-        batch_size: samples a step, of all processes together.
-        accumulation: micro-batches that a process cuts its share into.
         expert_lr, expert_decay, vlm_lr, vlm_decay, decay_gates: AdamW, see
             `AptPolicy.optimizer_groups`.
-        schedule: after the warm-up: "constant" (code; the paper is silent) or "cosine".
-        warmup_steps: over which rates rise linearly.
-        clip: largest norm of the gradient.
-        ema_decay: of averaged weights, which are measured and saved then; 0: none, as in the code,
-            which defines 0.9995.
+        schedule: "constant" as in the code; the paper is silent.
         val_fraction: part of the bags that is held out.
-        num_evals: how often held-out error is measured and the checkpoint saved.
         eval_samples: how many samples, at most, evenly spread over the held-out ones.
-        cache_gib: features of a frozen backbone are computed once where they fit in so much memory.
-        bf16: bfloat16 where it is safe (autocast), and fast (`precision`).
+        cache_gib: features of a frozen backbone are computed once where they fit in so much memory
+            of a machine.
     """
 
     apt: AptConfig
@@ -87,8 +78,6 @@ class AptRecipe:
     mask_ends: bool = False
     augmentation: Augmentation = AS_RECORDED
     steps: int = 2000
-    batch_size: int = 32
-    accumulation: int = 1
     expert_lr: float = 1e-4
     expert_decay: float = 1e-2
     vlm_lr: float = 1e-5
@@ -96,37 +85,20 @@ class AptRecipe:
     decay_gates: bool = False
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_steps: int = 100
-    clip: float = 1.0
-    ema_decay: float = 0.0
     val_fraction: float = 0.2
     num_evals: int = 4
     eval_samples: int = 256
     cache_gib: float = 2.0
     bf16: bool = True
 
-    @property
-    def engine(self) -> EngineConfig:
-        """How the run optimises."""
-        return EngineConfig(
-            steps=self.steps,
-            schedule=self.schedule,
-            warmup_steps=self.warmup_steps,
-            accumulation=self.accumulation,
-            clip=self.clip,
-            ema_decay=self.ema_decay,
-            bf16=self.bf16,
-            log_every=max(1, self.steps // 100),
-            save_every=math.ceil(self.steps / self.num_evals),
-        )
-
     def to_dict(self) -> dict:
         """Return plain JSON types."""
-        return {**asdict(self), "apt": self.apt.to_dict(), "small": self.small.to_dict()}
+        return {**super().to_dict(), "apt": self.apt.to_dict(), "small": self.small.to_dict()}
 
 
 def small(stage: int) -> AptRecipe:
     """Return the CPU-sized run: some minutes a stage on 2 cores."""
-    return AptRecipe(replace(small_apt(stage), precondition="linear"))
+    return AptRecipe(apt=replace(small_apt(stage), precondition="linear"))
 
 
 def tiny(stage: int) -> AptRecipe:
@@ -134,20 +106,9 @@ def tiny(stage: int) -> AptRecipe:
     expert = AptConfig(
         stage, num_layers=4, width=16, num_heads=1, horizon=4, train_steps=4, sample_steps=2
     )
-    backbone = SmallVlmConfig(
-        image_size=32,
-        channels=(8, 8, 8),
-        num_keypoints=4,
-        keypoint_tokens=1,
-        grid=2,
-        width=16,
-        depth=2,
-        num_heads=2,
-        max_suffix=16,
-    )
     return AptRecipe(
-        expert,
-        backbone,
+        apt=expert,
+        small=toy_config(depth=2),
         qwen={"image_size": 24},
         steps=2,
         batch_size=4,
@@ -166,14 +127,16 @@ def qwen(stage: int) -> AptRecipe:
     and 1e-10, clip 1, bf16, 50k and 25k steps with 10k and 2k of warm-up, as the code's scripts.
     """
     return AptRecipe(
-        AptConfig(stage),
+        apt=AptConfig(stage),
         qwen={"dtype": "bfloat16", "gradient_checkpointing": stage == 2},
         augmentation=Augmentation(),
         steps=50_000 if stage == 1 else 25_000,
         batch_size=256,
         warmup_steps=10_000 if stage == 1 else 2_000,
+        shard=True,
         num_evals=10,
         eval_samples=1024,
+        save_minutes=30.0,
     )
 
 

@@ -12,7 +12,8 @@ from training.learning.apt_features import frozen_features
 from training.learning.apt_recipes import RECIPES, STYLES, AptRecipe
 from training.learning.engine import PartLoss, make_job
 from training.learning.processes import World
-from training.learning.stage import Stage, common_arguments, run_stage
+from training.learning.stage import Stage, run_stage
+from training.learning.stage_script import common_arguments
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.backbone_description import HubSource
@@ -93,13 +94,7 @@ def run_apt(
     if policy.guess is not None and facts.get("init") is None:
         policy.guess.fit(*chunk_statistics(data, recipe))
     policy = policy.to(world.device)
-    if world.is_first:
-        print(
-            f"Stage {data.stage}: {len(data.trained)} chunks of {data.num_episodes} episodes, "
-            f"{len(data.held_out)} held out; {recipe.steps} steps of {recipe.batch_size}"
-        )
-    features = frozen_features(policy, data, recipe, world)
-    batches = Batches(data, recipe, args.seed, world, features)
+    batches = Batches(data, recipe, args.seed, world)
 
     def groups() -> list[dict]:
         return policy.optimizer_groups(
@@ -110,22 +105,17 @@ def run_apt(
             recipe.decay_gates,
         )
 
-    job = make_job(policy, groups, batches, chunk_loss, recipe.engine, world)
-    facts = {
-        "method": "apt",
-        "stage": data.stage,
-        "recipe": args.recipe,
-        "config": recipe.to_dict(),
-        "seed": args.seed,
-        "data": data.facts,
-        "cameras": list(data.contract.cameras),
-        "kinds": args.kinds,
-        "weights_of_data": args.weights,
-        "intrinsics": True,
-        **facts,
-    }
+    job = make_job(policy, groups, batches, chunk_loss, recipe, world)
+
+    def prepare() -> None:
+        batches.features = frozen_features(policy, data, recipe, world)
+
+    if args.dry_run:
+        # A step as it will be, for the price of its own samples.
+        batches.features = frozen_features(policy, data, recipe, world, batches.indices(0))
+    facts = {"cameras": list(data.contract.cameras), "intrinsics": True, **facts}
     measure = HeldOutError(policy, data, recipe, world)
-    stage = Stage(args, job, facts, data.contract, measure, None, source)
+    stage = Stage(args, "apt", recipe, job, data, facts, measure, None, source, prepare)
     return run_stage(stage, stop_after)
 
 

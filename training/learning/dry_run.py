@@ -1,7 +1,9 @@
 """What a run will cost, before it starts: parameters, memory, steps a second."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +62,7 @@ def measure(job: Job) -> Cost:
         copies = 4 if parameter.requires_grad else 1
         size += copies * parameter.numel() * parameter.element_size()
     size += 4 * sum(trained.values()) if job.ema is not None else 0
+    size //= job.world.size if job.is_sharded else 1
     kept = _activation_bytes(job)
     started = time.perf_counter()
     backward(job, job.micro_batches(0))
@@ -70,7 +73,9 @@ def measure(job: Job) -> Cost:
 
 def _activation_bytes(job: Job) -> int:
     """Return the bytes that the graph of one micro-batch holds beside the parameters."""
-    weights = {p.untyped_storage().data_ptr() for p in job.policy.parameters()}
+    parameters: Iterable[Any] = job.policy.parameters()
+    own = (p.to_local() if job.is_sharded else p for p in parameters)
+    weights = {tensor.untyped_storage().data_ptr() for tensor in own}
     found: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

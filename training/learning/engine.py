@@ -6,13 +6,13 @@ it is cut into micro-batches and processes. Nothing random has a state, so a res
 losses of one that was never interrupted.
 """
 
-import io
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,54 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from training.learning.ema import Ema
+from training.learning.engine_config import EngineConfig
 from training.learning.event_log import EventLog
 from training.learning.precision import autocast
 from training.learning.processes import World
 from training.learning.schedule import warm_up_and_cosine
-from vla_ros.core.errors import CheckpointError, VlaError
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How a run optimises.
-
-    Attributes:
-        steps: optimiser steps.
-        schedule: after the warm-up, "cosine" to 0 (TAP, paper and code) or "constant" (APT, code).
-        warmup_steps: over which the rates rise linearly.
-        accumulation: micro-batches of one process a step.
-        clip: largest norm of the whole gradient.
-        ema_decay: of averaged weights, which the checkpoint then holds; 0: none. APT's code
-            defines 0.9995 and leaves it off.
-        betas: AdamW's.
-        bf16: forward passes under bfloat16 autocast, where that is fast (`precision`).
-        log_every, save_every: in steps; the end is logged and saved anyway.
-    """
-
-    steps: int
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = 0
-    accumulation: int = 1
-    clip: float = 1.0
-    ema_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    bf16: bool = False
-    log_every: int = 10
-    save_every: int = 1000
-
-    def __post_init__(self):
-        object.__setattr__(self, "betas", tuple(self.betas))
-        sizes = (self.steps, self.accumulation, self.log_every, self.save_every)
-        is_right = min(sizes) >= 1 and self.warmup_steps >= 0 and 0 <= self.ema_decay < 1
-        if not is_right or self.clip <= 0 or self.schedule not in ("cosine", "constant"):
-            raise VlaError(
-                "a run needs counts of at least 1, a positive clip, an average's decay in [0, 1) "
-                f"and schedule cosine or constant, got {self}; correct the recipe"
-            )
-
-    def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return {**asdict(self), "betas": list(self.betas)}
+from training.learning.snapshot import Progress, Snapshot, take_snapshot
+from training.learning.stop import StoppedError, StopSignals
+from vla_ros.core.errors import VlaError
 
 
 class PartLoss(NamedTuple):
@@ -84,21 +44,6 @@ class PartLoss(NamedTuple):
     scalars: dict[str, Tensor]
 
 
-@dataclass
-class Progress:
-    """Where a run is.
-
-    Attributes:
-        step: steps done.
-        curve: (step, loss) of each step that was logged.
-        seconds: that steps took, batches included, since the run was started or resumed.
-    """
-
-    step: int = 0
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """What is fixed over a run.
@@ -108,6 +53,7 @@ class Job:
         micro_batches: step (from 0) -> this process's micro-batches.
         loss: (model, micro-batch) -> its loss.
         ema: None where weights are not averaged.
+        is_sharded: whether each process has a share of the weights alone (`sharding`).
     """
 
     config: EngineConfig
@@ -118,6 +64,7 @@ class Job:
     ema: Ema | None
     micro_batches: Callable[[int], Sequence[Any]]
     loss: Callable[[nn.Module, Any], PartLoss]
+    is_sharded: bool = False
 
 
 class StepResult(NamedTuple):
@@ -145,19 +92,31 @@ def make_job(
     """
     world = world or World()
     policy.freeze_unreached(loss(policy, micro_batches(0)[0]).total)
-    optimizer = torch.optim.AdamW(groups(), betas=config.betas, fused=True)
+    is_sharded = config.shard and world.size > 1 and _has_training_backbone(policy)
+    model = world.spread(policy, is_sharded)
+    # After spreading: a share of the weights has a share of moments and averages.
+    optimizer = new_optimizer(groups(), config)
+    ema = Ema(policy, config.ema_decay) if config.ema_decay else None
+    return Job(config, world, policy, model, optimizer, ema, micro_batches, loss, is_sharded)
+
+
+def _has_training_backbone(policy: Any) -> bool:
+    return any(parameter.requires_grad for parameter in policy.vlm.parameters())
+
+
+def new_optimizer(groups: list[dict], config: EngineConfig) -> torch.optim.AdamW:
+    """Return AdamW on groups with their highest rates, to which it will rise."""
+    optimizer = torch.optim.AdamW(groups, betas=config.betas, fused=True)
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
-    ema = Ema(policy, config.ema_decay) if config.ema_decay else None
-    model = world.spread(policy)
-    return Job(config, world, policy, model, optimizer, ema, micro_batches, loss)
+    return optimizer
 
 
 def rate_factor(step: int, config: EngineConfig) -> float:
     """Return what rates are multiplied by at `step` (from 0): linear warm-up, then the schedule."""
-    if config.schedule == "constant" and step >= config.warmup_steps:
+    if config.schedule == "constant" and step >= config.rise_steps:
         return 1.0
-    return warm_up_and_cosine(1.0, step, config.warmup_steps, config.steps)
+    return warm_up_and_cosine(1.0, step, config.rise_steps, config.steps)
 
 
 def train_step(job: Job, step: int) -> StepResult:
@@ -186,7 +145,7 @@ def backward(job: Job, parts: Sequence[Any]) -> StepResult:
     sums, names = torch.zeros(0), ()
     for number, part in enumerate(parts):
         is_last = number == len(parts) - 1
-        with _waiting(job.model, is_last):
+        with _waiting(job, is_last):
             with autocast(job.world.device.type, job.config.bf16):
                 loss = job.loss(job.model, part)
             # Of sums, not means: their number is known when all parts and processes are through.
@@ -202,13 +161,18 @@ def backward(job: Job, parts: Sequence[Any]) -> StepResult:
         # Spread over processes, gradients arrive as the mean over these.
         parameter.grad.mul_(job.world.size / max(count, 1e-12))
     norm = torch.nn.utils.clip_grad_norm_(trained, job.config.clip, foreach=True)
+    if job.is_sharded:
+        norm = cast(Any, norm).full_tensor()
     scalars = {n: v / max(count, 1e-12) for n, v in zip(names, others, strict=True)}
     return StepResult(total / max(count, 1e-12), float(norm), scalars)
 
 
-def _waiting(model: nn.Module, is_last: bool):
+def _waiting(job: Job, is_last: bool):
     """Processes exchange gradients once a step, with the last micro-batch."""
-    if isinstance(model, DistributedDataParallel) and not is_last:
+    model: Any = job.model
+    if job.is_sharded:
+        model.set_requires_gradient_sync(is_last)
+    elif isinstance(model, DistributedDataParallel) and not is_last:
         return model.no_sync()
     return nullcontext()
 
@@ -216,81 +180,85 @@ def _waiting(model: nn.Module, is_last: bool):
 def run(
     job: Job,
     progress: Progress,
-    save: Callable[[Progress], None],
+    save: Callable[[Progress, Snapshot], None],
     log: EventLog | None = None,
     evaluate: Callable[[int], None] | None = None,
     stop_after: int | None = None,
 ) -> Progress:
     """Train from `progress` to the end; returns it, gone on.
 
+    A SIGINT or SIGTERM that any process gets ends the run after the step that all are in.
+
     Args:
         job: the run.
         progress: where it is; changed.
-        save: writes the checkpoint, called by rank 0 every `save_every` steps and at the end.
+        save: writes the checkpoint, called by rank 0 after each evaluation, when time is up
+            (`save_minutes`), at the end and when the run is told to stop.
         log: of rank 0.
         evaluate: called with the number of steps done, in every process, before saving.
-        stop_after: steps after which to save and end as if interrupted (tests).
+        stop_after: steps after which to save and return as if interrupted (tests).
+
+    Raises:
+        StoppedError: by a signal, before the end, and saved.
     """
     config, world = job.config, job.world
-    end = min(config.steps, stop_after or config.steps)
     job.policy.train()
     first = progress.step
-    with tqdm(total=config.steps, initial=first, unit="step", disable=not world.is_first) as bar:
-        while progress.step < end:
-            started = time.perf_counter()
-            result = train_step(job, progress.step)
-            progress.seconds += time.perf_counter() - started
-            progress.step += 1
+    with (
+        StopSignals(not world.by_torchrun, world.is_first) as signals,
+        tqdm(total=config.steps, initial=first, unit="step", disable=not world.is_first) as bar,
+    ):
+        saved_s = time.monotonic()
+        while progress.step < config.steps:
+            loss = _timed_step(job, progress, log, first)
             bar.update()
-            if progress.step % config.log_every == 0 or progress.step == end:
-                bar.set_postfix(loss=f"{result.loss:.4f}", refresh=False)
-                progress.curve.append((progress.step, result.loss))
-                if log is not None and world.is_first:
-                    rate = job.optimizer.param_groups[0]["lr"]
-                    speed = (progress.step - first) / progress.seconds
-                    log.step(progress.step, result._asdict(), rate, speed)
-            if progress.step % config.save_every == 0 or progress.step == end:
-                if evaluate is not None:
-                    job.policy.eval()
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            is_late = world.is_first and time.monotonic() - saved_s > 60 * config.save_minutes
+            is_stopped, is_late = world.any(signals.number is not None, is_late)
+            is_end = progress.step == config.steps
+            is_measured = is_end or progress.step % config.evaluate_every == 0
+            if is_measured and evaluate is not None:
+                job.policy.eval()
+                with _as_shown(job):
                     evaluate(progress.step)
-                    job.policy.train()
+                job.policy.train()
+            is_cut = progress.step == stop_after
+            if is_measured or is_stopped or is_late or is_cut:
+                snapshot = take_snapshot(job)
                 if world.is_first:
-                    save(progress)
+                    save(progress, snapshot)
                 world.wait()
+                saved_s = time.monotonic()
+            if is_stopped and not is_end:
+                raise StoppedError(signals.number or signal.SIGTERM, progress.step)
+            if is_cut:
+                break
     return progress
 
 
-def run_state(job: Job, progress: Progress) -> bytes:
-    """Return what `resume` goes on from: plain tensors and numbers."""
-    buffer = io.BytesIO()
-    weights = {n: p.detach() for n, p in job.policy.named_parameters() if p.requires_grad}
-    state = {"optimizer": job.optimizer.state_dict(), "weights": weights}
-    state["ema"] = None if job.ema is None else job.ema.state()
-    torch.save({**state, "step": progress.step, "curve": progress.curve}, buffer)
-    return buffer.getvalue()
-
-
-def resume(job: Job, state: bytes) -> Progress:
-    """Put a run's state into `job`, fresh from `make_job`, and return its progress.
-
-    Raises:
-        CheckpointError: the state is damaged, of another run, or a pickle of anything else.
-    """
-    try:
-        found = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
-        own = {n: p for n, p in job.policy.named_parameters() if p.requires_grad}
-        if set(own) != set(found["weights"]) or (found["ema"] is None) != (job.ema is None):
-            raise ValueError("other parameters train")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(found["weights"][name])
-        job.optimizer.load_state_dict(found["optimizer"])
+@contextmanager
+def _as_shown(job: Job) -> Iterator[None]:
+    """Let the policy have averaged weights, where there are some, whole in each process."""
+    with ExitStack() as stack:
         if job.ema is not None:
-            job.ema.load(found["ema"])
-        return Progress(found["step"], [tuple(point) for point in found["curve"]])
-    except Exception as error:  # the reader of damaged bytes raises nearly anything
-        raise CheckpointError(
-            f"training state is damaged or of another run ({type(error).__name__}: "
-            f"{str(error).splitlines()[0][:80] if str(error) else ''}); "
-            "start this run again without --resume"
-        ) from None
+            stack.enter_context(job.ema.in_place())
+        if job.is_sharded:
+            from training.learning.sharding import whole
+
+            stack.enter_context(whole(job.model))
+        yield
+
+
+def _timed_step(job: Job, progress: Progress, log: EventLog | None, first: int) -> float:
+    """Take the next step and keep its loss where it is due; return it."""
+    started = time.perf_counter()
+    result = train_step(job, progress.step)
+    progress.seconds += time.perf_counter() - started
+    progress.step += 1
+    if progress.step % job.config.log_every == 0 or progress.step == job.config.steps:
+        progress.curve.append((progress.step, result.loss))
+        if log is not None and job.world.is_first:
+            rate = job.optimizer.param_groups[0]["lr"]
+            speed = (progress.step - first) / progress.seconds
+            log.step(progress.step, result._asdict(), rate, speed)
+    return result.loss

@@ -1,6 +1,8 @@
 """Training over several processes, as `torchrun` starts them; one process is the same code.
 
 torchrun --nproc-per-node 2 -m training.stage1_apt --data data/play --out ckpt/stage1
+
+Each process holds the whole policy (DistributedDataParallel), or a share of it (`sharding`).
 """
 
 import os
@@ -22,11 +24,15 @@ class World:
         rank: this one, from 0; only rank 0 writes and prints.
         size: how many there are.
         device: this one's.
+        local_size: how many there are on this machine.
+        by_torchrun: whether torchrun has started this process and passes signals on to it.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")
+    local_size: int = 1
+    by_torchrun: bool = False
 
     @property
     def is_first(self) -> bool:
@@ -40,17 +46,31 @@ class World:
             dist.all_reduce(numbers)
         return numbers
 
+    def any(self, *facts: bool) -> tuple[bool, ...]:
+        """Return of each fact whether it holds in some process; call it in each."""
+        if self.size == 1:
+            return facts
+        counts = self.sum(torch.tensor(facts, dtype=torch.int32, device=self.device))
+        return tuple(count > 0 for count in counts.tolist())
+
     def wait(self) -> None:
         """Return when every process has come here: files of rank 0 are there to read."""
-        if self.size > 1:
-            dist.barrier()
+        self.any(False)
 
-    def spread(self, policy: nn.Module) -> nn.Module:
+    def spread(self, policy: nn.Module, is_sharded: bool = False) -> nn.Module:
         """Return what to call in place of `policy`, so that gradients are averaged over processes.
 
-        All that trains must get a gradient at every step: freeze the rest before.
+        All that trains must get a gradient at every step: freeze the rest before. `is_sharded`:
+        each process keeps a share of the weights alone, in `policy` itself.
         """
-        return policy if self.size == 1 else DistributedDataParallel(policy)
+        if self.size == 1:
+            return policy
+        if is_sharded:
+            # Half a second of imports that nobody else needs.
+            from training.learning.sharding import shard
+
+            return shard(policy, self.device, self.size)
+        return DistributedDataParallel(policy)
 
     def share(self, batch_size: int, accumulation: int = 1) -> int:
         """Return this process's samples a step out of `batch_size` of all.
@@ -77,6 +97,7 @@ def join(device: str = "cpu") -> World:
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", rank))
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     except (KeyError, ValueError) as error:
         raise VlaError(
             f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers ({error}); start by torchrun"
@@ -90,7 +111,7 @@ def join(device: str = "cpu") -> World:
                 f"process {rank} of {size} cannot reach the others "
                 f"({str(error).splitlines()[0]}); start all by torchrun"
             ) from None
-    return World(rank, size, here)
+    return World(rank, size, here, neighbours, by_torchrun=True)
 
 
 def leave(world: World) -> None:

@@ -1,20 +1,19 @@
 """Named runs of TAP: functions that return a frozen configuration for a stage."""
 
-import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from training.learning.engine import EngineConfig
+from training.learning.engine_config import EngineConfig
 from vla_ros.policy.fast_tokens import VOCABULARY
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 from vla_ros.policy.tap_config import TapConfig
 
 NO_CLIP = 1e9
 
 
-@dataclass(frozen=True)
-class TapRecipe:
-    """One stage's settings.
+@dataclass(frozen=True, kw_only=True)
+class TapRecipe(EngineConfig):
+    """One stage's settings, next to those of the engine.
 
     Attributes:
         tap: switches of the method.
@@ -22,14 +21,8 @@ class TapRecipe:
         qwen: `QwenOptions` of a Qwen-VL: how much of it trains, and how.
         vocabulary: most action tokens of a tokenizer fitted on the data. Merged ones make an
             action shorter, and each of them rarer.
-        steps: optimiser steps.
-        batch_size: samples a step, of all processes together.
-        accumulation: micro-batches that a process cuts its share into.
         peak_lr: learning rate after the warm-up; a cosine takes it to 0.
-        warmup_fraction: part of the steps over which the rate rises linearly.
-        weight_decay, decay_tokens, betas: AdamW, see `TapPolicy.optimizer_groups`.
-        clip: largest norm of the gradient.
-        ema_decay: of averaged weights, which are measured and saved then; 0: none.
+        weight_decay, decay_tokens: AdamW, see `TapPolicy.optimizer_groups`.
         shift_px: random shift of the pictures, up to this many pixels each way, the same for both
             pictures of a pair. The papers augment nothing; 0 turns it off.
         pair_offset: Stage 1 learns and is measured on pairs (o_t, o_t+k) for this k, with the
@@ -39,9 +32,7 @@ class TapRecipe:
             the paper does. Forward pairs alone let a network that remembers the play answer from
             one picture. Held-out errors are always of (o_t, o_t+k).
         val_fraction: part of the bags that is held out.
-        num_evals: how often held-out error is measured and the checkpoint saved.
         eval_samples: how many samples, at most, evenly spread over the held-out ones.
-        bf16: bfloat16 where it is safe (autocast), and fast (`precision`).
         keep_normalizer: Stage 2 from a checkpoint keeps that checkpoint's action scale, so that
             what it learned means the same metres. False fits the scale on the demonstrations, as
             TAP's code does for each dataset: slow play would clip fast demonstrations. Action
@@ -54,15 +45,10 @@ class TapRecipe:
     qwen: dict[str, Any] = field(default_factory=dict)
     vocabulary: int = VOCABULARY
     steps: int = 900
-    batch_size: int = 32
-    accumulation: int = 1
-    peak_lr: float = 5e-4
     warmup_fraction: float = 0.05
+    peak_lr: float = 5e-4
     weight_decay: float = 0.05
     decay_tokens: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = 1.0
-    ema_decay: float = 0.0
     shift_px: int = 4
     pair_offset: int = 1
     pair_span: int = 3
@@ -72,47 +58,17 @@ class TapRecipe:
     bf16: bool = True
     keep_normalizer: bool = False
 
-    @property
-    def engine(self) -> EngineConfig:
-        """How the run optimises."""
-        return EngineConfig(
-            steps=self.steps,
-            warmup_steps=max(1, round(self.steps * self.warmup_fraction)),
-            accumulation=self.accumulation,
-            clip=self.clip,
-            ema_decay=self.ema_decay,
-            betas=self.betas,
-            bf16=self.bf16,
-            log_every=max(1, self.steps // 100),
-            save_every=math.ceil(self.steps / self.num_evals),
-        )
-
-    def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return asdict(self)
-
 
 def small(stage: int) -> TapRecipe:
     """Return the CPU-sized run: some minutes a stage on 2 cores."""
-    return TapRecipe(TapConfig(stage))
+    return TapRecipe(tap=TapConfig(stage))
 
 
 def tiny(stage: int) -> TapRecipe:
     """Return a run for tests: toy models, two steps."""
-    backbone = SmallVlmConfig(
-        image_size=32,
-        channels=(8, 8, 8),
-        num_keypoints=4,
-        keypoint_tokens=1,
-        grid=2,
-        width=16,
-        depth=1,
-        num_heads=2,
-        max_suffix=16,
-    )
     return TapRecipe(
-        TapConfig(stage, head_width=16),
-        backbone,
+        tap=TapConfig(stage, head_width=16),
+        small=toy_config(depth=1),
         qwen={"image_size": 32, "tuning": "full"},
         vocabulary=64,
         steps=2,
@@ -133,15 +89,17 @@ def qwen(stage: int) -> TapRecipe:
     published action tokens: `--action-tokens`.
     """
     return TapRecipe(
-        TapConfig(stage),
+        tap=TapConfig(stage),
         qwen={"tuning": "full", "dtype": "bfloat16", "gradient_checkpointing": stage == 1},
         steps=100_000,
         batch_size=128,
         peak_lr=5e-5,
         shift_px=0,
         pair_span=0,
+        shard=True,
         num_evals=10,
         eval_samples=1024,
+        save_minutes=30.0,
     )
 
 
@@ -167,9 +125,8 @@ def qwen_code(stage: int) -> TapRecipe:
 def qwen_lora(stage: int) -> TapRecipe:
     """Return `qwen` with adapters in place of all weights: for one GPU. Ours, not the papers'."""
     options = {"tuning": "lora", "dtype": "bfloat16", "gradient_checkpointing": True}
-    return replace(
-        qwen(stage), qwen=options, peak_lr=1e-4, steps=10_000, batch_size=32, accumulation=4
-    )
+    sizes = {"steps": 10_000, "batch_size": 32, "accumulation": 4}
+    return replace(qwen(stage), qwen=options, peak_lr=1e-4, shard=False, **sizes)
 
 
 RECIPES = {recipe.__name__: recipe for recipe in (small, tiny, qwen, qwen_code, qwen_lora)}

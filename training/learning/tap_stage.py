@@ -11,7 +11,8 @@ from training.learning.engine import PartLoss, make_job
 from training.learning.event_log import prediction_picture
 from training.learning.precision import autocast
 from training.learning.processes import World
-from training.learning.stage import HeldOut, Stage, common_arguments, run_stage
+from training.learning.stage import HeldOut, Stage, run_stage
+from training.learning.stage_script import common_arguments
 from training.learning.tap_data import TapBatch, TapData
 from training.learning.tap_recipes import RECIPES, TapRecipe
 from training.learning.windows import Samples
@@ -85,29 +86,13 @@ def run_tap(
         return policy.optimizer_groups(recipe.peak_lr, recipe.weight_decay, recipe.decay_tokens)
 
     batches = data.micro_batches(recipe, args.seed, world)
-    job = make_job(policy, groups, batches, loss, recipe.engine, world)
-    facts = {
-        "method": "tap",
-        "stage": policy.config.stage,
-        "recipe": args.recipe,
-        "config": recipe.to_dict(),
-        "seed": args.seed,
-        "data": data.facts,
-        "kinds": args.kinds,
-        "weights_of_data": args.weights,
-        **facts,
-    }
+    job = make_job(policy, groups, batches, loss, recipe, world)
 
     def measure() -> HeldOut:
         held_out = data.held_out_batches(recipe.eval_samples)
         return evaluate(policy, held_out, data, world.device, recipe.bf16)
 
-    if world.is_first:
-        print(
-            f"Stage {policy.config.stage}: {len(data.trained)} samples of {data.num_episodes} "
-            f"episodes, {len(data.held_out)} held out; {recipe.steps} steps of {recipe.batch_size}"
-        )
-    stage = Stage(args, job, facts, data.contract, measure, data.normalizer, source)
+    stage = Stage(args, "tap", recipe, job, data, facts, measure, data.normalizer, source)
     return run_stage(stage, stop_after)
 
 

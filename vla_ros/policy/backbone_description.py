@@ -1,5 +1,6 @@
 """A backbone as plain files in a checkpoint, and which weights lie beside them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ FOLDER = "backbone"
 TOKENIZER = "tokenizer.json"
 # Weights of a Qwen-VL that no tuning but "full" changes have none of these in their names.
 LEARNED = ("lora_", "vocabulary.actions", "vocabulary.action_outputs")
+# Options of a Qwen-VL that change how it computes, not what: each run has its own.
+RUN_TIME = ("attention", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,11 @@ def write_backbone(vlm: VisionLanguageModel, source: HubSource | None, folder: P
 
 
 def read_backbone(
-    described: Any, folder: Path, device: str | torch.device
+    described: Any, folder: Path, device: str | torch.device, options: Mapping[str, Any]
 ) -> tuple[VisionLanguageModel, HubSource | None]:
     """Return the backbone that `write_backbone` described, weights yet to be filled in.
+
+    Those of `options` that are of RUN_TIME replace the ones that it was described with.
 
     Raises:
         CheckpointError: it is of another version, or cannot be had.
@@ -84,7 +89,8 @@ def read_backbone(
     if kind == "qwen" and set(described) == {
         *("kind", "num_action_tokens", "name", "revision", "options")
     }:
-        return _read_qwen(described, folder / FOLDER, device)
+        own = {name: options[name] for name in RUN_TIME if name in options}
+        return _read_qwen(described, folder / FOLDER, device, own)
     raise CheckpointError(
         f"backbone of {folder} is of kind {kind!r} or has other keys than this version knows; "
         "take the version that wrote it"
@@ -108,14 +114,15 @@ def _read_small(config: Any, tokenizer: Path) -> SmallVlm:
 
 
 def _read_qwen(
-    described: dict, folder: Path, device: str | torch.device
+    described: dict, folder: Path, device: str | torch.device, own: dict[str, Any]
 ) -> tuple[VisionLanguageModel, HubSource]:
     # transformers takes seconds to import; robots with the small backbone do not wait for it.
     from vla_ros.policy.qwen_loading import load_backbone
     from vla_ros.policy.qwen_tuning import QwenOptions
 
     try:
-        source = HubSource(described["name"], described["revision"], described["options"])
+        used = {**described["options"], **own}
+        source = HubSource(described["name"], described["revision"], used)
         options, count = QwenOptions(**source.options), int(described["num_action_tokens"])
     except (TypeError, ValueError) as error:
         raise CheckpointError(

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -31,9 +32,11 @@ from vla_ros.policy.backbone_description import (
     write_backbone,
 )
 from vla_ros.policy.checkpoint_folder import (
+    FileContent,
     replace_folder,
     require_folder,
     require_replaceable_by,
+    write_files,
 )
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.model_card import LICENCE_TEXT, model_card
@@ -81,7 +84,7 @@ class Checkpoint:
 def save_checkpoint(
     checkpoint: Checkpoint,
     path: Path,
-    extra_files: Mapping[str, bytes] | None = None,
+    extra_files: Mapping[str, FileContent] | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write `checkpoint` as folder `path`, replacing one that is there.
@@ -89,7 +92,8 @@ def save_checkpoint(
     Args:
         checkpoint: what to write.
         path: the folder; its parent is made.
-        extra_files: further files for the folder by name, such as metrics.
+        extra_files: further files for the folder by name, such as metrics: bytes, or what writes
+            the file at the path that it is given.
         weights: to write instead of the policy's own, by their names: averaged ones (EMA).
 
     Raises:
@@ -114,8 +118,7 @@ def save_checkpoint(
         card = model_card(checkpoint.method, described, checkpoint.contract, checkpoint.run)
         (folder / CARD).write_text(card, encoding="utf-8")
         (folder / LICENCE).write_text(LICENCE_TEXT, encoding="utf-8")
-        for name, data in (extra_files or {}).items():
-            (folder / name).write_bytes(data)
+        write_files(folder, extra_files or {})
 
     replace_folder(Path(path), write, is_checkpoint)
 
@@ -134,7 +137,10 @@ def require_replaceable(path: Path) -> None:
 
 
 def load_checkpoint(
-    path: Path, expected: Contract | None = None, device: str | torch.device = "cpu"
+    path: Path,
+    expected: Contract | None = None,
+    device: str | torch.device = "cpu",
+    backbone: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Return the checkpoint at folder `path`, strictly: every weight, no other; in eval mode.
 
@@ -142,6 +148,8 @@ def load_checkpoint(
         path: the folder.
         expected: the contract it must have, None to take what it has.
         device: where to put the policy.
+        backbone: `QwenOptions` to use instead of those that it was trained with, as far as they
+            change no number of it (`RUN_TIME`); the others are passed over.
 
     Raises:
         CheckpointError: a file is missing, damaged, of another program or of another version.
@@ -168,7 +176,7 @@ def load_checkpoint(
         expected.require_match(contract, f"checkpoint {path}")
     run = _read_json(path / RUN)
     weights = _read_weights(path / WEIGHTS)
-    vlm, source = read_backbone(config["backbone"], path, device)
+    vlm, source = read_backbone(config["backbone"], path, device, backbone or {})
     normalizer = None
     if config["method"] == "tap":
         normalizer = Normalizer.from_dict(_read_json(path / NORMALIZER))

@@ -94,6 +94,11 @@ class QwenVlm(VisionLanguageModel):
         """Return where the parameters are."""
         return self.vocabulary.embedding.device
 
+    @property
+    def shards(self) -> list[nn.Module]:
+        """Return the layers of both towers."""
+        return [*self.vision.blocks, *self.language.layers]
+
     def forward(
         self,
         images: Tensor,

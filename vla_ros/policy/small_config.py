@@ -76,3 +76,18 @@ class SmallVlmConfig:
                 f"config of the small model does not have the expected keys ({error}); "
                 "it was written by another version, so train again"
             ) from None
+
+
+def toy_config(depth: int = 1, max_suffix: int = 16) -> SmallVlmConfig:
+    """Return sizes for tests and for recipes that only show that everything fits together."""
+    return SmallVlmConfig(
+        image_size=32,
+        channels=(8, 8, 8),
+        num_keypoints=4,
+        keypoint_tokens=1,
+        grid=2,
+        width=16,
+        depth=depth,
+        num_heads=2,
+        max_suffix=max_suffix,
+    )

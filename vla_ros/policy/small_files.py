@@ -4,13 +4,19 @@ It is written to a temporary name and renamed, so a reader sees the old one or t
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vla_ros.core.errors import CheckpointError
-from vla_ros.policy.checkpoint_folder import replace_folder, require_replaceable_by
+from vla_ros.policy.checkpoint_folder import (
+    FileContent,
+    replace_folder,
+    require_replaceable_by,
+    write_files,
+)
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_vlm import SmallVlm
 
@@ -31,7 +37,7 @@ def require_backbone_or_nothing(folder: Path) -> None:
     require_replaceable_by(folder, is_backbone)
 
 
-def save_small_vlm(model: SmallVlm, folder: Path, extra_files: dict[str, bytes]) -> None:
+def save_small_vlm(model: SmallVlm, folder: Path, extra_files: Mapping[str, FileContent]) -> None:
     """Write the backbone as `folder`, replacing one that is there, with further files by name.
 
     Raises:
@@ -43,8 +49,7 @@ def save_small_vlm(model: SmallVlm, folder: Path, extra_files: dict[str, bytes])
         save_file(weights, temporary / WEIGHTS)
         config = {"kind": KIND, **model.config.to_dict()}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        for name, data in extra_files.items():
-            (temporary / name).write_bytes(data)
+        write_files(temporary, extra_files)
 
     replace_folder(Path(folder), write, is_backbone)
 

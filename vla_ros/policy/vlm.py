@@ -63,6 +63,14 @@ class VisionLanguageModel(nn.Module, ABC):
     num_action_tokens: int
     end_token: int
 
+    @property
+    def shards(self) -> Sequence[nn.Module]:
+        """Layers whose weights are put together one after the other where processes share them.
+
+        Each is called as a module. A small model is one shard, with what is built on it.
+        """
+        return ()
+
     @abstractmethod
     def forward(
         self,

@@ -46,6 +46,18 @@ def test_a_policy_comes_back(backbone, folder, images, revision, tmp_path, monke
     assert f'base_model: "{NAME}"' in (tmp_path / "ckpt" / "README.md").read_text()
 
 
+def test_a_later_run_computes_as_its_own_recipe_says(backbone, tmp_path):
+    save_checkpoint(tap_on(backbone, HubSource(NAME, None, OPTIONS)), tmp_path / "ckpt")
+    wanted = {"gradient_checkpointing": True, "attention": "eager", "tuning": "full"}
+    loaded = load_checkpoint(tmp_path / "ckpt", backbone=wanted)
+    # How much trains is not a matter of how.
+    used = {**OPTIONS, "gradient_checkpointing": True, "attention": "eager"}
+    assert loaded.source == HubSource(NAME, None, used)
+    layer = loaded.policy.vlm.language.layers[0]
+    assert layer.gradient_checkpointing
+    assert loaded.policy.vlm.language.config._attn_implementation == "eager"
+
+
 def test_where_the_backbone_came_from_has_to_be_known(backbone, tmp_path):
     with pytest.raises(CheckpointError, match="needs to know where the backbone came from"):
         save_checkpoint(tap_on(backbone, None), tmp_path / "ckpt")

@@ -1,89 +1,34 @@
-import json
 import math
 import os
 import pickle
-import socket
+import signal
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from tiny_jobs import losses, tiny_job
 from torch import nn
 
 from training.learning.dry_run import measure
 from training.learning.engine import (
-    EngineConfig,
     PartLoss,
-    Progress,
     make_job,
     rate_factor,
-    resume,
     run,
-    run_state,
     train_step,
 )
+from training.learning.engine_config import EngineConfig
 from training.learning.event_log import EventLog
-from training.learning.processes import World, join, leave
+from training.learning.snapshot import Progress, resume, take_snapshot, write_state
+from training.learning.stop import StoppedError, StopSignals
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.small_config import SmallVlmConfig
-from vla_ros.policy.small_vlm import SmallVlm
-from vla_ros.policy.tap import TapPolicy
-from vla_ros.policy.tap_config import TapConfig
 
-BATCH = 8
-SIZES = SmallVlmConfig(
-    image_size=32,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=1,
-    num_heads=2,
-    max_text=16,
-    max_suffix=16,
-)
-
-
-def samples(step: int):
-    """Return the whole batch of a step: some actions are 7 tokens, some are merged to fewer."""
-    generator = torch.Generator().manual_seed(step)
-    images = torch.rand(BATCH, 2, 3, 32, 32, generator=generator) * 2 - 1
-    actions = torch.randint(-1, 2, (BATCH, 1, 7), generator=generator) * 0.5
-    actions[: BATCH // 2] = 0.5
-    return images, actions
-
-
-def loss_of(model, batch) -> PartLoss:
-    images, actions = batch
-    found = model(images, None, actions)
-    return PartLoss(found.total, found.count, {"accuracy": found.hits / found.count})
-
-
-def tiny_job(config: EngineConfig, world: World | None = None):
-    world = world or World()
-
-    def micro_batches(step):
-        images, actions = samples(step)
-        own = slice(world.rank, None, world.size)
-        parts = [tensor[own].chunk(config.accumulation) for tensor in (images, actions)]
-        return list(zip(*parts, strict=True))
-
-    torch.manual_seed(0)
-    chunks = torch.cat([samples(step)[1] for step in range(8)]).numpy()
-    tokens = FastTokenizer.fit(chunks, vocabulary=40)
-    policy = TapPolicy(SmallVlm(SIZES), TapConfig(frozen_vision="never"), tokens)
-    return make_job(
-        policy, lambda: policy.optimizer_groups(lr=3e-3), micro_batches, loss_of, config, world
-    )
-
-
-def losses(job, first: int, end: int) -> list[list[float]]:
-    results = [train_step(job, step) for step in range(first, end)]
-    return [[r.loss, r.gradient_norm, r.scalars["accuracy"]] for r in results]
+pytestmark = pytest.mark.usefixtures("no_compiler")
 
 
 class Line(nn.Module):
@@ -156,22 +101,32 @@ def test_averaged_weights_follow_at_their_decay():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"accumulation": 0}, {"ema_decay": 1.0}, {"clip": 0.0}, {"schedule": "none"}],
+    [
+        *({"steps": 0}, {"accumulation": 0}, {"ema_decay": 1.0}, {"clip": 0.0}),
+        *({"schedule": "none"}, {"warmup_fraction": -0.1}, {"save_minutes": 0.0}),
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(VlaError, match="correct the recipe"):
         EngineConfig(**{"steps": 1, **wrong})
 
 
-def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one():
+def test_rates_rise_over_steps_or_over_a_part_of_them():
+    assert EngineConfig(steps=100, warmup_steps=7, warmup_fraction=0.5).rise_steps == 7
+    assert EngineConfig(steps=100, warmup_fraction=0.05).rise_steps == 5
+    assert EngineConfig(steps=2, warmup_fraction=0.05).rise_steps == 1
+    assert EngineConfig(steps=100).rise_steps == 0
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(tmp_path):
     config = EngineConfig(steps=6, warmup_steps=1, ema_decay=0.9)
     whole = tiny_job(config)
     expected = losses(whole, 0, 6)
     stopped = tiny_job(config)
     losses(stopped, 0, 3)
-    state = run_state(stopped, Progress(3, [(3, 1.0)]))
+    write_state(take_snapshot(stopped), Progress(3, [(3, 1.0)]), tmp_path / "state.pt")
     again = tiny_job(config)
-    progress = resume(again, state)
+    progress = resume(again, tmp_path / "state.pt")
     assert (progress.step, progress.curve) == (3, [(3, 1.0)])
     assert losses(again, 3, 6) == expected[3:]
     for name, average in whole.ema.weights().items():
@@ -184,12 +139,21 @@ def test_a_state_of_another_run_or_a_pickle_is_refused(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "pwned"), "w"))
 
-    state = run_state(line_job([torch.ones(1)], ema_decay=0.5), Progress(1))
+    file = tmp_path / "state.pt"
+    write_state(take_snapshot(line_job([torch.ones(1)], ema_decay=0.5)), Progress(1), file)
+    state = file.read_bytes()
     job = line_job([torch.ones(1)])
     for bad in (state, state[: len(state) // 2], pickle.dumps(Bomb())):
-        with pytest.raises(CheckpointError, match="damaged or of another run"):
-            resume(job, bad)
+        file.write_bytes(bad)
+        with pytest.raises(CheckpointError, match="damaged, missing or of another run"):
+            resume(job, file)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_state_that_cannot_be_written_is_the_disks_error(tmp_path):
+    snapshot = take_snapshot(line_job([torch.ones(1)]))
+    with pytest.raises(OSError, match="nowhere"):
+        write_state(snapshot, Progress(1), tmp_path / "nowhere" / "state.pt")
 
 
 def test_micro_batches_give_the_losses_of_the_whole():
@@ -198,60 +162,78 @@ def test_micro_batches_give_the_losses_of_the_whole():
     np.testing.assert_allclose(cut, whole, rtol=2e-4)
 
 
-def test_two_processes_give_the_losses_of_one(fork, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def train(rank):
-        torch.set_num_threads(1)
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        world = join()
-        found = losses(tiny_job(EngineConfig(steps=4), world), 0, 4)
-        (tmp_path / f"{world.rank}.json").write_text(json.dumps(found))
-        leave(world)
-
-    started = [fork(lambda rank=rank: train(rank)) for rank in range(2)]
-    assert [process.end() for process in started] == [(0, ""), (0, "")]
-    expected = losses(tiny_job(EngineConfig(steps=4)), 0, 4)
-    for rank in range(2):
-        found = json.loads((tmp_path / f"{rank}.json").read_text())
-        np.testing.assert_allclose(found, expected, rtol=2e-4)
-
-
 def test_the_loop_logs_evaluates_and_saves_when_due():
-    job = line_job([torch.tensor([1.0])], steps=5, log_every=2, save_every=3)
+    job = line_job([torch.tensor([1.0])], steps=5, num_logs=2, num_evals=2)
     saved, evaluated, modes = [], [], []
 
     def evaluate(step):
         evaluated.append(step)
         modes.append(job.policy.training)
 
-    progress = run(job, Progress(), lambda progress: saved.append(progress.step), None, evaluate)
+    progress = run(job, Progress(), lambda progress, _: saved.append(progress.step), None, evaluate)
     assert saved == evaluated == [3, 5]
     assert modes == [False, False]
     assert [step for step, _ in progress.curve] == [2, 4, 5]
     assert job.policy.training
 
 
+def test_between_evaluations_it_is_saved_when_time_is_up():
+    job = line_job([torch.tensor([1.0])], steps=3, save_minutes=1e-9)
+    saved, evaluated = [], []
+    run(job, Progress(), lambda progress, _: saved.append(progress.step), None, evaluated.append)
+    assert (saved, evaluated) == ([1, 2, 3], [3])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_saved(number):
+    job = line_job([torch.tensor([1.0])], steps=5)
+    before, step = signal.getsignal(number), job.micro_batches
+    job = replace(job, micro_batches=lambda n: (n == 1 and os.kill(os.getpid(), number)) or step(n))
+    saved, evaluated = [], []
+    with pytest.raises(StoppedError) as stopped:
+        run(
+            job, Progress(), lambda progress, _: saved.append(progress.step), None, evaluated.append
+        )
+    assert (stopped.value.number, stopped.value.step) == (number, 2)
+    assert (saved, evaluated) == ([2], [])
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_at_once_but_not_those_that_torchrun_passes_on():
+    with StopSignals():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with StopSignals(is_alone=False) as signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+    assert signals.number == signal.SIGINT
+
+
+def test_a_signal_in_the_last_step_is_no_interruption():
+    job = line_job([torch.tensor([1.0])], steps=1)
+    step = job.micro_batches
+    job = replace(job, micro_batches=lambda n: os.kill(os.getpid(), signal.SIGINT) or step(n))
+    assert run(job, Progress(), lambda *_: None).step == 1
+
+
 def test_a_checkpoint_holds_the_averages_and_what_resuming_needs(tmp_path):
-    config = EngineConfig(steps=4, ema_decay=0.9, save_every=2)
+    config = EngineConfig(steps=4, ema_decay=0.9, num_evals=2)
     normalizer = Normalizer([-1.0] * 6, [1.0] * 6)
 
-    def save(job, progress):
+    def save(job, progress, snapshot):
         run_facts = {"stage": 1, "steps_done": progress.step, "weights": "averaged"}
         contract = tap_contract(image_size=32)
         checkpoint = Checkpoint(job.policy, contract, run_facts, normalizer)
-        state = {"training_state.pt": run_state(job, progress)}
-        save_checkpoint(checkpoint, tmp_path / "ckpt", state, job.ema.weights())
+        state = {"training_state.pt": partial(write_state, snapshot, progress)}
+        save_checkpoint(checkpoint, tmp_path / "ckpt", state, snapshot.weights)
 
     job = tiny_job(config)
     with EventLog(tmp_path / "events") as log:
-        run(job, Progress(), lambda progress: save(job, progress), log, stop_after=2)
+        run(job, Progress(), partial(save, job), log, stop_after=2)
     again = tiny_job(config)
-    progress = resume(again, (tmp_path / "ckpt" / "training_state.pt").read_bytes())
-    run(again, progress, lambda progress: save(again, progress))
+    progress = resume(again, tmp_path / "ckpt" / "training_state.pt")
+    run(again, progress, partial(save, again))
     loaded = load_checkpoint(tmp_path / "ckpt")
     assert loaded.run["steps_done"] == 4
     averages = again.ema.weights()
@@ -271,17 +253,3 @@ def test_a_dry_run_counts_and_leaves_the_weights():
     assert cost.steps_per_s > 0
     assert "weight: 0.00 M parameters train" in str(cost)
     assert (job.policy.weight.item(), job.policy.weight.grad) == (0, None)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused():
-    assert World(0, 2).share(8, 2) == 4
-    with pytest.raises(VlaError, match="cannot be shared by 2 processes with 3 parts"):
-        World(0, 2).share(8, 3)
-
-
-def test_without_torchrun_a_process_is_alone(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert (join().rank, join().size) == (0, 1)
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(VlaError, match="must be numbers"):
-        join()

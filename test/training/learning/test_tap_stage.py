@@ -23,19 +23,17 @@ def test_recipes_are_of_their_stage_and_plain_json(name, stage):
     recipe = RECIPES[name](stage)
     assert recipe.tap.stage == stage
     assert recipe.to_dict()["tap"]["stage"] == stage
-    assert recipe.engine.steps == recipe.steps
 
 
 def test_the_papers_numbers():
     # As methods A.4 has them.
     paper, code = RECIPES["qwen"](1), RECIPES["qwen_code"](2)
-    engine = paper.engine
-    assert (engine.steps, engine.warmup_steps, engine.clip) == (100_000, 5_000, 1.0)
+    assert (paper.steps, paper.rise_steps, paper.clip) == (100_000, 5_000, 1.0)
     assert (paper.batch_size, paper.peak_lr, paper.weight_decay) == (128, 5e-5, 0.05)
     assert (paper.shift_px, paper.pair_span, paper.pair_offset) == (0, 0, 1)
     assert (paper.tap.frozen_vision, code.tap.frozen_vision) == ("stage_1", "never")
-    assert (code.engine.warmup_steps, code.betas, code.weight_decay) == (1_500, (0.9, 0.95), 1e-8)
+    assert (code.rise_steps, code.betas, code.weight_decay) == (1_500, (0.9, 0.95), 1e-8)
 
 
 def test_errors_are_measured_evenly_and_at_the_end():
-    assert small(1).engine.save_every == 225
+    assert small(1).evaluate_every == 225

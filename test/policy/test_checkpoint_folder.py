@@ -1,0 +1,111 @@
+"""A checkpoint's folder is swapped so that there is always one."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vla_ros.core.errors import CheckpointError
+from vla_ros.policy import checkpoint_folder
+from vla_ros.policy.checkpoint_folder import replace_folder, tidy_folder
+
+# Beyond what Linux gives a process.
+GONE = 2**22 + 1
+
+
+def ours(path):
+    return (path / "number").exists()
+
+
+def write(path, number):
+    replace_folder(path, lambda folder: (folder / "number").write_text(str(number)) and None, ours)
+
+
+def number(path):
+    return (path / "number").read_text()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def path(request, tmp_path, monkeypatch):
+    """Return where a folder is to be, on a file system that can swap two and on one that cannot."""
+    if request.param == "two renames":
+        monkeypatch.setattr(checkpoint_folder, "_exchange", lambda one, other: False)
+    return tmp_path / "ckpt"
+
+
+def test_the_new_folder_takes_the_place_of_the_old_one(path):
+    for count in range(3):
+        write(path, count)
+        assert number(path) == str(count)
+        assert names(path.parent) == ["ckpt"]
+
+
+def test_ctrl_c_between_two_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
+    write(tmp_path / "ckpt", 1)
+    monkeypatch.setattr(checkpoint_folder, "_exchange", lambda one, other: False)
+    real = Path.rename
+
+    def rename(self, target):
+        if self.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "ckpt", 2)
+    assert number(tmp_path / "ckpt") == "1"
+    assert names(tmp_path) == ["ckpt"]
+
+
+def test_where_two_folders_can_be_swapped_the_place_is_never_empty(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    if not checkpoint_folder._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this file system does not swap two folders")
+    write(tmp_path / "ckpt", 1)
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("moved away"))
+    write(tmp_path / "ckpt", 2)
+    assert number(tmp_path / "ckpt") == "2"
+
+
+def test_a_swap_that_the_disk_refuses_leaves_the_old_folder(tmp_path, monkeypatch):
+    write(tmp_path / "ckpt", 1)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_folder, "_exchange", refuse)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write(tmp_path / "ckpt", 2)
+    assert number(tmp_path / "ckpt") == "1"
+    assert names(tmp_path) == ["ckpt"]
+
+
+def test_what_a_killed_writer_left_is_put_back_or_removed(tmp_path):
+    path = tmp_path / "ckpt"
+    write(path, 1)
+    shutil.copytree(path, tmp_path / f".ckpt.{GONE}.tmp")
+    shutil.copytree(path, tmp_path / f".ckpt.{os.getppid()}.tmp")
+    (tmp_path / ".ckpt.notes.tmp").mkdir()
+    path.rename(tmp_path / f".ckpt.{GONE}.old")
+    tidy_folder(path)
+    assert number(path) == "1"
+    # That of a process which lives may be in use.
+    assert names(tmp_path) == [f".ckpt.{os.getppid()}.tmp", ".ckpt.notes.tmp", "ckpt"]
+
+
+def test_an_old_folder_does_not_replace_a_newer_one(tmp_path):
+    path = tmp_path / "ckpt"
+    write(path, 1)
+    path.rename(tmp_path / f".ckpt.{GONE}.old")
+    write(path, 2)
+    tidy_folder(path)
+    assert number(path) == "2"
+    assert names(tmp_path) == ["ckpt"]
+    tidy_folder(tmp_path / "nowhere" / "ckpt")
+    assert names(tmp_path) == ["ckpt"]

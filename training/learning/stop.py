@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM as a request: a run ends its step and saves before it ends."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedError(Exception):
+    """A run was asked to stop, and has saved.
+
+    Attributes:
+        number: of the signal.
+        step: steps done.
+    """
+
+    def __init__(self, number: int, step: int):
+        super().__init__(f"signal {number} after step {step}")
+        self.number, self.step = number, step
+
+
+class StopSignals:
+    """Hears both signals within `with`; a second one is a KeyboardInterrupt, whatever is going on.
+
+    Attributes:
+        number: of the signal that came; None while there was none.
+    """
+
+    def __init__(self, is_alone: bool = True, tells: bool = True):
+        """Listen.
+
+        Args:
+            is_alone: whether a second signal is a person's. torchrun passes on what its processes
+                have got from the terminal already, and ends them itself if they take too long.
+            tells: whether to say on stderr what happens.
+        """
+        self._is_alone, self._tells = is_alone, tells
+        self._before: dict[int, Any] = {}
+        self.number: int | None = None
+
+    def __enter__(self) -> "StopSignals":
+        # Python hands signals to the main thread, and lets no other ask for them.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None and self._is_alone:
+            raise KeyboardInterrupt
+        if self.number is None and self._tells:
+            # Not print: the signal may have come in the middle of one.
+            again = "; again to end at once" if self._is_alone else ""
+            os.write(2, f"\nending this step, then saving{again}\n".encode())
+        self.number = self.number or number
