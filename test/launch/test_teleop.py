@@ -20,7 +20,12 @@ from vla_ros.core.episode import DISCARDED  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 
 LIMIT_S = 90.0
-DEAD_MAN, HOME, RECORD, DISCARD = 4, 3, 7, 6
+QUICK = """
+/**/demo:
+  ros__parameters:
+    joy: {linear_m_s: 0.2, home_rad_s: 1.0}
+"""
+DEAD_MAN, RECORD, DISCARD = 4, 7, 6
 
 
 class Person:
@@ -52,7 +57,7 @@ class Person:
         deadline, before, look_s = time.monotonic() + LIMIT_S, self.q, time.monotonic() + 1.0
         while not condition():
             assert time.monotonic() < deadline
-            wants = HOME in self.held or np.any(steer())
+            wants = np.any(steer())
             self.say(self.held, steer())
             if time.monotonic() > look_s:
                 if wants and before is not None and np.abs(self.q - before).max() < 0.005:
@@ -95,18 +100,19 @@ def read(bag, topic):
 
 
 def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(graph, ros):
+    quick = graph.folder / "quick.yaml"
+    quick.write_text(QUICK)
     launch = graph.start(
         *("ros2", "launch", "vla_ros", "demos.launch.py", "task:=push the carrot to the left"),
         *("teacher:=joystick", "episodes:=1", "speed:=4", "seed:=1", "session:=s", "out:=bags"),
         *("camera_width:=128", "camera_height:=128", "camera_rate:=10", "objects:=[carrot]"),
+        f"workspace:={quick}",
     )
     ros(domain=graph.domain)
     person = Person()
     person.until(lambda: person.q is not None and person.carrot is not None)
     person.press(RECORD, "recording")
     person.press(DISCARD, "saved")
-    person.held = {DEAD_MAN, HOME}
-    person.until(lambda: np.abs(person.q - arm.READY_RAD).max() < 0.05)
     person.held = {DEAD_MAN}
     person.press(RECORD, "recording")
     carrot = person.carrot
@@ -128,5 +134,5 @@ def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(gra
         assert event["task"] == "push the carrot to the left"
     commanded = np.array([m.position[:6] for m in read(kept, "/vla/commanded")])
     steps_m = np.diff(kinematics.tool_and_lowest_m(commanded)[0], axis=1)
-    # 0.1 m/s, and a little more where the command catches up with the target.
-    assert 0.08 < np.linalg.norm(steps_m, axis=0).max() / 0.02 < 0.13
+    # 0.2 m/s, and up to a fifth more while the command catches up with the target.
+    assert 0.1 < np.linalg.norm(steps_m, axis=0).max() / 0.02 < 0.26
