@@ -176,7 +176,6 @@ class Play:
         assert count == 1
         quicker = graph.folder / profile.name
         quicker.write_text(lease)
-        # Jazzy's Fast DDS 2.14 knows it by the first name only, later ones by the second.
         for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
             graph.env[variable] = str(quicker)
         node = graph.node
