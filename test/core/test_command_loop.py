@@ -40,6 +40,8 @@ class Plant:
         self.effort_ma = np.full(7, 100.0)
         self.path = []
         self.reseeds = 0
+        # A motion that is commanded as it is: its change of speed, in shares of the largest.
+        self.motion = None
 
     def tick(self, periods=1, gap_s=PERIOD_S):
         for _ in range(periods):
@@ -62,6 +64,9 @@ class Plant:
                 None if self.effort_ma is None else self.effort_ma,
             )
             self.loop.judge(self.seen)
+            if self.motion is not None and self.loop.may_move:
+                step = self.velocity * PERIOD_S + STEP_CHANGE_RAD * self.motion
+                self.loop.follow(self.told + step, 0.5)
             q, opening = self.loop.command()
             self.check(q, opening, late=gap_s > 2.5 * PERIOD_S)
             if self.follows:
@@ -491,6 +496,37 @@ def test_targets_that_are_none_are_refused_and_counted():
     assert (plant.loop.refusal, plant.loop.refusals) == ("", 7)
 
 
+def test_a_motion_is_sent_as_it_is_and_braked_for_when_it_stops_coming():
+    plant = Plant()
+    plant.motion = 0.5 * WAIST
+    plant.tick(20)
+    # Half of 4 rad/s^2 for 0.4 s; step() would brake for every target on the way.
+    assert plant.velocity[0] == pytest.approx(0.8)
+    plant.motion = None
+    plant.tick()
+    assert plant.velocity[0] == pytest.approx(0.72)
+    plant.tick(9)
+    assert plant.loop.at_rest
+    rested = plant.told
+    plant.tick(20)
+    np.testing.assert_array_equal(plant.told, rested)
+
+
+def test_a_leash_brakes_and_lets_go_on_to_the_same_target():
+    plant = Plant()
+    plant.loop.set_target(READY + 0.5 * WAIST, 0.5)
+    plant.tick(15)
+    plant.loop.leash_reason = "nobody watches"
+    plant.tick(20)
+    assert plant.loop.at_rest
+    assert (plant.loop.may_move, plant.loop.blocked_reason) == (False, "nobody watches")
+    assert not plant.loop.is_stopped
+    plant.loop.leash_reason = ""
+    plant.tick(60)
+    assert plant.loop.arrived
+    assert plant.reseeds == 0
+
+
 def test_a_target_changed_by_its_owner_later_is_another_one():
     plant = Plant()
     target = READY + 0.1 * WAIST
@@ -514,10 +550,12 @@ wild = st.one_of(
 events = st.one_of(
     st.tuples(st.just("target"), st.one_of(poses(), wild)),
     st.tuples(st.just("moved"), poses()),
+    st.tuples(st.just("motion"), st.tuples(*[st.floats(-1.2, 1.2)] * 6).map(np.array)),
     st.tuples(
         st.sampled_from(
             ["hold", "stop", "reset", "stuck", "limp", "free", "silent", "loud", "let_go"]
             + ["take_hold", "late", "jump", "overload", "unmeasured", "camera", "picture"]
+            + ["leash", "unleash"]
         ),
         st.none(),
     ),
@@ -527,7 +565,12 @@ events = st.one_of(
 def happen(plant, what, value):
     loop = plant.loop
     if what == "target":
+        plant.motion = None
         loop.set_target(value, 0.5)
+    elif what == "motion":
+        plant.motion = value
+    elif what in ("leash", "unleash"):
+        loop.leash_reason = "nobody watches" if what == "leash" else ""
     elif what == "moved":
         plant.q = value
     elif what in ("stuck", "limp"):
