@@ -16,6 +16,7 @@ from rclpy.action import ActionClient  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
+from vla_ros.core import arm  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import lifetime, qos, task_goals, task_server  # noqa: E402
@@ -71,6 +72,8 @@ class Actor(CommanderNode):
             yield
         yield from self.settle()
         yield from self.episodes.end(None, run.ending.message)
+        if is_kept:
+            self.episodes.paths.append(f"/bags/{episode_id}")
 
 
 class Stage:
@@ -115,6 +118,9 @@ class Stage:
 
     def acts(self):
         return self.node.acting and self.node.steps > 3
+
+    def is_under_way(self):
+        return self.node.arm.active and 0.1 < self.node.arm.commanded[0][0] < 0.5
 
     def close(self):
         self.executor.shutdown()
@@ -162,7 +168,7 @@ def test_a_goal_is_followed_cancelled_and_the_next_one_is_judged_by_a_person(sta
     judge.call_async(SetBool.Request(data=True))
     status, result = stage.result(second)
     assert (status, result.outcome) == (GoalStatus.STATUS_SUCCEEDED, DoTask.Result.SUCCEEDED)
-    assert result.message == "task done, says a person"
+    assert (result.message, result.bag) == ("task done, says a person", "/bags/policy-00001")
     # Each is over before the next one begins, and leaves no task behind.
     stage.until(lambda: stage.node.phase == "waiting for a goal")
     tasks = ["put the carrot on the plate", "", "push the apple to the left", ""]
@@ -203,7 +209,8 @@ def test_what_keeps_the_arm_from_moving_ends_a_goal_with_its_reason(stage):
     stage.node.fault = "the disk is full"
     status, result = stage.result(stage.send("push"))
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, DoTask.Result.ERROR)
-    assert result.message == "the disk is full"
+    # No bag of an earlier goal either.
+    assert (result.message, result.bag) == ("the disk is full", "")
 
     stage.node.fault = ""
     stopped = stage.send("push")
@@ -223,9 +230,23 @@ def test_what_keeps_the_arm_from_moving_ends_a_goal_with_its_reason(stage):
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, DoTask.Result.ERROR)
     assert result.message == "the node came to rest: deactivated"
     assert "is not active" in stage.refused("push")
+
+    # Activated anew, it goes to its ready pose first, and a cancel holds it on the way.
+    stage.until(lambda: not stage.node.arm.active)
+    stage.driver.position[0] += 0.6
     stage.until(lambda: stage.node.trigger_activate() == lifetime._SUCCESS)
-    again = stage.send("push")
+    early = stage.send("push")
+    stage.until(lambda: stage.is_under_way() and stage.said)
+    assert stage.said[-1].state == DoTask.Feedback.PREPARING
+    early.cancel_goal_async()
+    status, result = stage.result(early)
+    assert (status, result.outcome) == (GoalStatus.STATUS_CANCELED, DoTask.Result.CANCELLED)
+    assert (result.steps, result.elapsed_s) == (0, 0.0)
+    assert stage.is_under_way()
+    assert stage.node.arm.at_rest
+    again = stage.send("push", from_ready=True)
     stage.until(stage.acts)
+    np.testing.assert_allclose(stage.node.arm.commanded[0], arm.READY_RAD, atol=1e-6)
     stage.node.begin_stop()
     assert stage.result(again)[1].message == "the node came to rest: stopped"
 
