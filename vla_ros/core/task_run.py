@@ -82,8 +82,8 @@ class TaskRun:
     def __init__(self, time_limit_s: float, held_limit_s: float = math.inf):
         if not 0.0 < time_limit_s < math.inf:
             raise TaskError(
-                f"the time limit of a task must be above 0 s, got {time_limit_s:g}: give 0 for the "
-                "node's own"
+                f"the time limit of a task must be a number above 0 s, got {time_limit_s:g}: give 0 "
+                "for the node's own"
             )
         if not held_limit_s > 0.0:
             raise TaskError(f"held_limit_s must be above 0, got {held_limit_s:g}")
