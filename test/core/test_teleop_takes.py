@@ -48,8 +48,19 @@ def test_one_button_starts_and_keeps():
         takes.say("record")
     takes.began()
     assert takes.say("record") == "kept"
-    with pytest.raises(EpisodeError, match=r"could keep \(ending\)"):
+
+
+def test_a_start_while_the_last_take_is_saved_waits_for_it():
+    takes = Takes(wanted=2)
+    for state in ("asked for", "idle"):
+        if takes.state == "idle":
+            takes.say("start")
+        takes.began()
+        takes.say("keep")
         takes.say("record")
+        takes.over()
+        assert takes.state == state
+    assert takes.done
 
 
 def test_a_take_that_was_cut_is_nobodys_verdict():

@@ -19,7 +19,7 @@ from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
 from vla_ros.nodes import qos  # noqa: E402
 
-LIMIT_S = 90.0
+LIMIT_S = 60.0
 QUICK = """
 /**/demo:
   ros__parameters:
@@ -79,10 +79,19 @@ class Person:
             rclpy.spin_once(self.node, timeout_sec=0.005)
 
     def press(self, button, state):
-        """Hold a button until the recorder says so."""
-        self.held |= {button}
-        self.until(lambda: self.recording.get("state") == state)
-        self.held -= {button}
+        """Press a button until the recorder says so: what is held at first is no press."""
+        for _ in range(20):
+            for held, seconds in ((self.held - {button}, 0.1), (self.held | {button}, 3.0)):
+                self.held, end_s = held, time.monotonic() + seconds
+                self.until(
+                    lambda end_s=end_s: (
+                        self.recording.get("state") == state or time.monotonic() > end_s
+                    )
+                )
+            self.held -= {button}
+            if self.recording.get("state") == state:
+                return
+        raise AssertionError(f"the recorder never said {state!r}")
 
     @property
     def tool(self):

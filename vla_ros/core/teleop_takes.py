@@ -74,7 +74,7 @@ class Takes:
         if word not in WORDS:
             raise EpisodeError(f"{word!r} is no word of a teacher: say one of {', '.join(WORDS)}")
         if word == "record":
-            word = "start" if self.state == "idle" else "keep"
+            word = "start" if self.state in ("idle", "ending") else "keep"
         if word == "finish":
             return self._finish()
         if word == "start":
@@ -99,16 +99,20 @@ class Takes:
         self.state, self.end, self._again = "idle", None, False
 
     def over(self) -> None:
-        """Note that the end was written; where a redo was asked for, the next is asked for."""
+        """Note that the end was written; where the next was asked for meanwhile, it is now."""
         end, self.end = self.end, None
         if end is not None:
             self.kept += end.success is True
             self.discarded += end.reason == DISCARDED
             self.failed += end.success is False and end.reason != DISCARDED
-        again, self._again = self._again and not self._finished, False
-        self.state = "asked for" if again else "idle"
+        again, self._again, self.state = self._again, False, "idle"
+        if again and not self.done:
+            self.state = "asked for"
 
     def _start(self) -> str:
+        if self.state == "ending":
+            self._again = True
+            return "starts as soon as the last one is saved"
         if self.state != "idle":
             raise EpisodeError(f"a take is {self.state} already; keep or discard it first")
         if self.done:
