@@ -91,7 +91,8 @@ class Person:
             self.held -= {button}
             if self.recording.get("state") == state:
                 return
-        raise AssertionError(f"the recorder never said {state!r}")
+        heard = self.joy.get_subscription_count()
+        raise AssertionError(f"{state!r} was not said, but {self.recording}; {heard} hear the pad")
 
     @property
     def tool(self):
