@@ -512,6 +512,16 @@ def test_a_motion_is_sent_as_it_is_and_braked_for_when_it_stops_coming():
     np.testing.assert_array_equal(plant.told, rested)
 
 
+def test_a_motion_that_stops_coming_is_not_gone_back_to():
+    plant = Plant()
+    plant.motion = 0.5 * WAIST
+    plant.tick(3)
+    plant.motion = None
+    # 0.0024 rad a period: one more of 0.0008, which leads on beyond the last target.
+    plant.tick(6)
+    assert np.diff([q[0] for q in plant.path]).min() >= 0.0
+
+
 def test_a_leash_brakes_and_lets_go_on_to_the_same_target():
     plant = Plant()
     plant.loop.set_target(READY + 0.5 * WAIST, 0.5)

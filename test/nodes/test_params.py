@@ -10,6 +10,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from vla_ros.core.errors import SafetyError  # noqa: E402
+from vla_ros.core.handover_parameters import HandOverParameters  # noqa: E402
 from vla_ros.core.limits import SafetyParameters  # noqa: E402
 from vla_ros.core.monitor import MonitorLimits  # noqa: E402
 from vla_ros.core.play_parameters import ExplorationParameters  # noqa: E402
@@ -157,6 +158,7 @@ def test_parameter_files_hold_the_defaults_of_what_no_launch_argument_sets():
         values = yaml.safe_load(text)["/**"]["ros__parameters"]
         exploration = values.pop("exploration", None)
         assert (exploration is not None) == (name == "explorer")
+        assert (values.pop("handover", None) is not None) == (name == "policy")
         defaults = parameters_class()
         assert values == {key: getattr(defaults, key) for key in values}
         header = "".join(line for line in text.splitlines() if line.startswith("#"))
@@ -173,6 +175,7 @@ def test_parameter_files_hold_the_defaults_of_what_no_launch_argument_sets():
     ("file", "prefix", "classes"),
     [
         ("explorer", "exploration", (ExplorationParameters,)),
+        ("policy", "handover", (HandOverParameters,)),
         ("safety", "safety", (SafetyParameters, MonitorLimits)),
     ],
 )
