@@ -12,6 +12,7 @@ pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
 from geometry_msgs.msg import PoseArray  # noqa: E402
+from rclpy.action import ActionClient  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import Bool, String  # noqa: E402
@@ -23,7 +24,9 @@ from vla_ros.core.chunks import chunk_from_poses  # noqa: E402
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
 from vla_ros.core.errors import ContractError, EpisodeError  # noqa: E402
 from vla_ros.core.observation import Chunk  # noqa: E402
+from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import conversions, extrinsics, lifetime, policy, qos  # noqa: E402
+from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 from vla_ros.policy.pictures import encode_jpeg  # noqa: E402
 
 LIMIT_S = 30.0
@@ -314,6 +317,36 @@ def test_a_camera_whose_place_nobody_knows_ends_the_node_with_the_remedy(make_st
     assert stage.node.done.result() == 1
     assert "where camera front is on the robot is not known" in stage.node.exit_sentence
     assert "training.hand_eye" in stage.node.exit_sentence
+
+
+@pytest.mark.skipif(do_task_type() is None, reason="vla_ros_msgs is not built: run `make setup`")
+def test_without_a_task_it_takes_goals_and_nothing_else_and_with_one_none(make_stage):
+    stage, runner = make_stage(tap_contract(), task="''")
+    goals = ActionClient(stage.driver, do_task_type(), qos.DO_TASK_ACTION)
+
+    def result(task, meanwhile=lambda: None):
+        sent = goals.send_goal_async(do_task_type().Goal(task=task))
+        stage.until(sent.done)
+        asked = sent.result().get_result_async()
+        meanwhile()
+        stage.until(asked.done)
+        return asked.result().result
+
+    def pull():
+        stage.until(lambda: stage.moved_m > 0.008)
+        assert {seen.task for seen in runner.seen} == {"pull"}
+        for success in (False, True):
+            stage.node.task_state = {"task": "pull", "partial": success, "success": success}
+            stage.until(lambda: stage.node._goals._sim.partial is stage.node.task_state["partial"])
+
+    stage.until(goals.server_is_ready)
+    (said,) = stage.node.set_parameters([Parameter("task", value="push")])
+    assert (said.successful, qos.DO_TASK_ACTION in said.reason) == (False, True)
+    done = result("pull", pull)
+    assert (done.outcome, done.message) == (Outcome.SUCCEEDED, "task done")
+    assert done.steps > 0
+    stage.node._serves = False
+    assert "has a task of its own" in result("push").message
 
 
 def test_the_contract_of_a_checkpoint_is_this_arms_and_cameras():
