@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from vla_ros.core.chunk_age import chunk_age_s
 from vla_ros.core.errors import SafetyError, StaleDataError
 from vla_ros.core.handover_parameters import GripperSwitch, HandOverParameters
 from vla_ros.core.jerk_limit import AxisLimits, JerkLimited
@@ -230,24 +231,8 @@ class HandOver:
 
     def _origin_s(self, plan: JointPlan, now_ns: int) -> float:
         """Return the plan time at which a plan begins; StaleDataError where it comes too late."""
-        age_s = (now_ns - plan.stamp_ns) / NS_PER_S
-        if plan.stamp_ns < self._began_ns:
-            raise StaleDataError(
-                f"a chunk's observation is of {(self._began_ns - plan.stamp_ns) / NS_PER_S:.2f} s "
-                "before the arm began anew, and it may have been moved since; it is dropped: look "
-                "again"
-            )
-        if self._newest_ns is not None and plan.stamp_ns <= self._newest_ns:
-            raise StaleDataError(
-                "a chunk's observation is not newer than that of the chunk that is followed; it "
-                "is dropped: ask for one chunk at a time"
-            )
-        if not 0.0 <= age_s <= self.parameters.max_age_s:
-            raise StaleDataError(
-                f"a chunk's observation is {age_s:.2f} s old, outside [0, "
-                f"{self.parameters.max_age_s:g}] s; it is dropped: use one clock and a quicker "
-                "policy, or raise max_age_s"
-            )
+        most_s = self.parameters.max_age_s
+        age_s = chunk_age_s(plan.stamp_ns, now_ns, self._began_ns, self._newest_ns, most_s)
         origin_s = self._clock.now_s if plan.from_arrival else self._clock.at(plan.stamp_ns)
         if origin_s + plan.duration_s <= self._clock.now_s + self._period_s:
             raise StaleDataError(
