@@ -26,6 +26,7 @@ from vla_ros.core.errors import ContractError, EpisodeError  # noqa: E402
 from vla_ros.core.observation import Chunk  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import conversions, extrinsics, lifetime, policy, qos  # noqa: E402
+from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 from vla_ros.policy.pictures import encode_jpeg  # noqa: E402
 
@@ -347,6 +348,12 @@ def test_without_a_task_it_takes_goals_and_nothing_else_and_with_one_none(make_s
     assert done.steps > 0
     stage.node._serves = False
     assert "has a task of its own" in result("push").message
+
+
+def test_without_a_task_and_without_the_action_it_says_what_is_missing(make_stage, monkeypatch):
+    monkeypatch.setattr(policy, "do_task_type", lambda: None)
+    with pytest.raises(ParameterError, match="policy is empty, and .* vla_ros_msgs is not built"):
+        make_stage(tap_contract(), task="''")
 
 
 def test_the_contract_of_a_checkpoint_is_this_arms_and_cameras():

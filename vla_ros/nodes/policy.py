@@ -20,7 +20,7 @@ from vla_ros.nodes.deadman import DeadMan
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.lifetime import run
-from vla_ros.nodes.params import on_change
+from vla_ros.nodes.params import ParameterError, on_change
 from vla_ros.nodes.policy_asking import Answer, Asker
 from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.policy_inputs import PolicyInputs
@@ -30,7 +30,7 @@ from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
 from vla_ros.nodes.preview import Preview
 from vla_ros.nodes.task_goals import Acting, TaskGoals
-from vla_ros.nodes.task_server import do_task_type
+from vla_ros.nodes.task_server import build_sentence, do_task_type
 
 __all__ = ["PolicyNode", "expected_contract", "load_runner", "main"]
 
@@ -63,8 +63,10 @@ class PolicyNode(CommanderNode):
         """
         parameters = self.parameters
         task = self.get_parameter("task").value
-        if task.strip() or do_task_type() is None:
+        if task.strip():
             require_task(task)
+        elif do_task_type() is None:
+            raise ParameterError(f"parameter task of node policy is empty, and {build_sentence()}")
         require_writable(parameters.results)
         self._inference = inference = Inference()
         runner = load_runner(
