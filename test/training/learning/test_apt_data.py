@@ -254,6 +254,9 @@ def test_geometry_and_statistics_read_no_picture(data):
     blind = replace(data, trained=Mixture([chunks]))
     mean, _ = chunk_statistics(blind, tiny(1))
     assert torch.equal(mean, chunk_statistics(data, tiny(1))[0])
+    batches = Batches(blind, tiny(1), 0, World())
+    batches.features = lambda indices: ("features", len(indices))
+    assert [part.scene[0] for part in batches(0)] == ["features"]
 
 
 def test_poses_of_vectors():
