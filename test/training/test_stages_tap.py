@@ -116,7 +116,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_another_seed_does_not(
     assert resumed["val_loss"] == whole["val_loss"]
     assert [point["step"] for point in resumed["val_curve"]] == [4]
     assert not (tmp_path / "s1/training_state.pt").exists()
-    assert stage1_tap.main([*arguments, "--seed", "1"]) == 0
+    assert stage1_tap.main([*arguments, "--seed", "1", "--overwrite"]) == 0
     assert not torch.equal(expected["vlm.rows"], weights(tmp_path / "s1")["vlm.rows"])
 
 

@@ -31,7 +31,9 @@ def run_files(
 
 
 def require_no_loss(args: argparse.Namespace, **facts: Any) -> None:
-    """Raise CheckpointError where a run would replace one that is unfinished, or of another kind.
+    """Raise CheckpointError where a run would replace another, unfinished or finished, unasked.
+
+    A run saves when it is stopped, so a slip of seconds would cost the one that is there.
 
     Args:
         args: of the command line.
@@ -47,11 +49,14 @@ def require_no_loss(args: argparse.Namespace, **facts: Any) -> None:
             "--overwrite"
         )
     done, steps = found.get("steps_done"), found.get("config", {}).get("steps")
-    if done != steps:
-        raise CheckpointError(
-            f"{args.out} holds a run that has done {done} of {steps} steps; go on with it by "
-            "--resume, or begin anew by --overwrite"
+    if done == steps:
+        what = f"a finished run of {steps} steps; give another --out, or replace it by --overwrite"
+    else:
+        what = (
+            f"a run that has done {done} of {steps} steps; go on with it by --resume, or begin "
+            "anew by --overwrite"
         )
+    raise CheckpointError(f"{args.out} holds {what}")
 
 
 def go_on(out: Path, job: Job, facts: dict) -> tuple[Progress, dict]:

@@ -51,7 +51,7 @@ def add_resuming(parser: argparse.ArgumentParser) -> None:
     """Add what is to become of a run that is in --out."""
     again = parser.add_mutually_exclusive_group().add_argument
     again("--resume", action="store_true", help="go on with the run in --out, as Ctrl-C left it")
-    again("--overwrite", action="store_true", help="replace an unfinished or other run in --out")
+    again("--overwrite", action="store_true", help="replace the run in --out")
 
 
 def main(

@@ -42,10 +42,13 @@ def test_a_run_of_another_kind_is_not_replaced_unasked(other, tmp_path):
         require(arguments(tmp_path))
 
 
-def test_a_finished_run_of_its_kind_is_replaced_and_a_damaged_one_is_not(tmp_path):
+def test_a_finished_run_and_a_damaged_one_are_not_replaced_unasked(tmp_path):
     require(arguments(tmp_path / "nothing"))
     write_run(tmp_path, 10)
-    require(arguments(tmp_path))
+    with pytest.raises(CheckpointError, match=r"a finished run of 10 steps; .* by --overwrite"):
+        require(arguments(tmp_path))
+    for option in ("resume", "overwrite"):
+        require(arguments(tmp_path, **{option: True}))
     for text in ("{", "[]"):
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"run.json is missing or damaged .* --overwrite"):
