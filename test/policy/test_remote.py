@@ -231,12 +231,12 @@ def test_the_wait_for_the_next_try_grows_to_a_limit(monkeypatch):
     monkeypatch.setattr(remote.time, "monotonic", lambda: 100.0)
     far._drop(far._connection)
     waits = []
-    for _ in range(7):
-        far._next_try_s = 100.0
+    for tried in (0, 1, 2, 3, 4, 5, 6, 5000):  # the last one: a night later
+        far._failures, far._next_try_s = tried, 100.0
         with pytest.raises(RemoteError):
             far.act(SEEN)
         waits.append(far._next_try_s - 100.0)
-    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_a_slow_server_is_left_and_its_late_answer_is_nobodys():

@@ -49,5 +49,9 @@ class CalibrationError(VlaError):
     """A recording does not tell where a camera or the table is."""
 
 
+class RunnerError(VlaError):
+    """A policy failed in a way that nobody foresaw; the log has where."""
+
+
 class RemoteError(VlaError):
     """A policy's server, or what goes to it and comes back, is not as it must be."""

@@ -1,11 +1,13 @@
 """Asks a policy: what is seen now goes to the network's thread, and its answer comes back."""
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vla_ros.core.chunk_joints import Way
+from vla_ros.core.errors import RunnerError, VlaError
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.observation import Chunk, Observation
 from vla_ros.core.policy_motion import Question
@@ -54,6 +56,7 @@ class Asker:
         inference: Inference,
     ):
         self._clock, self._runner, self._inputs = node.get_clock(), runner, inputs
+        self._logger = node.get_logger()
         self._limits, self._inference = limits, inference
 
     @property
@@ -69,7 +72,7 @@ class Asker:
         """
         seen = self._inputs.streams.at(self._clock.now().nanoseconds, task)
         self._question = question
-        self._inference.submit(lambda: self._answer(question, seen))
+        self._inference.submit(lambda: self._answer_or_say_why(question, seen))
 
     def take(self) -> tuple[Question, Callable[[], Answer]] | None:
         """Return the question and what gives its answer, or raises; None while there is none."""
@@ -80,11 +83,22 @@ class Asker:
         """Return how old the oldest picture is by now [ms]."""
         return (self._clock.now().nanoseconds - answer.pictured_ns) / 1e6
 
+    def _answer_or_say_why(self, question: Question, seen: Observation) -> Answer:
+        """In the worker: no failure there may end a node whose arm is up."""
+        try:
+            return self._answer(question, seen)
+        except VlaError:
+            raise
+        except Exception as error:
+            self._logger.error(traceback.format_exc(), throttle_duration_sec=10.0)
+            raise RunnerError(
+                f"the policy failed with {type(error).__name__}; this node's log has where"
+            ) from error
+
     def _answer(self, question: Question, seen: Observation) -> Answer:
-        """In the worker."""
         start_s = time.perf_counter()
         decided = question.decided()
-        # Remote and single-action runners have nothing to go on from.
+        # Only where the strategy is rtc is there something to go on from.
         chunk = self._runner.act(seen, *(() if decided is None else (decided,)))
         way = question.way(seen, chunk, self._limits)
         return Answer(chunk, way, seen.pictured_ns, 1e3 * (time.perf_counter() - start_s))

@@ -184,7 +184,8 @@ class RemoteRunner:
                     "changed); start it with the one from before, or start the node anew"
                 )
         except RemoteError:
-            wait_s = min(_FIRST_WAIT_S * 2**self._failures, _LONGEST_WAIT_S)
+            # Bounded first: after a night of tries the power is too large for a float.
+            wait_s = min(_FIRST_WAIT_S * 2 ** min(self._failures, 10), _LONGEST_WAIT_S)
             self._failures, self._next_try_s = self._failures + 1, time.monotonic() + wait_s
             raise
         self._failures, self._connection = 0, connection
