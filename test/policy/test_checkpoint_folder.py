@@ -45,6 +45,18 @@ def test_the_new_folder_takes_the_place_of_the_old_one(path):
         assert names(path.parent) == ["ckpt"]
 
 
+def test_a_link_stays_and_the_folder_that_it_shows_is_replaced(path, tmp_path):
+    (tmp_path / "big" / "ckpt").mkdir(parents=True)
+    path.symlink_to(tmp_path / "big" / "ckpt")
+    (tmp_path / "big" / f".ckpt.{GONE}.tmp").mkdir()
+    for count in range(3):
+        tidy_folder(path)
+        write(path, count)
+        assert (tmp_path / "big" / "ckpt" / "number").read_text() == str(count)
+        assert path.is_symlink()
+        assert (names(tmp_path), names(tmp_path / "big")) == (["big", "ckpt"], ["ckpt"])
+
+
 def test_ctrl_c_between_two_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
     write(tmp_path / "ckpt", 1)
     monkeypatch.setattr(checkpoint_folder, "_exchange", lambda one, other: False)

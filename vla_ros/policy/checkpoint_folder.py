@@ -40,6 +40,7 @@ def tidy_folder(path: Path) -> None:
     Raises:
         CheckpointError: the disk refuses.
     """
+    path = path.resolve()
     try:
         retired, temporary = (_leavings(path, end) for end in (OLD, NEW))
         if retired and not path.exists():
@@ -57,12 +58,14 @@ def tidy_folder(path: Path) -> None:
 def replace_folder(
     path: Path, write: Callable[[Path], None], is_ours: Callable[[Path], bool]
 ) -> None:
-    """Let `write` fill a temporary folder, then make it `path`.
+    """Let `write` fill a temporary folder, then make it `path`, or what `path` links to.
 
     Raises:
         CheckpointError: `path` is something else than one of ours, or the disk refuses; what was
             there before is still there.
     """
+    # A link stands for a folder on another disk: it stays, and both swapped folders are there.
+    path = path.resolve()
     require_replaceable_by(path, is_ours)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{NEW}")
     try:
