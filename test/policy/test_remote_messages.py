@@ -209,6 +209,39 @@ def test_any_message_is_an_observation_or_a_chunk_or_refused(said, view):
         messages.chunk_from_map(said, TAP)
 
 
+def maps(lists):
+    """Return a message with so many lists of 60 empty maps."""
+    return msgpack.packb({str(i): [{}] * 60 for i in range(lists)})
+
+
+def test_a_message_of_very_many_parts_is_refused_before_it_is_read():
+    assert len(wire.unpack(maps(4))) == 4
+    with pytest.raises(RemoteError, match="it has more than 256 maps and lists"):
+        wire.unpack(maps(5))
+    for many in ({"a": [0] * 65}, {str(i): 0 for i in range(65)}, {"a": "b" * ((1 << 18) + 1)}):
+        with pytest.raises(RemoteError, match=r"exceeds max_(array|map|str)_len"):
+            wire.unpack(msgpack.packb(many))
+
+
+def test_the_largest_legal_chunk_and_observation_arrive():
+    poses = np.tile(np.eye(4), (1000, 1, 1))
+    large = Chunk(np.zeros((1000, 10), np.float32), 0.2, np.ones(1000), poses)
+    said = wire.pack({"kind": "chunk", "number": 1 << 60, "chunk": messages.chunk_to_map(large)})
+    assert len(said) < wire.MAX_ANSWER_BYTES
+    assert messages.chunk_from_map(wire.unpack(said)["chunk"], apt_contract(horizon=1000))
+    view = CameraView(b"\xff", np.eye(4), K, (64, 48))
+    views = {str(i): view for i in range(8)}
+    sent = Observation(views, "g" * 1000, np.zeros(7), np.zeros((1000, 7)))
+    part = through(messages.observation_to_map(sent))
+    assert len(messages.observation_from_map(part).views) == 8
+    for change, words in (
+        ({"views": {**part["views"], "8": part["views"]["0"]}}, "up to 8 views, got 9"),
+        ({"task": "g" * 1001}, "up to 1000 characters, got 1001"),
+    ):
+        with pytest.raises(RemoteError, match=words):
+            messages.observation_from_map({**part, **change})
+
+
 @pytest.mark.parametrize("contract", [TAP, APT])
 def test_a_contract_arrives_as_it_is(contract):
     assert messages.contract_from_text(messages.contract_to_text(contract)) == contract

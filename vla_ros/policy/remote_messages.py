@@ -10,9 +10,11 @@ import numpy as np
 from vla_ros.core.contract import MAX_CHUNK_TRANSLATION_M, Contract, Field
 from vla_ros.core.errors import ContractError, RemoteError
 from vla_ros.core.observation import CameraView, Chunk, Decided, Observation
+from vla_ros.core.task_text import MAX_CHARACTERS
 from vla_ros.policy.remote_wire import array_of, count_of, named, one_line, text_of
 
 _MAX_STEPS = 1000
+_MAX_VIEWS = 8
 _MAX_RATE_HZ = 1000.0
 # The arm's reach, and the furthest chunk from there in each of three axes.
 _FURTHEST_POSE_M = 3.0
@@ -50,12 +52,17 @@ def observation_from_map(said: object) -> Observation:
         raise RemoteError("an observation must be a map with views")
     if not all(isinstance(name, str) for name in views):
         raise RemoteError("names of views must be texts")
+    if len(views) > _MAX_VIEWS:
+        raise RemoteError(f"an observation has up to {_MAX_VIEWS} views, got {len(views)}")
+    task = text_of(said, "task")
+    if len(task) > MAX_CHARACTERS:
+        raise RemoteError(f"a task has up to {MAX_CHARACTERS} characters, got {len(task)}")
     past_states = array_of(said, "past_states")
     if past_states is None:
         raise RemoteError("past_states of an observation must be an array")
     return Observation(
         {name: _view_from_map(view) for name, view in views.items()},
-        text_of(said, "task"),
+        task,
         array_of(said, "state"),
         past_states,
     )

@@ -4,8 +4,9 @@ Every message is a map. Nothing that is read here makes an object of a class tha
 and every number that a message says of its own size is held against what it brought.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -16,8 +17,11 @@ from vla_ros.core.errors import RemoteError
 PROTOCOL = 1
 # Five raw pictures of 1280 x 720; what cameras send as JPEG is fifty times less.
 MAX_REQUEST_BYTES = 1 << 24
-# More than any chunk has.
-MAX_ANSWER_BYTES = 1 << 21
+# A chunk of 1000 poses has 180 kB.
+MAX_ANSWER_BYTES = 1 << 18
+# What msgpack reads it reads in one go, with Python's lock: a message of a million empty maps would
+# keep the robot's commands waiting. An observation of eight cameras has fewer than 100.
+_MAX_CONTAINERS, _MAX_ITEMS = 256, 64
 _MAX_TEXT = 600
 _DTYPES = {"|u1": np.uint8, "<f4": np.float32, "<f8": np.float64}
 _ARRAY_KEYS = {"dtype", "shape", "data"}
@@ -54,13 +58,34 @@ def unpack(data: bytes | str) -> dict:
     try:
         if isinstance(data, str):
             raise ValueError("it is text")
-        message = msgpack.unpackb(data)
+        counted = _counter()
+        message = msgpack.unpackb(
+            data,
+            object_hook=counted,
+            list_hook=counted,
+            max_map_len=_MAX_ITEMS,
+            max_array_len=_MAX_ITEMS,
+            max_str_len=MAX_ANSWER_BYTES,
+            max_ext_len=0,
+        )
     # Nested too deeply, cut off, more than there is, no UTF-8, a key that is no text: all of these.
     except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
         raise RemoteError(f"a message cannot be read ({one_line(str(error))})") from None
     if not isinstance(message, dict):
         raise RemoteError(f"a message must be a map, got {type(message).__name__}")
     return message
+
+
+def _counter() -> Callable[[Any], Any]:
+    """Return what msgpack hands each map and list to, which refuses when there are too many."""
+    left = iter(range(_MAX_CONTAINERS))
+
+    def count(container: Any) -> Any:
+        if next(left, None) is None:
+            raise ValueError(f"it has more than {_MAX_CONTAINERS} maps and lists")
+        return container
+
+    return count
 
 
 def text_of(message: Mapping, key: str) -> str:

@@ -42,8 +42,8 @@ from vla_ros.policy.remote_access import (
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
 
-# How long a client may take to say who it is, and to say goodbye.
-_HELLO_S, _CLOSE_S = 5.0, 1.0
+# How long a client may take for its HTTP request, to say who it is, and to say goodbye.
+_OPEN_S, _HELLO_S, _CLOSE_S = 2.0, 5.0, 1.0
 # The protocol's limit is 123.
 _MAX_REASON_BYTES = 120
 
@@ -90,6 +90,7 @@ class PolicyServer:
                 compression=None,
                 max_size=wire.MAX_REQUEST_BYTES,
                 max_queue=1,
+                open_timeout=_OPEN_S,
                 close_timeout=_CLOSE_S,
                 logger=quiet,
             )
