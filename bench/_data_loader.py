@@ -67,7 +67,7 @@ def peer_row(peer: peers.Peer, dataset: Path, ours: float, images: str, repeats:
 def training_rows(dataset: Path, out: Path, steps: int = TRAINING_STEPS) -> list[Row]:
     """Return what a step of training waits for its batch, and what it could be given."""
     command = [sys.executable, "-m", "training.stage1_tap", "--data", str(dataset)]
-    command += ["--out", str(out), "--steps", str(steps)]
+    command += ["--out", str(out), "--overwrite", "--steps", str(steps)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"training on {dataset} failed:\n{done.stderr[-2000:]}")
