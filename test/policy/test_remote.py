@@ -321,6 +321,25 @@ def test_an_observation_too_large_to_send_is_not_sent():
         assert len(far.act(SEEN)) == 1
 
 
+RUDE_WORDS = "bye\x1b[2J\nserving 10.0.0.1, all well"
+
+
+def test_what_the_other_side_says_at_the_end_stays_one_line(capsys):
+    leave = pretended(lambda request, connection: connection.close(4000, RUDE_WORDS) or b"")
+    with leave as address, runner_at(address) as far:
+        with pytest.raises(RemoteError, match=r"the link broke \(.*bye \[2J serving") as caught:
+            far.act(SEEN)
+    assert str(caught.value).isprintable()
+    with served(Runner()) as address, connect(address, proxy=None, compression=None) as rude:
+        rude.send(wire.pack(remote._hello()))
+        rude.recv()
+        rude.close(4000, RUDE_WORDS)
+    said = capsys.readouterr().out
+    assert "is gone (received 4000" in said
+    assert "\x1b" not in said
+    assert not [line for line in said.splitlines() if line.startswith("serving 10.0.0.1")]
+
+
 @pytest.mark.parametrize(
     "said",
     [b"\xc1", b"", "text", msgpack.packb({"number": 1}), msgpack.packb({"number": -1})]

@@ -213,9 +213,10 @@ class RemoteRunner:
         except InvalidStatus as error:
             raise RemoteError(_why_refused(self._name, error.response.status_code)) from None
         except (OSError, EOFError, WebSocketException) as error:
+            why = wire.one_line(str(error)) or type(error).__name__
             raise RemoteError(
-                f"no policy server on {self._address} ({error or type(error).__name__}); start "
-                "python -m vla_ros.policy.server there, and the ssh tunnel if there is one"
+                f"no policy server on {self._address} ({why}); start python -m "
+                "vla_ros.policy.server there, and the ssh tunnel if there is one"
             ) from None
         try:
             welcome = self._ask(connection, wire.pack(_hello()))
@@ -257,8 +258,7 @@ def _cut_after(connection: ClientConnection, timeout_s: float) -> Iterator[threa
 
 
 def _hello() -> dict:
-    version = wire.package_version()
-    return {"protocol": wire.PROTOCOL, "version": version}
+    return {"protocol": wire.PROTOCOL, "version": wire.package_version()}
 
 
 def _why_refused(name: str, status: int) -> str:
@@ -275,7 +275,7 @@ def _why_closed(error: ConnectionClosed) -> str:
         return "it was stopped"
     if error.sent is not None and error.sent.code == 1009:
         return f"its answer is larger than {wire.MAX_ANSWER_BYTES / 1e6:.1f} MB"
-    return f"the link broke ({error})"
+    return f"the link broke ({wire.one_line(str(error))})"
 
 
 def _cameras_of(welcome: dict, contract: Contract) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ class PolicyServer:
             reason = str(error).encode("ascii", "replace")[:_MAX_REASON_BYTES].decode()
             connection.close(CloseCode.POLICY_VIOLATION, reason)
         except (ConnectionClosed, TimeoutError) as error:
-            print(f"{peer} is gone ({error})", flush=True)
+            print(f"{peer} is gone ({wire.one_line(str(error))})", flush=True)
         except Exception:
             traceback.print_exc()  # websockets closes the connection, and is told to be quiet
             raise
