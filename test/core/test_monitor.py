@@ -101,6 +101,22 @@ def test_an_overloaded_arm_that_moves_is_only_held():
     assert {v.level for v in verdicts[20:]} == {"hold"}
 
 
+@pytest.mark.parametrize("first", [0, -6], ids=["sets out", "turns"])
+def test_an_overloaded_arm_that_sets_out_or_turns_is_only_held_until_it_shows(first):
+    # From `first` on, a parabola: 1 mrad a period faster in each, 4 rad/s^2.
+    monitor, levels = ArmMonitor(), {}
+    for period in range(-40, 25):
+        q = READY + 0.0005 * max(period, first) ** 2
+        measured = READY.copy()
+        measured[5] += 1.5e-3 * (period % 2)
+        verdict = monitor.judge(period * PERIOD_S, q, measured, current(1, 1800.0))
+        levels[period] = verdict.level
+    assert {levels[period] for period in range(-15, first)} == {"stop"}, "the command stands"
+    # Half of what its last speed would take it in 0.2 s, 12.8 periods, it has gone after as many.
+    assert {levels[period] for period in range(2, 12)} == {"hold"}
+    assert {levels[period] for period in range(19, 25)} == {"stop"}, "it is blocked for long"
+
+
 def test_lag_of_long_is_a_stop_of_a_standing_arm_and_a_hold_of_a_moving_one():
     periods, verdict = Story().until("stop", behind=0.41, effort_ma=None)
     assert (periods, verdict.cause) == (33, "lag")

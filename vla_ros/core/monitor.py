@@ -128,6 +128,8 @@ class ArmMonitor:
         self._limp = _Since(6)
         # Measured poses of the last `still_s`, and one before; the oldest first.
         self._poses: list[tuple[float, np.ndarray]] = []
+        # Commands of the last 2 `still_s`, in the same way.
+        self._commands: list[tuple[float, np.ndarray]] = []
         self._repeats.reset()
 
     def judge(
@@ -162,7 +164,8 @@ class ArmMonitor:
             self._overload(now_s, effort_ma),
             self._lag(now_s, q_commanded, q_measured),
         )
-        still = self._is_still(now_s, q_measured)
+        sets_out = self._sets_out(now_s, q_commanded)
+        still = self._is_still(now_s, q_measured) and not sets_out
         held: Verdict | None = None
         for verdict in (one for one in found if one is not None):
             if verdict.level == "stop" and (still or verdict.cause == "limp"):
@@ -268,6 +271,27 @@ class ArmMonitor:
         elapsed_s, moved_rad = self._moved(now_s, q_measured)
         still = np.abs(moved_rad) <= self.limits.still_rad_s * elapsed_s
         return still & (elapsed_s >= self.limits.still_s)
+
+    def _sets_out(self, now_s, q_commanded) -> bool:
+        """Return whether a joint was told to set out or to turn so lately that it may not show.
+
+        Over `still_s` such a joint has not moved far, and may be fast by now. Told so is one whose
+        command went less than half as far in twice that time as its present speed would have taken
+        it: in the command of a joint that is blocked on its way this lies further back.
+        """
+        commands = self._commands
+        if not commands or now_s > commands[-1][0]:
+            commands.append((now_s, q_commanded.copy()))
+        while len(commands) > 2 and now_s - commands[1][0] >= 2.0 * self.limits.still_s:
+            commands.pop(0)
+        if len(commands) < 2:
+            return True
+        (then_s, q_then), (last_s, q_last) = commands[0], commands[-2]
+        speed_rad_s = (q_commanded - q_last) / (commands[-1][0] - last_s)
+        way_rad = (q_commanded - q_then) * np.sign(speed_rad_s)
+        speed_rad_s = np.abs(speed_rad_s)
+        is_new = way_rad < 0.5 * speed_rad_s * (commands[-1][0] - then_s)
+        return bool((is_new & (speed_rad_s > self.limits.still_rad_s)).any())
 
     def _is_still(self, now_s, q_measured) -> bool:
         return bool(self._still_joints(now_s, q_measured).all())
