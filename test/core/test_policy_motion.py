@@ -155,6 +155,22 @@ def test_no_chunk_is_asked_for_before_the_arm_has_come_to_rest():
     assert not body.motion.wants_chunk(body.now_ns)
 
 
+def test_after_a_question_that_failed_the_next_one_waits():
+    arm = Arm()
+    arm.tick(2)
+    arm.motion.fail(arm.now_ns, 0.2)
+    waited = 0
+    while not arm.motion.wants_chunk(arm.now_ns):
+        arm.motion.begin_anew()  # as another task does
+        arm.tick()
+        waited += 1
+    assert waited == 10
+    arm.motion.fail(arm.now_ns, 0.2)
+    arm.now_ns = 10**9  # the simulator starts anew
+    arm.tick(2)
+    assert arm.motion.wants_chunk(arm.now_ns)
+
+
 def test_an_answer_that_comes_too_late_is_refused_and_the_plan_stays():
     body = Arm()
     body.tick()

@@ -326,9 +326,9 @@ RUDE_WORDS = "bye\x1b[2J\nserving 10.0.0.1, all well"
 
 def test_what_the_other_side_says_at_the_end_stays_one_line(capsys):
     leave = pretended(lambda request, connection: connection.close(4000, RUDE_WORDS) or b"")
-    with leave as address, runner_at(address) as far:
-        with pytest.raises(RemoteError, match=r"the link broke \(.*bye \[2J serving") as caught:
-            far.act(SEEN)
+    says = pytest.raises(RemoteError, match=r"the link broke \(.*bye \[2J serving")
+    with leave as address, runner_at(address) as far, says as caught:
+        far.act(SEEN)
     assert str(caught.value).isprintable()
     with served(Runner()) as address, connect(address, proxy=None, compression=None) as rude:
         rude.send(wire.pack(remote._hello()))

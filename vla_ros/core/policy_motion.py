@@ -111,7 +111,14 @@ class PolicyMotion:
         """Leave nothing of before; the motion goes on from where the arm comes to rest."""
         self.life += 1
         self._target, self._is_braked = None, False
-        self._not_before_ns = -(2**63)
+
+    def fail(self, now_ns: int, wait_s: float) -> None:
+        """Begin anew after a question that failed, and ask nothing for `wait_s`.
+
+        What failed at once would be asked again in every period, with all its pictures.
+        """
+        self.begin_anew()
+        self._not_before_ns = now_ns + round(wait_s * NS_PER_S)
 
     def tick(
         self, now_ns: int, q_commanded: np.ndarray, opening: float, at_rest: bool
@@ -124,6 +131,8 @@ class PolicyMotion:
             at_rest: whether it moved no joint.
         """
         since_ns, self._ticked_ns = now_ns - self._ticked_ns, now_ns
+        if since_ns < 0:  # a simulated clock was set back: there is no time to wait for
+            self._not_before_ns = now_ns
         if not 0 <= since_ns <= _GAP_NS or self._is_elsewhere(q_commanded):
             self.begin_anew()
         self._is_braked |= not (self._target is None or np.array_equal(q_commanded, self._target))

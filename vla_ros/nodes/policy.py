@@ -274,7 +274,7 @@ class PolicyNode(CommanderNode):
     def _hold(self, reason: str) -> None:
         self._facts.held += not self._is_held
         self._is_held = True
-        self._motion.begin_anew()
+        self._motion.fail(self.now_ns, 1.0 / self._contract.rate_hz)
         self.arm.hold()
         self._complain(f"holding: {reason}")
 
