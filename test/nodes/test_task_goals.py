@@ -180,7 +180,7 @@ def test_a_goal_is_followed_cancelled_and_the_next_one_is_judged_by_a_person(sta
     assert "the task is empty" in stage.refused(" ")
     assert "up to 1000 characters, got 10000" in stage.refused("g" * 10_000)
     assert "U+001B" in stage.refused("go \x1b[2J")
-    assert "a number above 0 s, got -1" in stage.refused("go", time_limit_s=-1.0)
+    assert "above 0 s, up to 86400 s, got -1" in stage.refused("go", time_limit_s=-1.0)
     stage.node.busy = "it does something else"
     assert stage.refused("{task: [yes]}") == "it does something else"
 

@@ -15,6 +15,8 @@ from vla_ros.core.task_text import TaskError
 # An arm that is kept from moving for longer than this [s] ends a goal: a hand that was in the
 # picture, a bump and a late camera are over sooner.
 HELD_LIMIT_S = 5.0
+# A day [s]: a mistyped limit shall not have the arm move for years, since nobody who left cancels.
+MAX_TIME_LIMIT_S = 86400.0
 
 
 class Outcome(IntEnum):
@@ -76,14 +78,14 @@ class TaskRun:
         ending: why it is over; None: it is not.
 
     Raises:
-        TaskError: a limit is no number above 0.
+        TaskError: a limit is no number above 0, or the time limit is longer than a day.
     """
 
     def __init__(self, time_limit_s: float, held_limit_s: float = math.inf):
-        if not 0.0 < time_limit_s < math.inf:
+        if not 0.0 < time_limit_s <= MAX_TIME_LIMIT_S:
             raise TaskError(
-                f"the time limit of a task must be a number above 0 s, got {time_limit_s:g}: give 0 "
-                "for the node's own"
+                f"the time limit of a task must be above 0 s, up to {MAX_TIME_LIMIT_S:g} s, got "
+                f"{time_limit_s:g}: give 0 for the node's own"
             )
         if not held_limit_s > 0.0:
             raise TaskError(f"held_limit_s must be above 0, got {held_limit_s:g}")

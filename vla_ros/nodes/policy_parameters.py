@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vla_ros.core.handover_parameters import HandOverParameters
+from vla_ros.core.task_run import MAX_TIME_LIMIT_S
 from vla_ros.core.task_text import TaskError, checked_task
 from vla_ros.nodes.commander import CommanderParameters
 from vla_ros.nodes.params import ParameterError, group, parameter
@@ -23,7 +24,7 @@ class PolicyParameters(CommanderParameters):
     )
     camera: str = parameter("front", "Name of the camera that is the checkpoint's first.")
     episodes: int = parameter(1, "Stop after so many episodes; 0: never.", "", 0, 1_000_000)
-    episode_s: float = parameter(60.0, "Time limit of an episode.", "s", 0.2, 86400.0)
+    episode_s: float = parameter(60.0, "Time limit of an episode.", "s", 0.2, MAX_TIME_LIMIT_S)
     strategy: str = parameter(
         "auto",
         "How a chunk takes over from the one before; auto: rtc where the policy can, else blend.",
