@@ -60,6 +60,8 @@ class TaskGoals:
         self._count = self._bags = 0
         self._sim = SimJudge("")
         self._person: bool | None = None
+        # Whether the arm was in its ready pose since it was activated, or stopped.
+        self._was_ready = False
         node.create_service(SetBool, qos.JUDGE_SERVICE, self._on_verdict)
         action_type = do_task_type()
         self._server: TaskServer | None = None
@@ -95,14 +97,15 @@ class TaskGoals:
         """Carry out goals for ever."""
         node = self._node
         node.get_logger().info(f"there is no task: waiting for goals of {qos.DO_TASK_ACTION}")
-        was_ready = False
+        self._was_ready = False
         while True:
             node.phase = "waiting for a goal"
             while self.goal is None:
                 node.arm.check_hardware()
+                # Whoever stopped it may have put it anywhere.
+                self._was_ready = self._was_ready and not node.arm.stopped
                 yield
-            yield from self._carry_out(self.goal, was_ready)
-            was_ready = True
+            yield from self._carry_out(self.goal)
 
     def come_to_rest(self, steps: Steps, reason: str, then: Callable[[], None]) -> Steps:
         """Take the node's steps to rest, end what goal there is, then call `then`."""
@@ -113,14 +116,14 @@ class TaskGoals:
             yield
         then()
 
-    def _carry_out(self, goal: Goal, was_ready: bool) -> Steps:
+    def _carry_out(self, goal: Goal) -> Steps:
         node, acting = self._node, self._acting
         self._bags = len(node.episodes.paths)
         episode_id = f"policy-{self._count:05d}"
         self._count += 1
         acting.set_task(goal.task)
         try:
-            ready = self._get_ready(was_ready and not goal.request.from_ready)
+            ready = self._get_ready(self._was_ready and not goal.request.from_ready)
             if (yield from self._unless_over(ready, goal)):
                 yield from acting.episode(episode_id, goal.run, goal.request.record)
             yield from node.settle()
@@ -131,6 +134,8 @@ class TaskGoals:
             self._finish(Ending(Outcome.ERROR, str(error)))
         else:
             self._finish(goal.run.ending)
+            if goal.run.ending.outcome == Outcome.STOPPED:
+                self._was_ready = False
         acting.set_task("")
 
     def _get_ready(self, goes_on: bool) -> Steps:
@@ -138,6 +143,7 @@ class TaskGoals:
         yield from self._node.ask_servos()
         if not goes_on:
             yield from self._node.go_to(arm.READY_RAD, 1.0)
+            self._was_ready = True
 
     def _unless_over(self, steps: Steps, goal: Goal) -> Steps:
         """Take the steps; return whether they were done before the goal was over."""
