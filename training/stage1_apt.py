@@ -4,8 +4,8 @@
     python -m training.stage1_apt --data data/play data/demos --kinds play demo \
         --backbone ckpt/vlm --out ckpt/apt1
     python -m training.stage1_apt --data data/play --out /tmp/a1 --recipe tiny     # two steps
-    torchrun --nproc-per-node 4 -m training.stage1_apt --data data/play --recipe qwen \
-        --backbone Qwen/Qwen3-VL-2B-Instruct --out ckpt/apt1
+    torchrun --nproc-per-node 4 --shutdown-timeout 600 -m training.stage1_apt \
+        --data data/play --recipe qwen --backbone Qwen/Qwen3-VL-2B-Instruct --out ckpt/apt1
 
 The noise in chunks of 32 future tool poses, in a camera's axes, from the pictures of one moment, by
 diffusion and weighted L1 (arXiv 2606.12366 and the authors' code). The expert has half of its

@@ -4,8 +4,9 @@
     python -m training.stage1_tap --data data/play --backbone ckpt/vlm --out ckpt/stage1
     python -m training.stage1_tap --data data/play data/rollouts --weights 3 1 --out ckpt/stage1
     python -m training.stage1_tap --data data/play --out /tmp/s1 --recipe tiny     # two steps
-    torchrun --nproc-per-node 8 -m training.stage1_tap --data data/play --recipe qwen \
-        --backbone Qwen/Qwen2.5-VL-3B-Instruct --action-tokens ~/fast --out ckpt/stage1
+    torchrun --nproc-per-node 8 --shutdown-timeout 600 -m training.stage1_tap \
+        --data data/play --recipe qwen --backbone Qwen/Qwen2.5-VL-3B-Instruct \
+        --action-tokens ~/fast --out ckpt/stage1
 
 a_t = f(o_t, o_t+1) on measured displacements, whatever label the dataset was converted with; by
 action tokens and cross-entropy (the authors' code), or `--head mlp`, mean squared error (the text,

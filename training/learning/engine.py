@@ -187,7 +187,8 @@ def run(
 ) -> Progress:
     """Train from `progress` to the end; returns it, gone on.
 
-    A SIGINT or SIGTERM that any process gets ends the run after the step that all are in.
+    A SIGINT or SIGTERM that any process gets ends the run after the step that all are in and one
+    save; an evaluation or a save that is under way is ended first, one that is due is left out.
 
     Args:
         job: the run.
@@ -216,7 +217,9 @@ def run(
             is_late = world.is_first and time.monotonic() - saved_s > 60 * config.save_minutes
             is_stopped, is_late = world.any(signals.number is not None, is_late)
             is_end = progress.step == config.steps
-            is_measured = is_end or progress.step % config.evaluate_every == 0
+            is_due = progress.step % config.evaluate_every == 0
+            # Who asks to stop may not wait for long: torchrun kills what takes its time.
+            is_measured = is_end or (is_due and not is_stopped)
             if is_measured and evaluate is not None:
                 job.policy.eval()
                 with _as_shown(job):
@@ -227,7 +230,8 @@ def run(
                 snapshot = take_snapshot(job)
                 if world.is_first:
                     save(progress, snapshot)
-                world.wait()
+                # What came meanwhile has its checkpoint; asking makes all wait for the files, too.
+                (is_stopped,) = world.any(signals.number is not None)
                 saved_s = time.monotonic()
             if is_stopped and not is_end:
                 raise StoppedError(signals.number or signal.SIGTERM, progress.step)

@@ -1,6 +1,9 @@
 """Training over several processes, as `torchrun` starts them; one process is the same code.
 
-torchrun --nproc-per-node 2 -m training.stage1_apt --data data/play --out ckpt/stage1
+torchrun --nproc-per-node 2 --shutdown-timeout 600 -m training.stage1_apt --data data/play \
+    --out ckpt/stage1
+
+Ctrl-C waits for a step and for saving, which torchrun gives 30 s unless told otherwise.
 
 Each process holds the whole policy (DistributedDataParallel), or a share of it (`sharding`).
 """

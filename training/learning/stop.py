@@ -33,8 +33,8 @@ class StopSignals:
         """Listen.
 
         Args:
-            is_alone: whether a second signal is a person's. torchrun passes on what its processes
-                have got from the terminal already, and ends them itself if they take too long.
+            is_alone: whether a second signal is a person's. torchrun passes on what it gets, be it
+                one signal or several, and kills what takes longer than its --shutdown-timeout.
             tells: whether to say on stderr what happens.
         """
         self._is_alone, self._tells = is_alone, tells

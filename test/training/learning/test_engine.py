@@ -199,6 +199,29 @@ def test_a_signal_ends_the_run_after_its_step_saved(number):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize(("when", "measured"), [("step", []), ("evaluate", [2]), ("save", [2])])
+def test_whenever_a_signal_comes_one_save_follows_and_no_further_step(when, measured):
+    job = line_job([torch.tensor([1.0])], steps=4, num_evals=2)
+    step, saved, evaluated = job.micro_batches, [], []
+
+    def told(now, is_there):
+        if now == when and is_there:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def evaluate(number):
+        evaluated.append(number)
+        told("evaluate", number == 2)
+
+    def save(progress, _):
+        saved.append(progress.step)
+        told("save", progress.step == 2)
+
+    job = replace(job, micro_batches=lambda n: told("step", n == 1) or step(n))
+    with pytest.raises(StoppedError) as stopped:
+        run(job, Progress(), save, None, evaluate)
+    assert (stopped.value.step, saved, evaluated) == (2, [2], measured)
+
+
 def test_a_second_signal_ends_at_once_but_not_those_that_torchrun_passes_on():
     with StopSignals():
         os.kill(os.getpid(), signal.SIGINT)
