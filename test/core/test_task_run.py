@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vla_ros.core.task_run import Facts, Outcome, SimJudge, TaskRun
+from vla_ros.core.task_run import Facts, Outcome, PersonJudge, SimJudge, TaskRun
 from vla_ros.core.task_text import TaskError
 
 S = 1_000_000_000
@@ -122,3 +122,12 @@ def test_what_the_simulator_cannot_judge_nobody_has_judged():
     judge = SimJudge("dance")
     judge.hear({"task": "dance", "partial": None, "success": None})
     assert (judge.partial, judge.success) == (None, None)
+
+
+def test_a_word_about_the_task_before_is_not_taken_for_the_one_that_has_just_begun():
+    judge = PersonJudge("push the apple", 100.0)
+    taken, why = judge.hear(True, 100.9)
+    assert (taken, judge.verdict) == (False, None)
+    assert why.startswith("'push the apple' began less than 1 s ago")
+    assert judge.hear(False, 101.0) == (True, "'push the apple' is judged as not done")
+    assert judge.verdict is False

@@ -14,9 +14,11 @@ pytestmark = pytest.mark.ros
 from action_msgs.msg import GoalStatus  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
-from vla_ros.core import arm  # noqa: E402
+from vla_ros.core import arm, task_run  # noqa: E402
+from vla_ros.core.episode import EpisodeEvent  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import lifetime, qos, task_goals, task_server  # noqa: E402
@@ -58,8 +60,8 @@ class Actor(CommanderNode):
         steps = super()._steps_to_rest(reason, lambda: None)
         return self.goals.come_to_rest(steps, reason, then)
 
-    def episode(self, episode_id, run, is_kept):
-        self.kept.append(is_kept)
+    def episode(self, episode_id, run):
+        self.kept.append(self.episodes.is_kept)
         yield from self.episodes.begin(episode_id, self.tasks[-1])
         self.steps = 0
         self.goals.judge_anew(self.tasks[-1])
@@ -72,7 +74,7 @@ class Actor(CommanderNode):
             yield
         yield from self.settle()
         yield from self.episodes.end(None, run.ending.message)
-        if is_kept:
+        if self.kept[-1]:
             self.episodes.paths.append(f"/bags/{episode_id}")
 
 
@@ -83,9 +85,17 @@ class Stage:
         self.executor = lifetime._executor()
         for node in (self.node, self.client, driver):
             self.executor.add_node(node)
-        self.said = []
+        self.said, self.events = [], []
+        self.client.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
         self.node.bring_up()
         self.until(lambda: self.node.arm.active and self.actions.server_is_ready())
+
+    def hear(self, message):
+        self.events.append(EpisodeEvent.from_json(message.data))
+
+    def until_discarded(self):
+        self.until(lambda: self.events and self.events[-1].event == "end")
+        assert self.events[-1].reason == "discard"
 
     def until(self, condition):
         deadline = time.monotonic() + LIMIT_S
@@ -133,6 +143,7 @@ class Stage:
 def stage(ros, make_driver, monkeypatch):
     monkeypatch.setattr(task_server, "_FEEDBACK_PERIOD_S", 0.05)
     monkeypatch.setattr(task_server, "HELD_LIMIT_S", 0.6)
+    monkeypatch.setattr(task_run, "_VERDICT_AFTER_S", 0.0)
     ros()
     made = Stage(make_driver())
     yield made
@@ -165,8 +176,10 @@ def test_a_goal_is_followed_cancelled_and_the_next_one_is_judged_by_a_person(sta
     stage.until(stage.acts)
     judge = stage.client.create_client(SetBool, qos.JUDGE_SERVICE)
     stage.until(judge.service_is_ready)
-    judge.call_async(SetBool.Request(data=True))
+    given = judge.call_async(SetBool.Request(data=True))
     status, result = stage.result(second)
+    stage.until(given.done)
+    assert given.result().message == "'push the apple to the left' is judged as done"
     assert (status, result.outcome) == (GoalStatus.STATUS_SUCCEEDED, DoTask.Result.SUCCEEDED)
     assert (result.message, result.bag) == ("task done, says a person", "/bags/policy-00001")
     # Each is over before the next one begins, and leaves no task behind.
@@ -207,8 +220,9 @@ def test_what_keeps_the_arm_from_moving_ends_a_goal_with_its_reason(stage, monke
     stage.node.arm.set_target(np.full(6, np.nan), 1.0)
     assert "0.6 s: a target was refused" in stage.result(refused)[1].message
     stage.node.fault = "the disk is full"
-    status, result = stage.result(stage.send("push"))
+    status, result = stage.result(stage.send("push", record=False))
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, DoTask.Result.ERROR)
+    stage.until_discarded()
     # No bag of an earlier goal either.
     assert (result.message, result.bag) == ("the disk is full", "")
 
@@ -227,13 +241,14 @@ def test_what_keeps_the_arm_from_moving_ends_a_goal_with_its_reason(stage, monke
     ways = []
     go_to = stage.node.go_to
     monkeypatch.setattr(stage.node, "go_to", lambda *way: ways.append(way[1]) or go_to(*way))
-    last = stage.send("push")
+    last = stage.send("push", record=False)
     stage.until(stage.acts)
     assert ways == [1.0]
     stage.node.trigger_deactivate()
     status, result = stage.result(last)
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, DoTask.Result.ERROR)
     assert result.message == "the node came to rest: deactivated"
+    stage.until_discarded()
     assert "is not active" in stage.refused("push")
 
     # Activated anew, it goes to its ready pose first, and a cancel holds it on the way.

@@ -17,6 +17,8 @@ from vla_ros.core.task_text import TaskError
 HELD_LIMIT_S = 5.0
 # A day [s]: a mistyped limit shall not have the arm move for years, since nobody who left cancels.
 MAX_TIME_LIMIT_S = 86400.0
+# What a person says of a task sooner after its begin [s] is of the one before.
+_VERDICT_AFTER_S = 1.0
 
 
 class Outcome(IntEnum):
@@ -136,6 +138,35 @@ class TaskRun:
         if self.elapsed_s >= self._limit_s:
             return Ending(Outcome.TIME_LIMIT, "time limit")
         return None
+
+
+class PersonJudge:
+    """What a person says of a task during one roll-out.
+
+    Args:
+        task: the instruction.
+        begun_s: when it began [s, any clock that never goes back].
+
+    Attributes:
+        verdict: whether it is done; None while nobody has said so.
+    """
+
+    def __init__(self, task: str, begun_s: float):
+        self._task, self._begun_s = task, begun_s
+        self.verdict: bool | None = None
+
+    def hear(self, is_done: bool, now_s: float) -> tuple[bool, str]:
+        """Return whether that counts, and in one sentence for what.
+
+        Where tasks are chained, a word about the one before may come when the next one has begun.
+        """
+        if now_s - self._begun_s < _VERDICT_AFTER_S:
+            return False, (
+                f"{self._task!r} began less than {_VERDICT_AFTER_S:g} s ago: nobody can have seen "
+                "how it goes; say it again if it is meant"
+            )
+        self.verdict = is_done
+        return True, f"{self._task!r} is judged as {'done' if is_done else 'not done'}"
 
 
 class SimJudge:

@@ -43,6 +43,7 @@ class Episodes:
     Attributes:
         paths: the folders of the bags that were saved.
         settings: what `EpisodeEvent.settings` says of each episode.
+        is_kept: whether a bag is kept, however its episode ends.
     """
 
     def __init__(self, node: ShellNode, kind: str, record: bool, recorder_wait_s: float):
@@ -56,6 +57,7 @@ class Episodes:
         self._look_s = 0.0
         self.paths: list[str] = []
         self.settings: dict = {}
+        self.is_kept = True
         self._events = node.create_publisher(String, qos.EPISODE_TOPIC, qos.EPISODE)
         self._tasks = node.create_publisher(String, qos.TASK_TOPIC, qos.LATCHED)
         node.create_subscription(String, qos.RECORDING_TOPIC, self._on_recording, qos.LATCHED)
@@ -148,6 +150,7 @@ class Episodes:
 
     def _say_end(self, success: bool | None, reason: str) -> None:
         start, self._current = self._current, None
+        reason = reason if self.is_kept else "discard"
         self._events.publish(String(data=start.ended(success, reason).to_json()))
 
     def _is_recording(self, episode_id: str) -> bool:

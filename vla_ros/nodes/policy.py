@@ -131,7 +131,7 @@ class PolicyNode(CommanderNode):
             number += 1
             count += not goes_on
 
-    def _episode(self, episode_id: str, run: TaskRun, is_kept: bool = True) -> Steps:
+    def _episode(self, episode_id: str, run: TaskRun) -> Steps:
         """Run one until `run` is over, which another task ends as well."""
         yield from self._until_seen()
         task = self._task.text
@@ -157,7 +157,7 @@ class PolicyNode(CommanderNode):
         yield from self.settle()
         outcome, reason = run.ending.outcome, run.ending.message
         success = {Outcome.SUCCEEDED: True, Outcome.FAILED: False}.get(outcome, sim.success)
-        yield from self.episodes.end(success, reason if is_kept else "discard")
+        yield from self.episodes.end(success, reason)
         self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
 
     def _why_unwanted(self, task: str) -> str:

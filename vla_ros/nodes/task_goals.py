@@ -4,6 +4,7 @@ The seam to the node that acts is narrow: it runs an episode until a `TaskRun` i
 `TaskGoals.facts` says what is known, and tells how far it is.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from std_srvs.srv import SetBool
 
 from vla_ros.core import arm
 from vla_ros.core.errors import EpisodeError, SafetyError
-from vla_ros.core.task_run import Ending, Facts, Outcome, SimJudge, TaskRun
+from vla_ros.core.task_run import Ending, Facts, Outcome, PersonJudge, SimJudge, TaskRun
 from vla_ros.nodes import qos
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.episodes import Steps
@@ -24,14 +25,13 @@ class Acting:
 
     Attributes:
         set_task: takes an instruction; empty: there is none now.
-        episode: runs the episode of an id until a run is over, and ends its recording, of which
-            nothing is kept where the third is false.
+        episode: runs the episode of an id until a run is over, and ends its recording.
         counts: the steps taken in this episode, and what the last inference took [ms].
         held: why the node holds the arm while it acts; empty where it does not.
     """
 
     set_task: Callable[[str], None]
-    episode: Callable[[str, TaskRun, bool], Steps]
+    episode: Callable[[str, TaskRun], Steps]
     counts: Callable[[], tuple[int, float]]
     held: Callable[[], str]
 
@@ -59,7 +59,7 @@ class TaskGoals:
         self._node, self._acting, self._own_refusal = node, acting, refusal
         self._count = self._bags = 0
         self._sim = SimJudge("")
-        self._person: bool | None = None
+        self._person = PersonJudge("", 0.0)
         # Whether the arm was in its ready pose since it was activated, or stopped.
         self._was_ready = False
         node.create_service(SetBool, qos.JUDGE_SERVICE, self._on_verdict)
@@ -79,12 +79,12 @@ class TaskGoals:
 
     def judge_anew(self, task: str) -> SimJudge:
         """Begin to judge a task, of whomever; return what the simulator will have said of it."""
-        self._sim, self._person = SimJudge(task), None
+        self._sim, self._person = SimJudge(task), PersonJudge(task, time.monotonic())
         return self._sim
 
     def facts(self, unwanted: str = "") -> Facts:
         """Return what is known now; `unwanted`: why the node wants an end of it, if it does."""
-        node, said, judge = self._node, self._person, ", says a person"
+        node, said, judge = self._node, self._person.verdict, ", says a person"
         self._sim.hear(node.task_state)
         if said is None:
             said, judge = self._sim.success or None, ""
@@ -122,10 +122,11 @@ class TaskGoals:
         episode_id = f"policy-{self._count:05d}"
         self._count += 1
         acting.set_task(goal.task)
+        node.episodes.is_kept = goal.request.record
         try:
             ready = self._get_ready(self._was_ready and not goal.request.from_ready)
             if (yield from self._unless_over(ready, goal)):
-                yield from acting.episode(episode_id, goal.run, goal.request.record)
+                yield from acting.episode(episode_id, goal.run)
             yield from node.settle()
         except (EpisodeError, SafetyError) as error:
             # The next goal may fare better; a person reads the sentence in the result.
@@ -190,8 +191,9 @@ class TaskGoals:
         return Progress(state, held, run.elapsed_s, steps, inference_ms)
 
     def _on_verdict(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.success = self._node.acting
-        response.message = "the episode ends" if self._node.acting else "no policy acts now"
-        if self._node.acting:
-            self._person = request.data
+        response.success, response.message = (
+            self._person.hear(request.data, time.monotonic())
+            if self._node.acting
+            else (False, "no policy acts now")
+        )
         return response
