@@ -88,8 +88,7 @@ def strategy_of(wanted: str, runner: "PolicyRunner") -> Strategy:
     goes_on = getattr(runner, "goes_on", False)  # a runner elsewhere may not say
     if wanted == "rtc" and not goes_on:
         raise ParameterError(
-            "strategy rtc of node policy needs APT's diffusion expert in this process; choose "
-            "blend, or auto"
+            "strategy rtc of node policy needs APT's diffusion expert; choose blend, or auto"
         )
     found: dict[str, Strategy] = {"blend": "blend", "ensemble": "ensemble", "rtc": "rtc"}
     return found.get(wanted, "rtc" if goes_on else "blend")
