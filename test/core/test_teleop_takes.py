@@ -115,11 +115,20 @@ def test_whatever_is_said_a_take_runs_or_none_and_has_an_end_only_while_it_ends(
         ([0.0, 0.2, 2.0], [False, False, True]),
         ([0.0, 11.0, 12.0], [False, False, True]),
         ([0.0, 2.0, 3.0], [False, True, False]),
+        ([0.0, 0.4, 0.8, 1.4], [False, False, False, True]),
     ],
 )
 def test_a_second_request_confirms_neither_at_once_nor_too_late(asked_s, confirmed):
     confirmation = Confirmation(0.5, 10.0)
     assert [confirmation.ask(now_s) for now_s in asked_s] == confirmed
+
+
+@pytest.mark.parametrize("repeats_after_s", [0.25, 0.5, 0.66, 1.0])
+def test_a_held_key_confirms_nothing_however_often_its_terminal_repeats_it(repeats_after_s):
+    confirmation = Confirmation(1.5, 10.0)
+    asked_s = [0.0] + [repeats_after_s + 0.033 * n for n in range(90)]
+    assert not any(confirmation.ask(now_s) for now_s in asked_s)
+    assert confirmation.ask(asked_s[-1] + 2.0)
 
 
 def test_a_forgotten_request_confirms_nothing():

@@ -21,7 +21,7 @@ from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
-from vla_ros.nodes import lifetime, qos  # noqa: E402
+from vla_ros.nodes import lifetime, qos, teleop, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
 from vla_ros.nodes.teleop_keys import Keys  # noqa: E402
@@ -208,7 +208,8 @@ def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage):
     assert [e["episode_id"] for e in scene.events[::2]] == ["demo-00000", "demo-00001"]
 
 
-def test_a_raised_arm_is_let_go_on_the_second_request_and_held_where_it_then_is(stage):
+def test_a_raised_arm_is_let_go_on_the_second_request_and_held_where_it_then_is(stage, monkeypatch):
+    monkeypatch.setattr(teleop_guide, "_CONFIRM_AFTER_S", 0.5)
     scene = stage("person")
     guide = scene.demo._teaching._guide
     done, sentence = guide.switch(False)
@@ -241,6 +242,20 @@ def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end
     scene.demo.begin_stop()
     scene.until(scene.demo.done.done)
     assert scene.torque_asked() == [False, False, True, True]
+
+
+def test_a_held_key_never_switches_the_torque_to_and_fro():
+    class Guide:
+        asked = ()
+
+        def switch(self, enable):
+            self.asked += (enable,)
+
+    guide = Guide()
+    keys = teleop._torque_keys(guide)
+    for key in "ttt  ":
+        keys[key]()
+    assert guide.asked == (False, False, False, True, True)
 
 
 CHILD = """

@@ -131,8 +131,9 @@ class Confirmation:
     """Whether a person means it: the same request twice, neither at once nor too late.
 
     Args:
-        at_least_s: a second one before is of the same hand's shaking [s].
-        at_most_s: a second one after is a first one again [s].
+        at_least_s: one that comes sooner after the last is of the same press: a held key is one
+            press, however often its terminal repeats it [s].
+        at_most_s: one that comes later after the last is a first one again [s].
     """
 
     def __init__(self, at_least_s: float, at_most_s: float):
@@ -142,13 +143,11 @@ class Confirmation:
     def ask(self, now_s: float) -> bool:
         """Note a request at `now_s`; return whether it confirms the one before."""
         asked_s = self._asked_s
-        if asked_s is None or now_s - asked_s > self._at_most_s:
-            self._asked_s = now_s
-            return False
-        if now_s - asked_s < self._at_least_s:
-            return False
-        self._asked_s = None
-        return True
+        if asked_s is not None and self._at_least_s <= now_s - asked_s <= self._at_most_s:
+            self._asked_s = None
+            return True
+        self._asked_s = now_s
+        return False
 
     def forget(self) -> None:
         """Take the next request for a first one."""

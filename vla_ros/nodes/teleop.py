@@ -4,6 +4,8 @@ What they say of recordings, by whatever means, is `nodes/teleop_words.py`'s.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from vla_ros.core import arm as facts
 from vla_ros.core.teleop import Gamepad, TeleopParameters
@@ -57,7 +59,7 @@ class Teaching:
             self._joy = JoyDriver(node, node.arm, self._pad, limits, motion, joy.start_frame)
         else:
             self._guide = HandGuide(node, node.arm)
-        more_keys = {} if self._guide is None else {"t": self._toggle_torque}
+        more_keys = {} if self._guide is None else _torque_keys(self._guide)
         self._words = TakeWords(node, self._takes, keys, more_keys)
         self._look_s = 0.0
 
@@ -139,9 +141,6 @@ class Teaching:
         elif self._joy is not None:
             self._joy.press(word)
 
-    def _toggle_torque(self) -> Answer:
-        return self._guide.switch(self._node.arm.is_limp)
-
     def _report(self, sentence: str) -> None:
         print(f"demo: {sentence}", flush=True)
 
@@ -161,3 +160,8 @@ class Teaching:
     def close(self) -> None:
         """Give the terminal back."""
         self._words.close()
+
+
+def _torque_keys(guide: HandGuide) -> dict[str, Callable[[], Answer]]:
+    """One key for limp and another for stiff: a held one, which repeats, never does both."""
+    return {"t": partial(guide.switch, False), " ": partial(guide.switch, True)}

@@ -14,8 +14,9 @@ from vla_ros.nodes.arm_torque import why_not_release
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import ShellNode
 
-# A second request confirms from so much to so much after the first [s].
-_CONFIRM_AFTER_S, _CONFIRM_WITHIN_S = 0.5, 10.0
+# A second request confirms from so much to so much after the last [s]. Terminals repeat a held key
+# for the first time after at most 1 s.
+_CONFIRM_AFTER_S, _CONFIRM_WITHIN_S = 1.5, 10.0
 
 
 class HandGuide:
@@ -58,7 +59,8 @@ class HandGuide:
             height_m = kinematics.forward(arm.measured[0])[2, 3]
             return False, (
                 f"the torque stays on: the arm would fall, its tool is {height_m:.2f} m up; hold "
-                f"it with both hands, and ask once more within {_CONFIRM_WITHIN_S:g} s"
+                f"it with both hands, and ask once more, {_CONFIRM_AFTER_S:g} to "
+                f"{_CONFIRM_WITHIN_S:g} s from now"
             )
         arm.set_torque(False)
         return True, "hold the arm: it is limp now"
