@@ -28,6 +28,7 @@ from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import conversions, extrinsics, lifetime, policy, qos  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.task_server import do_task_type  # noqa: E402
+from vla_ros.policy.checkpoint_hash import checkpoint_sha256  # noqa: E402
 from vla_ros.policy.pictures import encode_jpeg  # noqa: E402
 
 LIMIT_S = 30.0
@@ -116,6 +117,9 @@ def make_stage(ros, make_driver, monkeypatch, tmp_path):
 
     def make(contract, is_placed=True, driver=make_driver, goes_on=False, **parameters):
         given = {"task": "push", "record": "false", "park": "false", "episode_s": "30.0"}
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / "model").write_bytes(b"1")
+        given |= {"checkpoint": str(tmp_path / "weights")}
         given |= {"results": str(tmp_path / "results.json")} | parameters
         words = [word for k, v in given.items() for word in ("-p", f"{k}:={v}")]
         ros(*words)
@@ -146,7 +150,11 @@ def test_either_method_moves_the_arm_and_says_what_it_did(make_stage, contract, 
     stage.node.task_state = judge
     stage.until(stage.node.done.done)
     assert stage.node.done.result() == 0
-    (episode,) = json.loads((tmp_path / "results.json").read_text())["episodes"]
+    results = json.loads((tmp_path / "results.json").read_text())
+    (episode,) = results["episodes"]
+    expected = checkpoint_sha256(tmp_path / "weights")
+    assert (results["checkpoint_sha256"], results["strategy"]) == (expected, "blend")
+    assert stage.node.episodes.settings["checkpoint_sha256"] == expected
     assert (episode["success"], episode["layout_seed"]) == (True, 7)
     assert episode["steps"] >= 2
     assert len(episode["inference_ms"]) == episode["chunks"] >= 1

@@ -1,6 +1,7 @@
 """The policy node's checkpoint may be a server's address."""
 
 import threading
+import types
 
 import pytest
 
@@ -11,8 +12,9 @@ pytestmark = pytest.mark.ros
 from tiny_policies import tap  # noqa: E402
 
 from vla_ros.core.errors import ContractError, RemoteError  # noqa: E402
-from vla_ros.nodes.policy_loading import load_runner  # noqa: E402
+from vla_ros.nodes.policy_loading import load_runner, say_who_acts, who_acts  # noqa: E402
 from vla_ros.policy.remote_access import Address  # noqa: E402
+from vla_ros.policy.remote_wire import package_version  # noqa: E402
 from vla_ros.policy.runner import runner_of  # noqa: E402
 from vla_ros.policy.server import PolicyServer  # noqa: E402
 
@@ -30,6 +32,18 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
         monkeypatch.setenv("VLA_POLICY_TOKEN", TOKEN)
         runner = load_runner(str(server.address), "front", "cpu", 1)
         assert runner.cameras == ("front",)
+        policy = who_acts(str(server.address), runner, "blend")
+        assert policy == {
+            **{"checkpoint": str(server.address), "checkpoint_sha256": "aa", "strategy": "blend"},
+            **{"vla_ros": package_version(), "server_vla_ros": package_version()},
+        }
+        said = []
+        logger = types.SimpleNamespace(info=said.append, warning=said.append)
+        say_who_acts(logger, {**policy, "server_vla_ros": "0.0"})
+        assert "checkpoint_sha256 aa" in said[0]
+        assert said[1].startswith("the policy server has vla_ros 0.0, and this node ")
+        say_who_acts(logger, policy)
+        assert len(said) == 3
         runner.close()
         with pytest.raises(ContractError, match="policy server ws://.* does not match .*wrist"):
             load_runner(str(server.address), "wrist", "cpu", 1)

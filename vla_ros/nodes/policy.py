@@ -24,7 +24,13 @@ from vla_ros.nodes.params import ParameterError, on_change
 from vla_ros.nodes.policy_asking import Answer, Asker
 from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.policy_inputs import PolicyInputs
-from vla_ros.nodes.policy_loading import expected_contract, load_runner, strategy_of
+from vla_ros.nodes.policy_loading import (
+    expected_contract,
+    load_runner,
+    say_who_acts,
+    strategy_of,
+    who_acts,
+)
 from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
 from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
@@ -75,8 +81,11 @@ class PolicyNode(CommanderNode):
         strategy = strategy_of(parameters.strategy, runner)
         inference.call(runner.warm_up)
         self._contract = runner.contract
-        self._results = PolicyResults(task, parameters.checkpoint, parameters.results)
+        policy = who_acts(parameters.checkpoint, runner, strategy)
+        say_who_acts(self.get_logger(), policy)
+        self._results = PolicyResults(task, policy, parameters.results)
         super().configure()
+        self.episodes.settings |= policy
         self._inputs = PolicyInputs(
             *(self, self.arm, runner, parameters.robot_name, parameters.image_max_age_s),
             # Of older ones the arm's monitor holds the arm anyway.

@@ -1,7 +1,7 @@
 """From a checkpoint folder to a runner that fits this arm and its cameras."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vla_ros.core.contract import Contract, apt_contract, tap_contract
 from vla_ros.core.errors import ContractError
@@ -9,8 +9,10 @@ from vla_ros.core.handover import Strategy
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S
 from vla_ros.nodes.params import ParameterError
 from vla_ros.policy.checkpoint_folder import require_folder
+from vla_ros.policy.checkpoint_hash import checkpoint_sha256
 from vla_ros.policy.remote import RemoteRunner
 from vla_ros.policy.remote_access import is_address, read_token
+from vla_ros.policy.remote_wire import package_version
 
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
@@ -55,6 +57,34 @@ def _connect(address: str, camera: str) -> RemoteRunner:
         runner.close()
         raise
     return runner
+
+
+def who_acts(
+    checkpoint: str, runner: "PolicyRunner | RemoteRunner", strategy: Strategy
+) -> dict[str, str]:
+    """Return, for results and bags, what tells one policy from another behind the same name.
+
+    Raises:
+        CheckpointError: its files cannot be read.
+    """
+    ours = package_version()
+    said: dict[str, str] = {"checkpoint": checkpoint, "strategy": strategy, "vla_ros": ours}
+    if isinstance(runner, RemoteRunner):
+        said["checkpoint_sha256"], said["server_vla_ros"] = runner.sha256, runner.server_version
+    else:
+        said["checkpoint_sha256"] = checkpoint_sha256(Path(checkpoint))
+    return said
+
+
+def say_who_acts(logger: Any, policy: dict[str, str]) -> None:
+    """Log what `who_acts` returned, and warn where a server is of another version than this."""
+    logger.info("acts: " + ", ".join(f"{key} {value}" for key, value in policy.items()))
+    theirs = policy.get("server_vla_ros", policy["vla_ros"])
+    if theirs != policy["vla_ros"]:
+        logger.warning(
+            f"the policy server has vla_ros {theirs}, and this node {policy['vla_ros']}: install "
+            "the same on both machines"
+        )
 
 
 def expected_contract(camera: str, found: Contract) -> Contract:

@@ -13,12 +13,12 @@ class PolicyResults:
 
     Args:
         task: the instruction at the start; each outcome says its own.
-        checkpoint: the folder of the policy.
+        policy: what tells it from others, `checkpoint` among it.
         path: of the file; empty: nothing is written.
     """
 
-    def __init__(self, task: str, checkpoint: str, path: str):
-        self._task, self._checkpoint, self._path = task, checkpoint, path
+    def __init__(self, task: str, policy: dict, path: str):
+        self._task, self._policy, self._path = task, policy, path
         self._outcomes: list[dict] = []
 
     def add(self, outcome: dict) -> None:
@@ -37,7 +37,7 @@ class PolicyResults:
         p50, p95 = np.percentile(durations, [50, 95]) if durations else (None, None)
         return {
             "task": self._task,
-            "checkpoint": self._checkpoint,
+            **self._policy,
             # Nobody judges a real arm: no number then.
             "successes": None
             if any(outcome["success"] is None for outcome in self._outcomes)
