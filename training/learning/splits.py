@@ -1,6 +1,7 @@
 """Which episodes a stage learns from, and which are held out."""
 
 import hashlib
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -72,18 +73,18 @@ class Split(NamedTuple):
 
 
 def split_episodes(dataset: Dataset, taken: list[Episode], fraction: float) -> Split:
-    """Return which of `taken` to train on and which to hold out, about `fraction` of them.
+    """Return which of `taken` to train on and which to hold out, at most `fraction` of them.
 
-    A recording is decided by a hash of its own content, as a whole: the same in both stages, with
-    every seed and every --kinds, in every dataset that has it, whatever else is there.
+    A recording is decided as a whole, by a hash of its own content and by its fellows: the
+    recordings of the dataset that have the same kind and outcome, taken or not. So the decision is
+    the same in both stages, with every seed and every --kinds.
 
-    Only where that would leave nothing on one side do its fellows matter: the recordings of the
-    dataset that have the same kind and outcome, taken or not, so that again neither stage nor
-    --kinds do. If the hash holds out none of them, the one nearest to being held out is; if all,
-    the one furthest from it is trained on; a recording without a fellow is cut in time, its end
-    held out, or trained on if it is too short. So a recording that comes later never moves another
-    from training to the held-out, but for the first fellow of a lone one and where all were held
-    out; `trained_on.split_stage` sees to these.
+    Held out are those whose hash is below `fraction`; if there are none, the one nearest to it; of
+    too many, those with the smallest hashes, up to `fraction` of all fellows, rounded up: of few
+    recordings, chance would hold out most. A recording without a fellow is cut in time, its end
+    held out, or trained on if it is too short. So recordings that come later move another from
+    training to the held-out only where they are the first fellows of a lone one, or where there
+    were too many to hold out and now more of them may be; `trained_on.split_stage` sees to these.
 
     Args:
         dataset: whole, as it decides who is whose fellow.
@@ -107,7 +108,7 @@ def _held_out_from(episodes: list[Episode], fraction: float) -> dict[str, int]:
     for recordings in fellows.values():
         order = sorted(recordings, key=_place)
         below = sum(_place(recording) < fraction for recording in order)
-        num_held_out = min(max(below, 1), len(order) - 1)
+        num_held_out = min(max(below, 1), _most(len(order), fraction), len(order) - 1)
         for number, recording in enumerate(order):
             own = pieces[recording]
             if len(order) == 1:
@@ -115,6 +116,11 @@ def _held_out_from(episodes: list[Episode], fraction: float) -> dict[str, int]:
             else:
                 found[recording] = own[0].first if number < num_held_out else own[-1].end
     return found
+
+
+def _most(count: int, fraction: float) -> int:
+    """Return how many of `count` fellows are held out at most."""
+    return max(1, math.ceil(count * fraction - 1e-9))
 
 
 def _place(recording: str) -> float:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.learning.dataset import Episode
-from training.learning.splits import split_episodes, stage_1_episodes, stage_2_episodes
+from training.learning.splits import _place, split_episodes, stage_1_episodes, stage_2_episodes
 from vla_ros.core.errors import DatasetError
 
 SECOND_NS = 1_000_000_000
@@ -103,20 +103,36 @@ def split_of(numbers):
     return {e.first // 5 for e in trained}, {e.first // 5 for e in held_out}
 
 
-ALL = set(range(40))
-HELD_OUT_OF_ALL = split_of(ALL)[1]
+ORDER = sorted(range(200), key=lambda number: _place(f"recording {number}"))
+BELOW = {number for number in ORDER if _place(f"recording {number}") < 0.2}
+ALL = [*ORDER[:20], *ORDER[100:120]]
+
+
+def most(count):
+    """Return how many of so many recordings may be held out: a fifth, rounded up."""
+    return -(-count // 5)
+
+
+@pytest.mark.parametrize("count", [3, 5, 6, 11])
+def test_of_few_recordings_no_chance_holds_out_more_than_a_fifth(count):
+    few = set(ORDER[:count])
+    assert few <= BELOW
+    assert split_of(few) == (set(ORDER[most(count) : count]), set(ORDER[: most(count)]))
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sets(st.sampled_from(sorted(ALL)), min_size=2), st.sets(st.sampled_from(sorted(ALL))))
-def test_recordings_that_come_later_move_none_to_the_held_out(early, late):
+@given(st.sets(st.sampled_from(ALL), min_size=2), st.sets(st.sampled_from(ALL)))
+def test_recordings_that_come_later_move_none_to_the_held_out_but_of_too_many(early, late):
     trained, held_out = split_of(early)
     assert trained
     assert held_out
-    # None but the last of those that the hash would hold out all together.
-    if not early <= HELD_OUT_OF_ALL:
-        assert not trained & split_of(early | late)[1]
-        assert held_out <= HELD_OUT_OF_ALL or len(held_out) == 1
+    assert len(held_out) <= most(len(early))
+    assert held_out <= BELOW or len(held_out) == 1
+    moved = trained & split_of(early | late)[1]
+    if len(early & BELOW) <= most(len(early)):
+        assert not moved
+    assert moved <= BELOW
+    assert len(moved) <= most(len(early | late)) - most(len(early))
 
 
 def test_a_recording_without_a_fellow_is_cut_in_time():
