@@ -1,5 +1,6 @@
 """A checkpoint's folder is swapped so that there is always one."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -85,14 +86,22 @@ def test_where_two_folders_can_be_swapped_the_place_is_never_empty(tmp_path, mon
     assert number(tmp_path / "ckpt") == "2"
 
 
-def test_a_swap_that_the_disk_refuses_leaves_the_old_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "free the disk or choose another folder"),
+        (errno.EACCES, "allow writing there or choose another folder"),
+        (errno.EXDEV, "choose another folder"),
+    ],
+)
+def test_a_swap_that_the_disk_refuses_leaves_the_old_folder(code, remedy, tmp_path, monkeypatch):
     write(tmp_path / "ckpt", 1)
 
     def refuse(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(code, "refused")
 
     monkeypatch.setattr(checkpoint_folder, "_exchange", refuse)
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(CheckpointError, match=rf"refused\); {remedy}$"):
         write(tmp_path / "ckpt", 2)
     assert number(tmp_path / "ckpt") == "1"
     assert names(tmp_path) == ["ckpt"]

@@ -132,7 +132,7 @@ def train_step(job: Job, step: int) -> StepResult:
     if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
         raise VlaError(
             f"loss {result.loss:g} or gradient {result.gradient_norm:g} of step {step} is not "
-            "finite; resume from the last checkpoint with a lower rate, or check the data"
+            "finite; check the data, or begin anew by --overwrite with a lower rate in the recipe"
         )
     job.optimizer.step()
     if job.ema is not None:

@@ -95,7 +95,8 @@ def resume(job: Job, file: Path) -> Progress:
         reason = str(error).splitlines()[0][:80] if str(error) else ""
         raise CheckpointError(
             f"training state {file} is damaged, missing or of another run "
-            f"({type(error).__name__}: {reason}); start this run again without --resume"
+            f"({type(error).__name__}: {reason}); start this run again by "
+            "--overwrite, without --resume"
         ) from None
 
 

@@ -50,8 +50,7 @@ def tidy_folder(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(
-            f"what a stopped run left beside {path} cannot be removed ({error}); "
-            "free the disk or choose another folder"
+            f"what a stopped run left beside {path} cannot be removed ({error}); {_remedy(error)}"
         ) from None
 
 
@@ -78,10 +77,20 @@ def replace_folder(
         _to_disk(path.parent)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be written ({error}); free the disk or choose another folder"
+            f"checkpoint {path} cannot be written ({error}); {_remedy(error)}"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remedy(error: OSError | SafetensorError) -> str:
+    """Return what helps; room does where nothing else is named, as by a library that writes."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "allow writing there or choose another folder"
+    if number in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return "free the disk or choose another folder"
+    return "choose another folder"
 
 
 def write_files(folder: Path, files: Mapping[str, FileContent]) -> None:
