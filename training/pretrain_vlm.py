@@ -14,7 +14,6 @@ features by a linear function, next to the same network untrained.
 import argparse
 import json
 import sys
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from training.learning.stage_files import go_on, require_no_loss, run_files
 from training.provenance import code_version
 from vla_ros.core.errors import VlaError
 from vla_ros.policy.checkpoint import RUN
-from vla_ros.policy.checkpoint_folder import FileContent, tidy_folder
+from vla_ros.policy.checkpoint_folder import tidy_folder
 from vla_ros.policy.parameters import num_parameters
 from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 from vla_ros.policy.small_files import require_backbone_or_nothing, save_small_vlm
@@ -204,7 +203,10 @@ def train(
             step_ms=1000 * progress.seconds / (progress.step - first_step),
             train_curve=[{"step": step, "loss": loss} for step, loss in progress.curve],
         )
-        _save(args.out, job, facts, run_files(job, progress, snapshot, metrics), progress.step)
+        document = {**facts, "steps_done": progress.step, "code_version": code_version()}
+        files = run_files(job, progress, snapshot, metrics)
+        files[RUN] = (json.dumps(document, indent=2) + "\n").encode()
+        save_small_vlm(model, args.out, files, snapshot.weights)
 
     try:
         run(replace(job, micro_batches=batches), progress, save, None, evaluate, stop_after)
@@ -219,15 +221,6 @@ def _measured(model: SmallVlm, untrained: SmallVlm, data: Captions, config: Pret
         "answers": evaluate_answers(model, data, config.eval_frames, config.bf16),
         "readout_cm": evaluate_readout(networks, data, config.readout_frames, config.bf16),
     }
-
-
-def _save(out: Path, job: Job, facts: dict, files: dict[str, FileContent], step: int) -> None:
-    document = {**facts, "steps_done": step, "code_version": code_version()}
-    files[RUN] = (json.dumps(document, indent=2) + "\n").encode()
-    model = job.policy
-    assert isinstance(model, SmallVlm)
-    with nullcontext() if job.ema is None else job.ema.in_place():
-        save_small_vlm(model, out, files)
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

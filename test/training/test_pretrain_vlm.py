@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -81,6 +82,19 @@ def test_resumed_run_ends_with_the_same_weights(captions, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(CheckpointError, match="another run"):
         pretrain_vlm.train(_arguments(captions, parts, "--resume", "--seed", "1"))
+
+
+def test_averages_are_what_is_kept_and_training_goes_on_from_the_weights(
+    captions, tmp_path, monkeypatch
+):
+    averaged = replace(pretrain_vlm.tiny(), ema_decay=0.5)
+    monkeypatch.setitem(pretrain_vlm.RECIPES, "tiny", lambda: averaged)
+    pretrain_vlm.train(_arguments(captions, tmp_path / "b"), stop_after=1)
+    state = torch.load(tmp_path / "b" / "training_state.pt", weights_only=True)
+    averages, kept = state["ema"]["averages"], load_small_vlm(tmp_path / "b").state_dict()
+    assert averages
+    assert all(torch.equal(kept[name], average) for name, average in averages.items())
+    assert not all(torch.equal(state["weights"][name], averages[name]) for name in averages)
 
 
 def test_ctrl_c_ends_the_step_and_saves(captions, tmp_path, capfd, monkeypatch):

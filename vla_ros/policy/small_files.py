@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.checkpoint_folder import (
@@ -37,16 +38,28 @@ def require_backbone_or_nothing(folder: Path) -> None:
     require_replaceable_by(folder, is_backbone)
 
 
-def save_small_vlm(model: SmallVlm, folder: Path, extra_files: Mapping[str, FileContent]) -> None:
+def save_small_vlm(
+    model: SmallVlm,
+    folder: Path,
+    extra_files: Mapping[str, FileContent],
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write the backbone as `folder`, replacing one that is there, with further files by name.
+
+    Args:
+        model: with its configuration.
+        folder: to write.
+        extra_files: by name.
+        weights: to write instead of the model's own, by their names: averaged ones (EMA).
 
     Raises:
         CheckpointError: `folder` is something else, or the disk refuses.
     """
 
     def write(temporary: Path) -> None:
-        weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS)
+        state = {**model.state_dict(), **(weights or {})}
+        kept = {name: value.detach().contiguous() for name, value in state.items()}
+        save_file(kept, temporary / WEIGHTS)
         config = {"kind": KIND, **model.config.to_dict()}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         write_files(temporary, extra_files)
