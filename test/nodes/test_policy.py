@@ -331,17 +331,22 @@ def test_a_camera_whose_place_nobody_knows_ends_the_node_with_the_remedy(make_st
 @pytest.mark.skipif(do_task_type() is None, reason="vla_ros_msgs is not built: run `make setup`")
 def test_without_a_task_it_takes_goals_and_nothing_else_and_with_one_none(make_stage):
     stage, runner = make_stage(tap_contract(), task="''")
+    stage.is_filming = False
     goals = ActionClient(stage.driver, do_task_type(), qos.DO_TASK_ACTION)
 
-    def result(task, meanwhile=lambda: None):
+    def result(task, meanwhile=lambda handle: None):
         sent = goals.send_goal_async(do_task_type().Goal(task=task))
         stage.until(sent.done)
         asked = sent.result().get_result_async()
-        meanwhile()
+        meanwhile(sent.result())
         stage.until(asked.done)
         return asked.result().result
 
-    def pull():
+    def cancel(handle):
+        stage.until(lambda: stage.node._goals._was_ready)
+        handle.cancel_goal_async()
+
+    def pull(_):
         stage.until(lambda: stage.moved_m > 0.008)
         assert {seen.task for seen in runner.seen} == {"pull"}
         for success in (False, True):
@@ -351,6 +356,11 @@ def test_without_a_task_it_takes_goals_and_nothing_else_and_with_one_none(make_s
     stage.until(goals.server_is_ready)
     (said,) = stage.node.set_parameters([Parameter("task", value="push")])
     assert (said.successful, qos.DO_TASK_ACTION in said.reason) == (False, True)
+    # No picture has come yet: it is cancelled while they are waited for.
+    assert stage.node._inputs.streams.missing()
+    assert result("lift", cancel).outcome == Outcome.CANCELLED
+    assert not stage.node.episodes.running
+    stage.is_filming = True
     done = result("pull", pull)
     assert (done.outcome, done.message) == (Outcome.SUCCEEDED, "task done")
     assert done.steps > 0

@@ -138,13 +138,16 @@ class PolicyNode(CommanderNode):
             yield from self._episode(f"policy-{number:05d}", run)
             goes_on = run.ending.outcome == Outcome.CANCELLED
             number += 1
-            count += not goes_on
+            count += run.has_begun and not goes_on
 
     def _episode(self, episode_id: str, run: TaskRun) -> Steps:
-        """Run one until `run` is over, which another task ends as well."""
-        yield from self._until_seen()
+        """Run one until `run` is over, which another task ends as well, also before it begins."""
         task = self._task.text
-        yield from self.episodes.begin(episode_id, task)
+        begin = self._begin(episode_id, task)
+        if not (yield from self._goals.unless_over(begin, run, lambda: self._why_unwanted(task))):
+            # Of no motion there is nothing to keep; the recorder may not have answered yet.
+            self.episodes.abandon("discard")
+            return
         self.phase = f"acting: {task}"
         self._facts, self._is_held = PolicyFacts(), False
         self._motion.restart_counts()
@@ -168,6 +171,10 @@ class PolicyNode(CommanderNode):
         success = {Outcome.SUCCEEDED: True, Outcome.FAILED: False}.get(outcome, sim.success)
         yield from self.episodes.end(success, reason)
         self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
+
+    def _begin(self, episode_id: str, task: str) -> Steps:
+        yield from self._until_seen()
+        yield from self.episodes.begin(episode_id, task)
 
     def _why_unwanted(self, task: str) -> str:
         return "another task" if self._task.text != task else ""

@@ -5,7 +5,7 @@ The seam to the node that acts is narrow: it runs an episode until a `TaskRun` i
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from std_srvs.srv import SetBool
@@ -93,6 +93,19 @@ class TaskGoals:
         stopped = node.arm.blocked_reason if node.arm.stopped else ""
         return Facts(node.now_ns, said, judge, stopped, self._held(), unwanted)
 
+    def unless_over(
+        self, steps: Steps, run: TaskRun, unwanted: Callable[[], str] = lambda: ""
+    ) -> Generator[None, None, bool]:
+        """Take the steps; return whether they were done before the run was over."""
+        while run.judge(self.facts(unwanted())) is None:
+            try:
+                next(steps)
+            except StopIteration:
+                return True
+            yield
+        steps.close()
+        return False
+
     def serve(self) -> Steps:
         """Carry out goals for ever."""
         node = self._node
@@ -125,7 +138,7 @@ class TaskGoals:
         node.episodes.is_kept = goal.request.record
         try:
             ready = self._get_ready(self._was_ready and not goal.request.from_ready)
-            if (yield from self._unless_over(ready, goal)):
+            if (yield from self.unless_over(ready, goal.run)):
                 yield from acting.episode(episode_id, goal.run)
             yield from node.settle()
         except (EpisodeError, SafetyError) as error:
@@ -145,17 +158,6 @@ class TaskGoals:
         if not goes_on:
             yield from self._node.go_to(arm.READY_RAD, 1.0)
             self._was_ready = True
-
-    def _unless_over(self, steps: Steps, goal: Goal) -> Steps:
-        """Take the steps; return whether they were done before the goal was over."""
-        while goal.run.judge(self.facts()) is None:
-            try:
-                next(steps)
-            except StopIteration:
-                return True
-            yield
-        steps.close()
-        return False
 
     def _held(self) -> str:
         return self._node.arm.held_reason or (self._acting.held() if self._node.acting else "")
