@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,25 @@ def test_a_swap_that_the_disk_refuses_leaves_the_old_folder(code, remedy, tmp_pa
         write(tmp_path / "ckpt", 2)
     assert number(tmp_path / "ckpt") == "1"
     assert names(tmp_path) == ["ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "is_fatal"),
+    [
+        (errno.EINVAL, stat.S_ISDIR, False),
+        (errno.EINVAL, stat.S_ISREG, True),
+        (errno.EIO, stat.S_ISDIR, True),
+    ],
+)
+def test_a_file_system_that_syncs_files_alone_will_do(code, kind, is_fatal, tmp_path, monkeypatch):
+    def fsync(descriptor):
+        if kind(os.fstat(descriptor).st_mode):
+            raise OSError(code, "not here")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match="not here") if is_fatal else nullcontext():
+        write(tmp_path / "ckpt", 1)
+    assert (tmp_path / "ckpt").exists() != is_fatal
 
 
 def test_what_a_killed_writer_left_is_put_back_or_removed(tmp_path):

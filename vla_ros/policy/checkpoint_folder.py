@@ -153,8 +153,13 @@ def _is_alive(pid: int) -> bool:
 
 def _to_disk(path: Path) -> None:
     """A power cut after the rename must not leave a file of zeros behind the new name."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems do so for files alone.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES) or not path.is_dir():
+            raise
