@@ -27,8 +27,8 @@ class Person:
         buttons = [int(number in held) for number in range(11)]
         return self.pad.hear(self.now_s, stamp_ns, axes, buttons)
 
-    def drives(self, after_s=0.0):
-        return self.pad.follows(self.now_s + after_s)
+    def drives(self, after_s=0.0, is_led=False):
+        return self.pad.follows(self.now_s + after_s, is_led)
 
     def begin(self):
         """Hold the dead-man button, sticks at rest."""
@@ -132,8 +132,71 @@ def test_a_message_that_was_overtaken_is_no_sign_of_life():
     person.say(DEAD_MAN, forward=1.0, stamp_ns=1_000, after_s=0.2)
     assert not person.drives(after_s=0.06)
     # Another clock, as of a joy node that was started anew.
-    person.say(stamp_ns=5, after_s=0.3)
+    person.say(stamp_ns=5, after_s=10.1)
     person.say(DEAD_MAN, stamp_ns=6)
+    assert person.drives()
+
+
+@pytest.mark.parametrize(("held", "is_led"), [((HOME,), False), ((), True), ((SLOW,), True)])
+def test_the_same_message_leads_it_home_or_along_a_route_for_so_long_only(held, is_led):
+    person = Person().begin()
+    for _ in range(60):
+        person.say(DEAD_MAN, *held)
+    assert person.drives(is_led=is_led)
+    for nudge in (0.05, 0.0):  # within the dead zone
+        person.say(DEAD_MAN, *held, forward=nudge)
+    for _ in range(60):
+        person.say(DEAD_MAN, *held)
+    assert person.drives(is_led=is_led)
+    person.say(DEAD_MAN, *held)
+    assert not person.drives(is_led=is_led)
+    assert "nothing has changed on the pad for 3 s" in person.pad.problem
+
+
+def test_while_it_is_forbidden_no_press_begins():
+    person = Person().begin()
+    person.pad.forbid("two pads")
+    for _ in range(2):
+        assert not person.drives()
+        person.say()
+        person.say(DEAD_MAN)
+    assert person.pad.problem == "two pads"
+    person.pad.forbid("")
+    person.say(DEAD_MAN)
+    assert not person.drives(), "it was pressed while it was forbidden"
+    person.begin()
+
+
+def test_messages_that_a_link_keeps_back_do_not_drive_it_though_they_come_regularly():
+    person, delay_s = Person(), 0.0
+
+    def say(*held):
+        person.say(*held, stamp_ns=int((person.now_s + 0.05 - delay_s) * 1e9))
+
+    say()
+    say(DEAD_MAN)
+    assert person.drives()
+    delay_s = 0.2
+    for _ in range(8):
+        say(DEAD_MAN)
+    assert person.drives()
+    delay_s = 0.3
+    for _ in range(400):
+        say()
+        say(DEAD_MAN)
+        assert not person.drives()
+    assert "come more than 0.25 s late" in person.pad.problem
+    delay_s = 0.0
+    say()
+    say(DEAD_MAN)
+    assert person.drives()
+
+
+def test_a_clock_that_is_a_little_slow_is_no_late_link():
+    person = Person().begin()
+    for second in range(4000):
+        person.say(stamp_ns=int(1e9 * (1000 + 0.99992 * second)), after_s=1.0)
+    person.say(DEAD_MAN, stamp_ns=int(1e9 * (1000 + 0.99992 * 4000)), after_s=0.2)
     assert person.drives()
 
 

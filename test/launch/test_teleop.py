@@ -50,14 +50,14 @@ class Person:
     def on_recording(self, message):
         self.recording = json.loads(message.data)
 
-    def until(self, condition, steer=lambda: np.zeros(3)):
+    def until(self, condition, steer=lambda: np.zeros(3), parks=False):
         """Hold on, and steer, until the condition holds; whenever the arm does not follow, grip
         the dead-man button anew, as on a machine too busy to hear the pad in time.
         """
         deadline, before, look_s = time.monotonic() + LIMIT_S, self.q, time.monotonic() + 1.0
         while not condition():
             assert time.monotonic() < deadline
-            wants = np.any(steer())
+            wants = parks or np.any(steer())
             self.say(self.held, steer())
             if time.monotonic() > look_s:
                 if wants and before is not None and np.abs(self.q - before).max() < 0.005:
@@ -131,8 +131,8 @@ def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(gra
     touched = lambda: np.linalg.norm((person.carrot - carrot)[:2]) > 0.01  # noqa: E731
     person.until(touched, lambda: carrot + [0.0, 0.1, 0.02] - person.tool)
     person.press(RECORD, "saved")
-    # Enough is kept: it is parked while the button is held, and the launch ends.
-    person.until(lambda: launch.poll() is not None)
+    # Enough is kept: it is parked while the button is held, pressed anew, and the launch ends.
+    person.until(lambda: launch.poll() is not None, parks=True)
     output = launch.communicate()[0]
     assert launch.returncode == 0, output
     assert graph.survivors() == []

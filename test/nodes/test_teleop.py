@@ -21,9 +21,13 @@ from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
+from vla_ros.core.safety import wx250s_limits  # noqa: E402
+from vla_ros.core.teleop import Gamepad, TeleopParameters  # noqa: E402
+from vla_ros.core.teleop_pad import PadChoice, pad_of  # noqa: E402
 from vla_ros.nodes import lifetime, qos, teleop, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
+from vla_ros.nodes.teleop_joy import JoyDriver  # noqa: E402
 from vla_ros.nodes.teleop_keys import Keys  # noqa: E402
 
 LIMIT_S = 30.0
@@ -242,6 +246,49 @@ def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end
     scene.demo.begin_stop()
     scene.until(scene.demo.done.done)
     assert scene.torque_asked() == [False, False, True, True]
+
+
+class StillArm:
+    """An arm at rest in the ready pose, that notes whether it was given a target."""
+
+    blocked_reason, asks_servos, at_rest = "", False, True
+    commanded = (arm.READY_RAD, 1.0)
+    targets = 0
+
+    def hold(self):
+        pass
+
+    def set_target(self, *_):
+        self.targets += 1
+
+
+class SilentNode:
+    """What of a node a pad's driver needs."""
+
+    def get_logger(self):
+        return None
+
+
+def test_the_way_to_the_cradle_begins_with_a_press_after_the_route_was_set():
+    pad, still = Gamepad(pad_of(PadChoice("xbox")), TeleopParameters()), StillArm()
+    driver = JoyDriver(SilentNode(), still, pad, wx250s_limits(), TeleopParameters(), "base")
+
+    def hold(*buttons):
+        pad.hear(time.monotonic(), 0, [0.0] * 8, [int(n in buttons) for n in range(11)])
+        driver.tick()
+        return driver.drives
+
+    driver.tick()
+    assert not hold()
+    assert hold(DEAD_MAN)
+    driver.lead([arm.SLEEP_RAD])
+    count = still.targets
+    assert not hold(DEAD_MAN)
+    assert not hold(DEAD_MAN)
+    assert still.targets == count
+    assert not hold()
+    assert hold(DEAD_MAN)
+    assert still.targets == count + 1
 
 
 def test_a_held_key_never_switches_the_torque_to_and_fro():

@@ -15,6 +15,10 @@ from vla_ros.core.teleop_pad import Pad, PadState
 from vla_ros.core.thresholds import require_ranges, threshold
 
 FRAMES = ("base", "tool")
+# After so long without any message the stamps may be of another clock [s].
+_NEW_LINK_S = 10.0
+# How much slower the clock of the pad's computer may be [s/s].
+_CLOCK_DRIFT = 1e-4
 ANEW = "let the dead-man button go, and press it again"
 
 
@@ -66,8 +70,10 @@ class Gamepad:
     button is held and messages come. After any other end than that of letting go, the button has
     to be let go and pressed anew:
     - no message for `stale_s`, or one that lacks a control: the pad or its radio is gone;
+    - one that arrives `stale_s` later than the quickest, judged by its stamp: a link that keeps
+      messages back. No common clock is needed, and it is no judgement of the first one;
     - one and the same message moves the arm for `unchanged_s`, or as far: its radio may be gone;
-    - somebody else says so, by `release`.
+    - somebody else says so, by `release`, or for as long as there is a reason, by `forbid`.
 
     Args:
         pad: where its controls are.
@@ -82,8 +88,10 @@ class Gamepad:
         self._parameters = parameters
         self._state: PadState | None = None
         self._raw: tuple = ()
-        self._heard_s = self._changed_s = -math.inf
+        self._heard_s = self._changed_s = self._arrival_s = -math.inf
         self._stamp_ns = 0
+        self._least_lag_s = math.inf
+        self._forbidden = ""
         self._engaged = self._was_open = False
         self.problem = "no message of a pad yet: does a joy node run?"
 
@@ -97,6 +105,13 @@ class Gamepad:
             stamp_ns: when it was made [ns]; 0 where nobody says.
             axes, buttons: as in sensor_msgs/Joy.
         """
+        if self._is_late(now_s, stamp_ns):
+            self._lose(
+                f"the pad's messages come more than {self._parameters.stale_s:g} s late, or its "
+                f"clock was set: look at the link, or stop the joy node for {_NEW_LINK_S:g} s; "
+                f"then {ANEW}"
+            )
+            return ()
         gap_s = now_s - self._heard_s
         if gap_s > self._parameters.stale_s:
             self._lose(self._silence)
@@ -116,14 +131,20 @@ class Gamepad:
         # A button that is down in the first message was not pressed now.
         return () if before is None else tuple(sorted(state.pressed - before.pressed))
 
-    def follows(self, now_s: float) -> bool:
-        """Return whether the arm may move by this pad now [s]."""
+    def follows(self, now_s: float, is_led: bool = False) -> bool:
+        """Return whether the arm may move by this pad.
+
+        Args:
+            now_s: when [s].
+            is_led: whether it moves for as long as the button is held, whatever the sticks say.
+        """
         if self._state is not None and now_s - self._heard_s > self._parameters.stale_s:
             self._lose(self._silence)
         unchanged_s, limit_s = now_s - self._changed_s, self._parameters.unchanged_s
-        if self._state is not None and self._state.slow:
+        is_driven = bool(self.twist.any())
+        if is_driven and self._state is not None and self._state.slow:
             limit_s /= self._parameters.slow_share
-        if self._engaged and self.twist.any() and unchanged_s > limit_s:
+        if self._engaged and (is_driven or is_led or self.wants_home) and unchanged_s > limit_s:
             self.release(
                 f"nothing has changed on the pad for {limit_s:g} s: is it still there? "
                 f"If so, {ANEW}"
@@ -135,6 +156,13 @@ class Gamepad:
         if self._engaged:
             self.problem = reason
         self._engaged = self._was_open = False
+
+    def forbid(self, reason: str) -> None:
+        """Follow no more for as long as there is a reason; empty: a new press begins."""
+        self._forbidden = reason
+        if reason:
+            self._engaged = self._was_open = False
+            self.problem = reason
 
     @property
     def twist(self) -> np.ndarray:
@@ -150,8 +178,23 @@ class Gamepad:
     def _silence(self) -> str:
         return f"no message of the pad for {self._parameters.stale_s:g} s; {ANEW}"
 
+    def _is_late(self, now_s: float, stamp_ns: int) -> bool:
+        """Return whether a message took much longer than the quickest of this link."""
+        since_s, self._arrival_s = now_s - self._arrival_s, now_s
+        if since_s > _NEW_LINK_S:
+            self._least_lag_s = math.inf
+        if stamp_ns <= 0:
+            return False
+        lag_s = now_s - stamp_ns * 1e-9
+        if math.isfinite(since_s):
+            self._least_lag_s += _CLOCK_DRIFT * since_s
+        self._least_lag_s = min(self._least_lag_s, lag_s)
+        return lag_s - self._least_lag_s > self._parameters.stale_s
+
     def _judge(self, state: PadState) -> None:
-        if not state.dead_man:
+        if self._forbidden:
+            self.forbid(self._forbidden)
+        elif not state.dead_man:
             self._engaged, self._was_open, self.problem = False, True, ""
         elif not self._engaged and self._was_open:
             if twist_of(state, self._parameters).any() or state.home:

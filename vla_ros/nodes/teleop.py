@@ -128,8 +128,11 @@ class Teaching:
     def _park(self) -> Steps:
         """Go to the sleep pose, for as long as the person holds the dead-man button."""
         self._node.phase = "waiting for the dead-man button, to park the arm while it is held"
-        self._report("hold the dead-man button: the arm goes to its sleep pose")
-        self._joy.route[:] = [facts.READY_RAD, facts.SLEEP_RAD]
+        self._joy.lead([facts.READY_RAD, facts.SLEEP_RAD])
+        self._report(
+            "press the dead-man button anew and hold it: the arm goes to its sleep pose; nudge a "
+            "stick every few seconds, or press anew"
+        )
         while self._joy.route:
             yield
         yield from self._node.settle()

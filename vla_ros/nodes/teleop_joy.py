@@ -55,11 +55,12 @@ class JoyTopic:
 
     def _look(self) -> None:
         others = self._node.count_publishers(self._topic) - 1
-        if others > 0:
-            self._pad.release(
-                f"{others + 1} nodes publish {self._topic}, and nobody knows which pad is held: "
-                f"stop all but one, then {ANEW}"
-            )
+        self._pad.forbid(
+            f"{others + 1} nodes publish {self._topic}, and nobody knows which pad is held: "
+            f"stop all but one, then {ANEW}"
+            if others > 0
+            else ""
+        )
         problem = self._pad.problem
         if self._drives and problem and problem != self._said:
             self._node.get_logger().warning(f"the arm does not follow the pad: {problem}")
@@ -115,7 +116,7 @@ class JoyDriver:
             self._pad.release(f"{self._arm.blocked_reason}; {ANEW}")
         elif gap_s > _GAP_S:
             self._pad.release(f"the arm was held for {gap_s:.1f} s; {ANEW}")
-        if not self._pad.follows(now_s):
+        if not self._pad.follows(now_s, is_led=bool(self.route)):
             # Braking comes before all else, also where nothing was driven.
             self.drives = False
             self._arm.hold()
@@ -140,6 +141,11 @@ class JoyDriver:
             self._motion.step(twist, self.frame, q_commanded)
         else:
             self._motion.approach(goal, self._parameters.home_rad_s, q_commanded)
+
+    def lead(self, route: list[np.ndarray]) -> None:
+        """Go to poses (6,) [rad], one after the other, once the button is pressed anew."""
+        self._pad.release(f"the arm goes by itself from here on, while the button is held: {ANEW}")
+        self.route[:] = route
 
     @property
     def hindered(self) -> bool:
