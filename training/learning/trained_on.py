@@ -41,8 +41,8 @@ class TrainedOn:
                 ) from None
             for recording, until in (item for row in rows for item in row):
                 known = until_ns.get(recording, until)
-                is_whole = until is None or known is None
-                until_ns[recording] = None if is_whole else max(until, known)
+                whole = until is None or known is None
+                until_ns[recording] = None if whole else max(until, known)
         return cls(until_ns)
 
     def parts(self, dataset: Dataset, episodes: list[Episode]) -> tuple[list, list]:
