@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Sooner, a second signal is the first one again, passed on by whoever has started this process.
+ECHO_S = 1.0
 
 
 class StoppedError(Exception):
@@ -23,7 +26,7 @@ class StoppedError(Exception):
 
 
 class StopSignals:
-    """Hears both signals within `with`; a second one is a KeyboardInterrupt, whatever is going on.
+    """Hears both signals within `with`; a later second one is a KeyboardInterrupt at once.
 
     Attributes:
         number: of the signal that came; None while there was none.
@@ -39,6 +42,7 @@ class StopSignals:
         """
         self._is_alone, self._tells = is_alone, tells
         self._before: dict[int, Any] = {}
+        self._first_s = 0.0
         self.number: int | None = None
 
     def __enter__(self) -> "StopSignals":
@@ -52,10 +56,13 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None and self._is_alone:
-            raise KeyboardInterrupt
-        if self.number is None and self._tells:
+        now_s = time.monotonic()
+        if self.number is not None:
+            if self._is_alone and now_s - self._first_s >= ECHO_S:
+                raise KeyboardInterrupt
+            return
+        self.number, self._first_s = number, now_s
+        if self._tells:
             # Not print: the signal may have come in the middle of one.
             again = "; again to end at once" if self._is_alone else ""
             os.write(2, f"\nending this step, then saving{again}\n".encode())
-        self.number = self.number or number

@@ -4,6 +4,7 @@ import pickle
 import signal
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tiny_jobs import losses, tiny_job
 from torch import nn
 
+from training.learning import stop
 from training.learning.dry_run import measure
 from training.learning.engine import (
     PartLoss,
@@ -222,9 +224,13 @@ def test_whenever_a_signal_comes_one_save_follows_and_no_further_step(when, meas
     assert (stopped.value.step, saved, evaluated) == (2, [2], measured)
 
 
-def test_a_second_signal_ends_at_once_but_not_those_that_torchrun_passes_on():
-    with StopSignals():
-        os.kill(os.getpid(), signal.SIGINT)
+def test_a_second_signal_ends_at_once_but_no_echo_nor_those_that_torchrun_passes_on(monkeypatch):
+    times_s = iter([10.0, 10.005, 11.5, 20.0, 25.0])
+    monkeypatch.setattr(stop, "time", SimpleNamespace(monotonic=lambda: next(times_s)))
+    with StopSignals() as signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert signals.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     with StopSignals(is_alone=False) as signals:
