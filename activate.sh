@@ -21,9 +21,9 @@ _vla_activate() {
         export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 ROS_DISTRO=jazzy ROS_VERSION=2
         # Stay on this machine unless told otherwise: what moves an arm should not listen to a whole network.
         export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
-        # Jazzy's Fast DDS 2.14 reads the first name only, Fast DDS 3 the second.
-        export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$root/config/fastdds.xml}
-        export FASTDDS_DEFAULT_PROFILES_FILE=${FASTDDS_DEFAULT_PROFILES_FILE:-$FASTRTPS_DEFAULT_PROFILES_FILE}
+        # Read by Fast DDS 3 alone. Jazzy's 2.14 knows FASTRTPS_DEFAULT_PROFILES_FILE only; with our quick discovery it was seen
+        # to hang where a node is destroyed while another is being found (DomainParticipant::set_listener).
+        export FASTDDS_DEFAULT_PROFILES_FILE=${FASTDDS_DEFAULT_PROFILES_FILE:-$root/config/fastdds.xml}
     else
         _vla_prepend LD_LIBRARY_PATH "$venv/lib"
     fi

@@ -30,7 +30,6 @@ _FLAT_MB = 5.0
 def _environment() -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
         "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }

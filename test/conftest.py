@@ -108,8 +108,6 @@ class Graph:
         self.env = os.environ | {
             "ROS_DOMAIN_ID": str(self.domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            # Jazzy's Fast DDS 2.14 reads the first name only, Fast DDS 3 the second.
-            "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
             "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml"),
             "AMENT_PREFIX_PATH": ":".join(prefixes),
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
