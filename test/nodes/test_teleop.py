@@ -21,10 +21,12 @@ from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
+from vla_ros.core.errors import SafetyError  # noqa: E402
 from vla_ros.core.safety import wx250s_limits  # noqa: E402
 from vla_ros.core.teleop import Gamepad, TeleopParameters  # noqa: E402
 from vla_ros.core.teleop_pad import PadChoice, pad_of  # noqa: E402
-from vla_ros.nodes import lifetime, qos, teleop, teleop_guide  # noqa: E402
+from vla_ros.core.teleop_takes import Confirmation  # noqa: E402
+from vla_ros.nodes import arm_torque, lifetime, qos, teleop, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
 from vla_ros.nodes.teleop_joy import JoyDriver  # noqa: E402
@@ -267,6 +269,46 @@ class SilentNode:
 
     def get_logger(self):
         return None
+
+
+class LimpArm:
+    """A raised arm without torque, of a driver that does not answer."""
+
+    active = is_limp = True
+    asks_torque = False
+    measured = (arm.READY_RAD, 1.0)
+
+    def set_torque(self, enable):
+        self.asks_torque = True
+
+
+def test_an_arm_is_not_said_to_hold_before_the_driver_has_answered():
+    guide = object.__new__(teleop_guide.HandGuide)
+    guide._arm, guide._confirmation = LimpArm(), Confirmation(1.5, 10.0)
+    done, sentence = guide.switch(True)
+    assert done
+    assert "go on holding the arm until" in sentence
+    done, sentence = guide.switch(False)
+    assert not done
+    assert "still asked for the last switch" in sentence
+    with pytest.raises(SafetyError, match="ends with a limp arm, hold it"):
+        list(guide.take_hold(-1.0))
+
+
+@pytest.mark.parametrize(("active", "silent_s"), [(False, 0.0), (True, 0.6)])
+def test_torque_is_not_switched_on_where_the_servos_may_have_an_old_goal(active, silent_s):
+    class Measured:
+        pose = (arm.READY_RAD, 1.0)
+
+    torque = object.__new__(arm_torque.ArmTorque)
+    torque._arm, torque._loop, asked = Measured(), LimpArm(), []
+    torque._arm.silent_s, torque._ask = silent_s, lambda *words: asked.append(words)
+    with pytest.raises(SafetyError, match="might leap to an old goal"):
+        torque.switch(True, active)
+    assert asked == []
+    torque._arm.silent_s = 0.1
+    torque.switch(True, True)
+    assert len(asked) == 1
 
 
 def test_the_way_to_the_cradle_begins_with_a_press_after_the_route_was_set():

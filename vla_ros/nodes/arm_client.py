@@ -199,8 +199,17 @@ class ArmClient:
         return self._servos.is_asking
 
     def set_torque(self, enable: bool) -> None:
-        """Switch the torque of arm and gripper; without it a person moves both."""
-        self._torque.switch(enable)
+        """Switch the torque of arm and gripper; without it a person moves both.
+
+        Raises:
+            SafetyError: on, where the arm might leap to an old goal; nothing was asked then.
+        """
+        self._torque.switch(enable, self.active)
+
+    @property
+    def asks_torque(self) -> bool:
+        """Whether the driver's answer to a switch of the torque is waited for."""
+        return self._torque.is_asking
 
     def release(self, then: Callable[[], None]) -> None:
         """Switch the torque off where the arm rests on itself, then call `then`.

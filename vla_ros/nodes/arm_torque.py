@@ -17,6 +17,9 @@ from vla_ros.nodes.question import Question
 _SLEEP_COMMANDED_RAD, _SLEEP_MEASURED_RAD = 0.01, 0.1
 # How long the driver may take to answer for both [s, wall].
 _PATIENCE_S = 5.0
+# Torque comes back only where the arm was measured within so long [s, wall]: what the servos were
+# last sent is that pose, and a hand leads the arm on.
+_FRESH_S = 0.5
 
 
 class ArmTorque:
@@ -43,17 +46,43 @@ class ArmTorque:
         self._client = node.create_client(TorqueEnable, f"/{robot_name}/torque_enable")
         self._question = Question(node, self._give_up_asking)
 
-    def switch(self, enable: bool) -> None:
+    @property
+    def is_asking(self) -> bool:
+        """Whether the driver's answer is waited for."""
+        return self._question.is_open
+
+    def switch(self, enable: bool, active: bool) -> None:
         """Switch it by a person's wish, wherever the arm is; without it a person moves both.
 
         The person's hand is the command then: the measured pose is what the driver is sent, so that
         the arm stays there when the torque is back, and what `/vla/commanded` says. An arm that is
         not limp goes on being commanded while its torque is asked for.
+
+        Args:
+            enable: on or off.
+            active: whether the arm is commanded.
+
+        Raises:
+            SafetyError: on, and the servos may have another goal than where the arm is: they would
+                leap to it. Nothing was asked then.
         """
+        if enable and not active:
+            raise SafetyError(
+                "the torque stays as it is: the arm is not active, and might leap to an old goal; "
+                "go on holding it and activate the node, which makes it stiff where it is"
+            )
+        if enable and self._arm.silent_s > _FRESH_S:
+            raise SafetyError(
+                f"the torque stays as it is: no joint state for {self._arm.silent_s:.1f} s, and "
+                "the arm might leap to an old goal; go on holding it, and look at the driver"
+            )
+        was_limp = self._loop.is_limp
 
         def resume() -> None:
             if enable:
                 self._take_hold()
+                if was_limp:
+                    self._node.get_logger().warning("the arm holds: let it go slowly")
 
         if not enable:
             self._loop.let_go()

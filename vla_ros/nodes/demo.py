@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import JointState
 
 from vla_ros.core import arm, kinematics
-from vla_ros.core.errors import EpisodeError, KinematicsError
+from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError
 from vla_ros.core.rotations import matrix_from_quat, transform
 from vla_ros.core.teleop import TeleopParameters
 from vla_ros.nodes import conversions, qos
@@ -105,7 +105,10 @@ class DemoNode(CommanderNode):
             self._steps = self._stop_steps()
 
     def _stop_steps(self) -> Steps:
-        yield from self._teaching.end_first()
+        try:
+            yield from self._teaching.end_first()
+        except SafetyError as error:
+            self.get_logger().error(str(error))
         super().stop()
 
     def say_status(self) -> None:

@@ -31,6 +31,11 @@ class Question:
         self._deadline_s = time.monotonic() + patience_s
         return lambda: this_round == self._round and self._deadline_s is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._deadline_s is not None
+
     def settle(self) -> None:
         """Note that it is answered."""
         self._deadline_s = None

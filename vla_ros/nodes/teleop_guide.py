@@ -8,6 +8,7 @@ from std_srvs.srv import SetBool
 
 from vla_ros.core import arm as facts
 from vla_ros.core import kinematics
+from vla_ros.core.errors import SafetyError
 from vla_ros.core.teleop_takes import Confirmation
 from vla_ros.nodes.arm_client import ArmClient
 from vla_ros.nodes.arm_torque import why_not_release
@@ -45,10 +46,20 @@ class HandGuide:
         An arm that would fall is let go with the second of two requests.
         """
         arm = self._arm
+        if arm.asks_torque:
+            return False, (
+                "the driver is still asked for the last switch of the torque: go on holding the "
+                "arm, and ask again when it has answered"
+            )
         if enable:
             self._confirmation.forget()
-            arm.set_torque(True)
-            return True, "the arm holds where it is"
+            try:
+                arm.set_torque(True)
+            except SafetyError as error:
+                return False, str(error)
+            return True, (
+                "the torque is asked for: go on holding the arm until the log says that it holds"
+            )
         if not arm.active or arm.measured is None:
             return False, "the torque stays on: the arm is not active yet; wait for it"
         if arm.is_limp:
@@ -70,12 +81,23 @@ class HandGuide:
 
         Args:
             limit_s: how long the driver is waited for [s, wall].
+
+        Raises:
+            SafetyError: they do not, or nobody knows: the arm is in the person's hands.
         """
         if not (self._arm.is_limp and self.would_fall):
             return
-        self._arm.set_torque(True)
+        try:
+            self._arm.set_torque(True)
+        except SafetyError as error:
+            raise SafetyError(f"the node ends with a limp arm, hold it: {error}") from error
         deadline_s = time.monotonic() + limit_s
-        while self._arm.is_limp and time.monotonic() < deadline_s:
+        while self._arm.is_limp:
+            if time.monotonic() > deadline_s:
+                raise SafetyError(
+                    "the node ends with a limp arm, hold it: the driver did not answer "
+                    f"torque_enable for {limit_s:g} s; lay the arm down, then look at the driver"
+                )
             yield
 
     def _on_torque(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
