@@ -141,9 +141,7 @@ def install_wheels(machine: Machine) -> str:
     index = os.environ.get("VLA_TORCH_INDEX", "")
     base = digest(venv_step(machine).key, CONSTRAINTS, *ros_files)
     ros = Step("ros_packages", "ROS 2 and build tools", base)
-    messages = [
-        Step(name, name, digest(base, ROOT / folder)) for name, folder in MESSAGES.items()
-    ]
+    messages = [Step(name, name, digest(base, ROOT / folder)) for name, folder in MESSAGES.items()]
     learning = Step("learning", "torch, MuJoCo and the rest", digest(base, index, *all_files))
 
     if not ros.done() or not learning.done():

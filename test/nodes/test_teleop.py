@@ -84,7 +84,9 @@ class Stage:
 
     def drive(self, forward, condition):
         """Drive until the condition holds, gripping anew where a busy machine missed messages."""
+        deadline = time.monotonic() + LIMIT_S
         while not condition():
+            assert time.monotonic() < deadline, self.demo._teaching._pad.problem
             if not self.drives:
                 self.forward, self.held = 0.0, set()
                 self.let_pass(0.1)
