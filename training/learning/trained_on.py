@@ -41,8 +41,10 @@ class TrainedOn:
                 ) from None
             for recording, until in (item for row in rows for item in row):
                 known = until_ns.get(recording, until)
-                whole = until is None or known is None
-                until_ns[recording] = None if whole else max(until, known)
+                if until is None or known is None:
+                    until_ns[recording] = None
+                else:
+                    until_ns[recording] = max(until, known)
         return cls(until_ns)
 
     def parts(self, dataset: Dataset, episodes: list[Episode]) -> tuple[list, list]:
