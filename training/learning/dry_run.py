@@ -1,7 +1,6 @@
 """What a run will cost, before it starts: parameters, memory, steps a second."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +72,8 @@ def measure(job: Job) -> Cost:
 
 def _activation_bytes(job: Job) -> int:
     """Return the bytes that the graph of one micro-batch holds beside the parameters."""
-    parameters: Iterable[Any] = job.policy.parameters()
-    own = (p.to_local() if job.is_sharded else p for p in parameters)
+    policy: Any = job.policy
+    own = (p.to_local() if job.is_sharded else p for p in policy.parameters())
     weights = {tensor.untyped_storage().data_ptr() for tensor in own}
     found: dict[int, int] = {}
 
