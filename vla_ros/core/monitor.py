@@ -259,10 +259,7 @@ class ArmMonitor:
 
     def _moved(self, now_s, q_measured) -> tuple[float, np.ndarray]:
         """Return how each joint (6,) moved [rad] in the last so many seconds, about `still_s`."""
-        if not self._poses or now_s > self._poses[-1][0]:
-            self._poses.append((now_s, q_measured.copy()))
-        while len(self._poses) > 1 and now_s - self._poses[1][0] >= self.limits.still_s:
-            self._poses.pop(0)
+        _remember(self._poses, now_s, q_measured, self.limits.still_s)
         then_s, q_then = self._poses[0]
         return now_s - then_s, q_measured - q_then
 
@@ -280,10 +277,7 @@ class ArmMonitor:
         it: in the command of a joint that is blocked on its way this lies further back.
         """
         commands = self._commands
-        if not commands or now_s > commands[-1][0]:
-            commands.append((now_s, q_commanded.copy()))
-        while len(commands) > 2 and now_s - commands[1][0] >= 2.0 * self.limits.still_s:
-            commands.pop(0)
+        _remember(commands, now_s, q_commanded, 2.0 * self.limits.still_s)
         if len(commands) < 2:
             return True
         (then_s, q_then), (last_s, q_last) = commands[0], commands[-2]
@@ -295,6 +289,16 @@ class ArmMonitor:
 
     def _is_still(self, now_s, q_measured) -> bool:
         return bool(self._still_joints(now_s, q_measured).all())
+
+
+def _remember(
+    rows: list[tuple[float, np.ndarray]], now_s: float, q: np.ndarray, span_s: float
+) -> None:
+    """Add joints (6,) [rad] of now; keep those of the last `span_s` [s], and one before."""
+    if not rows or now_s > rows[-1][0]:
+        rows.append((now_s, q.copy()))
+    while len(rows) > 1 and now_s - rows[1][0] >= span_s:
+        rows.pop(0)
 
 
 class _Since:
