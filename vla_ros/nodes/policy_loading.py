@@ -109,16 +109,15 @@ def expected_contract(camera: str, found: Contract) -> Contract:
     return tap_contract(cameras, size, rate_hz)
 
 
-def strategy_of(wanted: str, runner: "PolicyRunner") -> Strategy:
+def strategy_of(wanted: str, runner: "PolicyRunner | RemoteRunner") -> Strategy:
     """Return the hand-over's strategy for a runner.
 
     Raises:
         ParameterError: the runner cannot go on from what is decided, as "rtc" needs.
     """
-    goes_on = getattr(runner, "goes_on", False)  # a runner elsewhere may not say
-    if wanted == "rtc" and not goes_on:
+    if wanted == "rtc" and not runner.goes_on:
         raise ParameterError(
             "strategy rtc of node policy needs APT's diffusion expert; choose blend, or auto"
         )
     found: dict[str, Strategy] = {"blend": "blend", "ensemble": "ensemble", "rtc": "rtc"}
-    return found.get(wanted, "rtc" if goes_on else "blend")
+    return found.get(wanted, "rtc" if runner.goes_on else "blend")
