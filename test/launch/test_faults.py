@@ -5,10 +5,8 @@ The order of what happens is asserted, never times; the times are printed (pytes
 
 import bisect
 import json
-import re
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,8 +33,6 @@ REST_S = 0.4
 
 # One segment for all tests, and as many blocks in a row as they make.
 CALM = ("segment_s:=600.0", "blocked_limit:=100")
-# A process that was killed is missed after so long here [s]; what waits for that is the same.
-LEASE_S = 4
 
 
 class Wire:
@@ -169,14 +165,6 @@ class Play:
 
     def __init__(self, graph):
         self.graph = graph
-        profile = Path(graph.env["FASTDDS_DEFAULT_PROFILES_FILE"])
-        lease, count = re.subn(
-            r"(<leaseDuration>\s*<sec>)\d+", rf"\g<1>{LEASE_S}", profile.read_text()
-        )
-        assert count == 1
-        quicker = graph.folder / profile.name
-        quicker.write_text(lease)
-        graph.env["FASTDDS_DEFAULT_PROFILES_FILE"] = str(quicker)
         node = graph.node
         self.sim = graph.start(*node("sim", "-p", "seed:=3", "-p", "state_rate_hz:=10.0"))
         self.camera = graph.start(
