@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,23 +20,15 @@ from vla_ros.policy.checkpoint import (
 )
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import toy_config
 from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
 from vla_ros.policy.text_tokens import train_tokenizer
 
-CONFIG = SmallVlmConfig(
-    image_size=32,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=2,
-    num_heads=2,
+CONFIG = replace(
+    toy_config(depth=2),
     max_text=16,
-    max_suffix=16,
     tokenizer=train_tokenizer(["put the carrot on the plate", "put the carrot away"], 270),
 )
 NORMALIZER = Normalizer([-0.05] * 3 + [-0.5] * 3, [0.05] * 3 + [0.5] * 3)

@@ -5,21 +5,13 @@ import pytest
 import torch
 
 from vla_ros.core.errors import CheckpointError, ContractError
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.text_tokens import train_tokenizer
 
-TINY = SmallVlmConfig(
-    image_size=32,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=2,
-    num_heads=2,
+TINY = replace(
+    toy_config(depth=2, max_suffix=8),
     max_text=8,
-    max_suffix=8,
     tokenizer=train_tokenizer(["put the carrot on the plate", "push it left"] * 3, 400),
 )
 TOKENS = 1 + 2 * 2  # of a picture: keypoints and patches

@@ -19,23 +19,13 @@ from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint, save_checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import toy_config
 from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
 
 SIDE = 32
-SMALL = SmallVlmConfig(
-    image_size=SIDE,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=1,
-    num_heads=2,
-    max_suffix=16,
-)
+SMALL = toy_config()
 
 
 def policy_of(stage, head):

@@ -18,23 +18,14 @@ from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import toy_config
 from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tap_config import TapConfig
 
 SIDE = 32
 NORMALIZER = Normalizer([-0.2] * 3 + [-1.0] * 3, [0.2] * 3 + [1.0] * 3)
-SMALL = SmallVlmConfig(
-    image_size=SIDE,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=2,
-    width=16,
-    depth=1,
-    num_heads=2,
-)
+SMALL = toy_config(max_suffix=256)
 # Normalised 0 is the middle of each range.
 SAID = np.array([0, 0, 0, 0, 0, 0, 0.25], np.float32)
 

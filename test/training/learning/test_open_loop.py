@@ -1,5 +1,6 @@
 """Errors and motion that goes on, by numbers that can be checked in the head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,10 @@ from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.policy import AptPolicy
 from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.normalize import Normalizer
-from vla_ros.policy.small_config import SmallVlmConfig
+from vla_ros.policy.small_config import toy_config
 from vla_ros.policy.small_vlm import SmallVlm
 
-SMALL = SmallVlmConfig(
-    image_size=8,
-    channels=(8, 8, 8),
-    num_keypoints=4,
-    keypoint_tokens=1,
-    grid=1,
-    width=16,
-    depth=2,
-    num_heads=2,
-)
+SMALL = replace(toy_config(depth=2, max_suffix=256), image_size=8, grid=1)
 WEIGHTS = np.array([30.0, 10.0, 10.0])
 
 
