@@ -58,9 +58,19 @@ class Caller:
         return Outcome(result.outcome), result.message
 
 
+@pytest.fixture
+def caller(graph, ros):
+    """Return another node of the graph, gone with the test."""
+    ros(domain=graph.domain)
+    caller = Caller()
+    yield caller
+    caller.actions.destroy()
+    caller.node.destroy_node()
+
+
 @pytest.mark.skipif(do_task_type() is None, reason="vla_ros_msgs is not built: run `make setup`")
 def test_an_apt_checkpoint_moves_the_simulated_arm_where_its_chunks_lead_goal_after_goal(
-    ros, graph, listen
+    graph, caller, listen
 ):
     checkpoint = apt(run={"intrinsics": True}, horizon=8, train_steps=10_000)
     # 6 cm up in base_link, in the camera's axes; no turn, gripper closed.
@@ -78,8 +88,6 @@ def test_an_apt_checkpoint_moves_the_simulated_arm_where_its_chunks_lead_goal_af
         tool_m = kinematics.forward(np.array(message.position[:6]))[:3, 3]
         return tool_m[2] > ready_m[2] + 0.08 and np.all(np.abs(tool_m - ready_m)[:2] < 0.03)
 
-    ros(domain=graph.domain)
-    caller = Caller()
     assert caller.actions.wait_for_server(timeout_sec=LIMIT_S)
     goal, asked = caller.send("push the apple to the left")
     caller.until_acts()

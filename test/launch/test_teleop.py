@@ -109,7 +109,16 @@ def read(bag, topic):
         return [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(connections)]
 
 
-def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(graph, ros):
+@pytest.fixture
+def person(graph, ros):
+    """Return a person at the graph, who takes the pad along: a second one would stop the arm."""
+    ros(domain=graph.domain)
+    person = Person()
+    yield person
+    person.node.destroy_node()
+
+
+def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(graph, person):
     quick = graph.folder / "quick.yaml"
     quick.write_text(QUICK)
     launch = graph.start(
@@ -118,8 +127,6 @@ def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(gra
         *("camera_width:=128", "camera_height:=128", "camera_rate:=10", "objects:=[carrot]"),
         f"workspace:={quick}",
     )
-    ros(domain=graph.domain)
-    person = Person()
     person.until(lambda: person.q is not None and person.carrot is not None)
     person.press(RECORD, "recording")
     person.press(DISCARD, "saved")
