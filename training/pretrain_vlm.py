@@ -22,10 +22,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.learning import stage_script
 from training.learning.ahead import Ahead
-from training.learning.caption_answers import answer_loss, evaluate_answers
+from training.learning.caption_answers import evaluate_answers
 from training.learning.caption_data import Captions, open_captions
 from training.learning.ema import Ema
 from training.learning.engine import Job, PartLoss, new_optimizer, run
@@ -41,8 +42,8 @@ from vla_ros.policy.checkpoint_folder import tidy_folder
 from vla_ros.policy.parameters import num_parameters
 from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 from vla_ros.policy.small_files import require_backbone_or_nothing, save_small_vlm
-from vla_ros.policy.small_vlm import SmallVlm
-from vla_ros.policy.text_tokens import train_tokenizer
+from vla_ros.policy.small_vlm import Asked, SmallVlm
+from vla_ros.policy.text_tokens import PADDING, train_tokenizer
 
 NAME = "training.pretrain_vlm"
 # What the later stages are told; the tokenizer shall have words for it, whatever captions say.
@@ -58,6 +59,8 @@ INSTRUCTIONS = tuple(
         ("pick up", "and lift it"),
     )
 )
+# In which the questions of a step are read, from the shortest answers to the longest.
+_GROUPS = 4
 FOODS = ("carrot", "banana", "apple", "orange", "pumpkin", "lemon", "eggplant")
 
 
@@ -133,11 +136,22 @@ def optimizer_groups(model: SmallVlm, config: PretrainConfig) -> list[dict]:
 
 
 class CaptionBatch(NamedTuple):
-    """Pictures, and for each some prompts with their answers, as tokens."""
+    """Pictures, and questions on them, those of like length together."""
 
     pictures: Tensor
-    prompts: list[str]
-    answers: Tensor
+    asked: list[Asked]
+
+
+def by_length(prompts: list[str], answers: Tensor, per_picture: int) -> list[Asked]:
+    """Return all questions in groups; few are padded by much, since most answers are short."""
+    lengths = (answers != PADDING).sum(1)
+    groups = []
+    for chosen in lengths.argsort(stable=True).tensor_split(_GROUPS):
+        longest = int(lengths[chosen].max()) if len(chosen) else 0
+        if longest:
+            texts = [prompts[k] for k in chosen]
+            groups.append(Asked(chosen // per_picture, texts, answers[chosen, :longest]))
+    return groups
 
 
 def make_job(model: SmallVlm, config: PretrainConfig, data: Captions, seed: int) -> Job:
@@ -147,14 +161,12 @@ def make_job(model: SmallVlm, config: PretrainConfig, data: Captions, seed: int)
         rng = np.random.default_rng([seed, step])
         frames, prompts, answers = data.draw(rng, config.batch_size, config.questions)
         suffix = model.tokenizer.answers(answers, config.model.max_suffix)
-        return [CaptionBatch(data.pictures(frames), prompts, suffix)]
+        asked = by_length(prompts, suffix, config.questions)
+        return [CaptionBatch(data.pictures(frames), asked)]
 
     def loss(_: torch.nn.Module, batch: CaptionBatch) -> PartLoss:
-        points, patches = model.encode(batch.pictures)
-        points = points.repeat_interleave(config.questions, 0)
-        patches = patches.repeat_interleave(config.questions, 0)
-        logits = model.read(points, patches, batch.prompts, batch.answers).logits
-        return PartLoss(answer_loss(logits, batch.answers), 1.0, {})
+        logits, tokens = model.answer_logits(*model.encode(batch.pictures), batch.asked)
+        return PartLoss(functional.cross_entropy(logits, tokens), 1.0, {})
 
     optimizer = new_optimizer(optimizer_groups(model, config), config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None

@@ -6,8 +6,8 @@ import torch
 
 from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.policy.small_config import SmallVlmConfig, toy_config
-from vla_ros.policy.small_vlm import SmallVlm
-from vla_ros.policy.text_tokens import train_tokenizer
+from vla_ros.policy.small_vlm import Asked, SmallVlm
+from vla_ros.policy.text_tokens import PADDING, train_tokenizer
 
 TINY = replace(
     toy_config(depth=2, max_suffix=8),
@@ -143,6 +143,21 @@ def test_pictures_encoded_before_are_read_as_new_ones(model):
     pairs = torch.tensor([[0, 1], [1, 2]])
     kept = model.read(points[pairs, 0], patches[pairs, 0], None)
     same(kept.logits, model(images[pairs, 0], None).logits)
+
+
+def test_many_questions_on_a_picture_are_scored_as_one_by_one(model):
+    images = pictures(2, 1)
+    long, short = torch.tensor([[270, 300, 1], [265, 1, PADDING]]), torch.tensor([[290]])
+    asked = [
+        Asked(torch.tensor([1]), ["push it"], short),
+        Asked(torch.tensor([1, 0]), ["", "put the carrot on the plate"], long),
+    ]
+    logits, tokens = model.answer_logits(*model.encode(images), asked)
+    assert tokens.tolist() == [290, 270, 300, 1, 265, 1]
+    one = model(images[1:], ["push it"], short).logits[0, :-1]
+    two = model(images[1:], [""], long[:1]).logits[0, :-1]
+    three = model(images[:1], ["put the carrot on the plate"], long[1:, :2]).logits[0, :-1]
+    same(logits, torch.cat([one, two, three]))
 
 
 def test_displacement_is_where_the_answer_is_read_from():

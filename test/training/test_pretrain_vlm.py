@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from training import pretrain_vlm
-from training.learning.caption_answers import _summary, answer_loss
+from training.learning.caption_answers import _summary
 from training.learning.caption_data import Captions, open_captions
 from training.learning.readout import ridge_error_m
 from vla_ros.core.errors import CheckpointError, DatasetError
@@ -129,11 +129,15 @@ def test_captions_that_are_not_there_are_refused(tmp_path):
         open_captions(tmp_path, 32)
 
 
-def test_loss_is_of_the_next_token_and_leaves_padding_out():
-    logits = torch.zeros(1, 3, 4)
-    logits[0, 0, 3] = 50.0
-    answers = torch.tensor([[3, PADDING]])
-    assert answer_loss(logits, answers).item() == pytest.approx(0.0, abs=1e-6)
+def test_questions_of_like_length_go_together_and_keep_their_picture():
+    answers = torch.tensor([[5, 6, 7], [8, 1, PADDING], [9, PADDING, PADDING], [4, 1, PADDING]])
+    groups = pretrain_vlm.by_length(["a", "b", "c", "d"], answers, per_picture=2)
+    assert [(g.about.tolist(), g.prompts, g.answers.tolist()) for g in groups] == [
+        ([1], ["c"], [[9]]),
+        ([0], ["b"], [[8, 1]]),
+        ([1], ["d"], [[4, 1]]),
+        ([0], ["a"], [[5, 6, 7]]),
+    ]
 
 
 def test_error_of_places_is_in_pixels_and_centimetres():

@@ -5,7 +5,6 @@ from collections import defaultdict
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from training.learning.caption_data import Captions
 from vla_ros.policy.small_vlm import SmallVlm
@@ -18,11 +17,6 @@ _MM_PER_CM = 10.0
 _NUMBER = re.compile(r"-?\d+")
 _BATCH = 64
 _MAX_ANSWER = 24
-
-
-def answer_loss(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Return the mean next-token loss of answers (B, S) under logits (B, S + 1, vocabulary)."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), answers.flatten(), ignore_index=PADDING)
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ T tokens of one pass, M tokens seen before, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,20 @@ class SmallCache:
     past: tuple[KeysValues, ...]
     mask: Tensor
     num_suffix: int
+
+
+class Asked(NamedTuple):
+    """Questions on pictures of a batch.
+
+    Attributes:
+        about: (B,) int64, which sample each is about.
+        prompts: B of them.
+        answers: (B, S) tokens, as `TextTokenizer.answers` gives them.
+    """
+
+    about: Tensor
+    prompts: list[str]
+    answers: Tensor
 
 
 class SmallVlm(VisionLanguageModel):
@@ -156,6 +171,28 @@ class SmallVlm(VisionLanguageModel):
             logits=self._logits(x[:, answer:]),
             cache=SmallCache(tuple(past), prompt, 0) if with_cache else None,
         )
+
+    def answer_logits(
+        self, points: Tensor, patches: Tensor, asked: Sequence[Asked]
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits (N, vocabulary) of every token of all answers, and these tokens (N,).
+
+        As `read` with a suffix gives them, but pictures pass through once, however many questions
+        are asked about them, and no padding of answers is scored.
+        """
+        pictures, readout = self._picture_tokens(points, patches)
+        past, _ = self.transformer.see(pictures, self.config.joint_pictures, ())
+        in_pictures = pictures.shape[1] * pictures.shape[2]
+        features, tokens = [], []
+        for about, prompts, answers in asked:
+            language, mask = self._language_tokens(prompts, answers, readout[about])
+            valid = torch.cat([mask.new_ones(len(mask), in_pictures), mask], 1)
+            seen = [(keys[about], values[about]) for keys, values in past]
+            x, _, _ = self.transformer.hear(language, seen, valid, ())
+            scored = answers != PADDING
+            features.append(x[:, -1 - answers.shape[1] : -1][scored])
+            tokens.append(answers[scored])
+        return self._logits(torch.cat(features)), torch.cat(tokens)
 
     def decode(self, tokens: Tensor, cache: object) -> tuple[Tensor, object]:
         """Go on from a cache by tokens (B, T); the cache that was given stays as it is."""
