@@ -48,7 +48,7 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
         with pytest.raises(ContractError, match="policy server ws://.* does not match .*wrist"):
             load_runner(str(server.address), "wrist", "cpu", 1)
         monkeypatch.delenv("VLA_POLICY_TOKEN")
-        with pytest.raises(RemoteError, match="wants another token"):
+        with pytest.raises(RemoteError, match="wants a token"):
             load_runner(str(server.address), "front", "cpu", 1)
     finally:
         server.close()

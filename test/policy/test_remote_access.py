@@ -4,9 +4,11 @@ from vla_ros.core.errors import RemoteError
 from vla_ros.policy.remote_access import (
     Address,
     address_of,
-    authorization,
     is_address,
-    is_let_in,
+    is_proof,
+    new_nonce,
+    nonce_of,
+    proof_of,
     read_token,
 )
 
@@ -86,12 +88,27 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path):
         read_token(file)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [None, "", TOKEN, "Basic " + TOKEN, "Bearer " + TOKEN[:-1], "Bearer " + TOKEN + "x"]
-    + ["bearer " + TOKEN, "Bearer \udcff\xfc"],
-)
-def test_another_header_lets_nobody_in(header):
-    assert is_let_in(authorization(TOKEN)["Authorization"], TOKEN)
-    assert not is_let_in(header, TOKEN)
-    assert is_let_in(header, None)
+NONCES = "a" * 64, "b" * 64
+
+
+def test_a_proof_is_of_token_side_and_connection():
+    # printf 'vla_ros\nserver\naaa…\nbbb…' | openssl dgst -sha256 -hmac 0123456789abcdef
+    proof = proof_of(TOKEN, "server", NONCES)
+    assert proof == "ee8641e14b6f5572392ec548fbf6338895b25cdd4ad0120556ced9919a28eac6"
+    others = [
+        proof_of(TOKEN[::-1], "server", NONCES),
+        proof_of(TOKEN, "client", NONCES),
+        proof_of(TOKEN, "server", NONCES[::-1]),
+        proof_of(TOKEN, "server", ("a" * 64, "c" * 64)),
+    ]
+    assert len({proof, *others}) == 5
+    assert is_proof(proof, proof)
+    for given in (None, b"", "", proof[:-1], proof + "0", proof.upper(), "\udcff", 1):
+        assert not is_proof(given, proof)
+
+
+def test_a_nonce_is_one_and_new():
+    assert nonce_of([NONCES[0]]) == NONCES[0]
+    assert nonce_of([new_nonce()]) != nonce_of([new_nonce()]) is not None
+    for headers in ([], list(NONCES), ["a" * 63], ["a" * 65], ["A" * 64], ["a" * 64 + "\n"]):
+        assert nonce_of(headers) is None

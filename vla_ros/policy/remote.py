@@ -4,31 +4,19 @@ Free of torch: a robot's small computer needs none.
 """
 
 import json
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, RemoteError
 from vla_ros.core.observation import Chunk, Decided, Observation
 from vla_ros.policy import remote_messages as messages
 from vla_ros.policy import remote_wire as wire
-from vla_ros.policy.remote_access import (
-    TOKEN_FILE_VARIABLE,
-    TOKEN_VARIABLE,
-    address_of,
-    authorization,
-)
+from vla_ros.policy.remote_access import address_of
+from vla_ros.policy.remote_link import Link
 
 DEFAULT_TIMEOUT_S = 3.0
 # A server that is gone is looked for at once, then after these times, and doubling.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 4.0
-_CLOSE_S = 0.3
 # A robot keeps as many joint states.
 _MAX_PAST = 1000
 # What must be the same when a server comes back.
@@ -44,7 +32,7 @@ class RemoteRunner:
     Args:
         address: "ws://HOST:PORT".
         expected_contract: the contract it must have; None: any.
-        token: what the server wants to be told; None: nothing.
+        token: what the server must have as well; None: nothing.
         timeout_s: how long the server may take to be reached, and then to answer [s].
 
     Attributes:
@@ -65,22 +53,23 @@ class RemoteRunner:
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ):
         self._address, self._token, self._timeout_s = address_of(address), token, timeout_s
-        self._connection: ClientConnection | None = None
+        self._link: Link | None = None
         self._number = self._failures = 0
         self._is_closed = False
         self._next_try_s = time.monotonic()
-        connection, self._welcome = self._connect()
+        link = Link(self._address, token, timeout_s)
+        self._welcome = link.welcome
         try:
             self._read_welcome(self._welcome)
             if expected_contract is not None:
                 expected_contract.require_match(self.contract, self._name)
         except RemoteError as error:
-            connection.close()
+            link.close()
             raise RemoteError(f"{self._name}: {error}; is its vla_ros ours?") from None
         except ContractError:
-            connection.close()
+            link.close()
             raise
-        self._connection = connection
+        self._link = link
 
     def _read_welcome(self, welcome: dict) -> None:
         self.contract = messages.contract_from_text(wire.text_of(welcome, "contract"))
@@ -99,7 +88,7 @@ class RemoteRunner:
                 contract not.
             RemoteError: the link is down, the server is slow, failed, or answers no chunk.
         """
-        connection = self._connection or self._connect_again()
+        link = self._link or self._connect_again()
         self._number += 1
         request = {
             "number": self._number,
@@ -113,7 +102,7 @@ class RemoteRunner:
                 f"{wire.MAX_REQUEST_BYTES / 1e6:.1f} MB; have the cameras send JPEG"
             )
         try:
-            answer = self._ask(connection, data)
+            answer = link.ask(data, self._timeout_s)
             if answer.get("number") != self._number:
                 raise RemoteError("it answered another question")
             if answer.get("kind") != "refused":
@@ -121,7 +110,7 @@ class RemoteRunner:
             reason = wire.line_of(answer, "message")
         except (RemoteError, ContractError) as error:
             # Who says such a thing is not believed in what follows either.
-            self._drop(connection)
+            self._drop(link)
             raise RemoteError(f"{self._name}: {error}; the arm gets nothing of it") from None
         kind = ContractError if answer.get("error") == "ContractError" else RemoteError
         raise kind(f"{reason} ({self._name})")
@@ -132,35 +121,19 @@ class RemoteRunner:
     def close(self) -> None:
         """End the connection for good; an `act` that waits raises."""
         self._is_closed = True
-        if self._connection is not None:
-            self._connection.close()
+        if (link := self._link) is not None:
+            link.close()
 
     @property
     def _name(self) -> str:
         return f"policy server {self._address}"
 
-    def _ask(self, connection: ClientConnection, data: bytes) -> dict:
-        """Return the answer to the request `data`.
-
-        Raises:
-            RemoteError: there is none in time, or none that can be read.
-        """
-        try:
-            with _cut_after(connection, self._timeout_s) as cut:
-                connection.send(data)
-                said = connection.recv()
-        except ConnectionClosed as error:
-            if cut.is_set():
-                raise RemoteError(f"no answer within {self._timeout_s:g} s") from None
-            raise RemoteError(_why_closed(error)) from None
-        return wire.unpack(said)
-
-    def _drop(self, connection: ClientConnection) -> None:
+    def _drop(self, link: Link) -> None:
         """Leave a connection, so that an answer that comes late is nobody's."""
-        self._connection = None
-        connection.close()
+        self._link = None
+        link.close()
 
-    def _connect_again(self) -> ClientConnection:
+    def _connect_again(self) -> Link:
         """Connect anew, if it is time to.
 
         Raises:
@@ -175,10 +148,10 @@ class RemoteRunner:
                 f"{left_s:.1f} s"
             )
         try:
-            connection, welcome = self._connect()
-            changed = [key for key in _STAYS if welcome.get(key) != self._welcome.get(key)]
+            link = Link(self._address, self._token, self._timeout_s)
+            changed = [key for key in _STAYS if link.welcome.get(key) != self._welcome.get(key)]
             if changed:
-                connection.close()
+                link.close()
                 raise RemoteError(
                     f"{self._name} came back with another checkpoint ({', '.join(changed)} "
                     "changed); start it with the one from before, or start the node anew"
@@ -188,94 +161,10 @@ class RemoteRunner:
             wait_s = min(_FIRST_WAIT_S * 2 ** min(self._failures, 10), _LONGEST_WAIT_S)
             self._failures, self._next_try_s = self._failures + 1, time.monotonic() + wait_s
             raise
-        self._failures, self._connection = 0, connection
-        return connection
-
-    def _connect(self) -> tuple[ClientConnection, dict]:
-        """Return a connection and what the server said of itself.
-
-        Raises:
-            RemoteError: there is no server, or not one that we can talk to.
-        """
-        try:
-            # Entered, not only called: websockets 17.1 warns of what later will not connect.
-            connection = connect(
-                str(self._address),
-                additional_headers=authorization(self._token) if self._token else None,
-                compression=None,
-                # What the environment says of proxies is meant for the web.
-                proxy=None,
-                open_timeout=self._timeout_s,
-                close_timeout=_CLOSE_S,
-                max_size=wire.MAX_ANSWER_BYTES,
-                max_queue=1,
-            ).__enter__()
-        except InvalidStatus as error:
-            raise RemoteError(_why_refused(self._name, error.response.status_code)) from None
-        except (OSError, EOFError, WebSocketException) as error:
-            why = wire.one_line(str(error)) or type(error).__name__
-            raise RemoteError(
-                f"no policy server on {self._address} ({why}); start python -m "
-                "vla_ros.policy.server there, and the ssh tunnel if there is one"
-            ) from None
-        try:
-            welcome = self._ask(connection, wire.pack(_hello()))
-            if welcome.get("kind") == "refused":
-                raise RemoteError(wire.line_of(welcome, "message"))
-            protocol = wire.count_of(welcome, "protocol")
-            if protocol != wire.PROTOCOL:
-                raise RemoteError(
-                    f"it speaks version {protocol} (vla_ros {wire.line_of(welcome, 'version')})"
-                    f", we speak {wire.PROTOCOL} (vla_ros {wire.package_version()}); "
-                    "install the same vla_ros on both machines"
-                )
-        except RemoteError as error:
-            connection.close()
-            raise RemoteError(f"{self._name}: {error}") from None
-        return connection, welcome
-
-
-@contextmanager
-def _cut_after(connection: ClientConnection, timeout_s: float) -> Iterator[threading.Event]:
-    """Cut `connection` off when its time is over; the event says so.
-
-    A timeout of `recv` alone would leave a `send` that waits for a peer that does not read.
-    """
-    cut = threading.Event()
-
-    def cut_off() -> None:
-        cut.set()
-        with suppress(OSError):  # it is closed already
-            connection.socket.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(timeout_s, cut_off)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield cut
-    finally:
-        timer.cancel()
-
-
-def _hello() -> dict:
-    return {"protocol": wire.PROTOCOL, "version": wire.package_version()}
-
-
-def _why_refused(name: str, status: int) -> str:
-    if status == 401:
-        return (
-            f"{name} wants another token; give the one that it was started with, in "
-            f"{TOKEN_VARIABLE} or in a file that {TOKEN_FILE_VARIABLE} names"
-        )
-    return f"{name} answers with HTTP status {status}; is that the policy server's port?"
-
-
-def _why_closed(error: ConnectionClosed) -> str:
-    if error.rcvd is not None and error.rcvd.code == 1001:
-        return "it was stopped"
-    if error.sent is not None and error.sent.code == 1009:
-        return f"its answer is larger than {wire.MAX_ANSWER_BYTES / 1e6:.1f} MB"
-    return f"the link broke ({wire.one_line(str(error))})"
+        self._failures, self._link = 0, link
+        if self._is_closed:  # meanwhile, by another thread, which may have found no link to close
+            link.close()
+        return link
 
 
 def _cameras_of(welcome: dict, contract: Contract) -> tuple[str, ...]:

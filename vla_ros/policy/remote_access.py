@@ -1,12 +1,15 @@
-"""Where a policy's server listens, and the token that lets a client in."""
+"""Where a policy's server listens, and the token that it and its clients know each other by."""
 
 import hmac
 import ipaddress
 import os
 import re
+import secrets
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from vla_ros.core.errors import RemoteError
@@ -14,9 +17,10 @@ from vla_ros.core.errors import RemoteError
 SCHEME = "ws://"
 DEFAULT_PORT = 8765
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "VLA_POLICY_TOKEN", "VLA_POLICY_TOKEN_FILE"
-# What a header may hold, and long enough that nobody guesses it.
+# Long enough that nobody guesses it, also who has overheard a proof of it.
 _TOKEN = re.compile(r"[\x21-\x7e]{16,256}")
-_BEARER = "Bearer "
+NONCE_HEADER, PROOF_HEADER = "Vla-Nonce", "Vla-Proof"
+_NONCE = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,32 @@ def _read_private(path: Path) -> str:
     return text
 
 
-def authorization(token: str) -> dict[str, str]:
-    """Return the header that brings `token`."""
-    return {"Authorization": _BEARER + token}
+def new_nonce() -> str:
+    """Return what nobody has said before: 64 hexadecimal digits."""
+    return secrets.token_hex(32)
 
 
-def is_let_in(header: str | None, token: str | None) -> bool:
-    """Return whether a client with this Authorization header may come in; all may without token."""
-    if token is None:
-        return True
-    # The comparison takes as long for a wrong first character as for a wrong last one.
-    given = (header or "").encode("utf-8", "surrogateescape")
-    return hmac.compare_digest(given, (_BEARER + token).encode())
+def nonce_of(headers: Iterable[str]) -> str | None:
+    """Return the nonce of a request, of all its headers of that name; None where there is none."""
+    given = list(headers)
+    return given[0] if len(given) == 1 and _NONCE.fullmatch(given[0]) else None
+
+
+def proof_of(token: str, whose: Literal["server", "client"], nonces: tuple[str, str]) -> str:
+    """Return what shows that `whose` end has the token, and says nothing of it.
+
+    Args:
+        token: that both have.
+        whose: so that nobody can hand the other's proof back.
+        nonces: the client's and the server's, of this connection: a proof that was overheard is
+            none in another.
+    """
+    said = "\n".join(("vla_ros", whose, *nonces))
+    return hmac.new(token.encode(), said.encode(), "sha256").hexdigest()
+
+
+def is_proof(given: object, expected: str) -> bool:
+    """Return whether what the other end gave is the proof; takes as long for any that is none."""
+    return isinstance(given, str) and hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), expected.encode()
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from vla_ros.core.errors import RemoteError
 
 # Raised whenever a message changes: both sides must have the same.
-PROTOCOL = 1
+PROTOCOL = 2
 # Five raw pictures of 1280 x 720; what cameras send as JPEG is fifty times less.
 MAX_REQUEST_BYTES = 1 << 24
 # A chunk of 1000 poses has 180 kB.

@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import signal
-import socket
 import sys
 import threading
 import traceback
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
-from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
@@ -35,9 +33,9 @@ from vla_ros.policy.remote_access import (
     DEFAULT_PORT,
     TOKEN_VARIABLE,
     Address,
-    is_let_in,
     read_token,
 )
+from vla_ros.policy.remote_door import Door, listen, peer_of
 
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
@@ -57,10 +55,11 @@ class PolicyServer:
         runner: who acts; it is warmed up before anybody can reach it.
         sha256: of its checkpoint, which clients hold against the one they began with.
         address: where to listen; port 0: any that is free.
-        token: what clients must bring; None: nothing.
+        token: what clients must have as well; None: nothing.
 
     Attributes:
         address: where it listens.
+        sha256: of the checkpoint.
 
     Raises:
         RemoteError: it may not listen there without a token, or cannot.
@@ -72,19 +71,17 @@ class PolicyServer:
         require_token(address, token)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._worker.submit(runner.warm_up).result()
-        self._runner, self._sha256, self._token = runner, sha256, token
+        self._runner, self.sha256, self._door = runner, sha256, Door(token)
         self._connections: set[ServerConnection] = set()
         # Whoever knocks at an open port does not fill the terminal with tracebacks.
         quiet = logging.getLogger("vla_ros.policy.server")
         quiet.setLevel(logging.CRITICAL)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
             self._server = serve(
                 self._serve_one,
-                address.host,
-                address.port,
-                family=family,
-                process_request=self._check_token,
+                sock=listen(address),
+                process_request=self._door.require_nonce,
+                process_response=self._door.show_token,
                 # A page in somebody's browser can reach loopback too; browsers say where it is of.
                 origins=[None],
                 compression=None,
@@ -113,20 +110,14 @@ class PolicyServer:
             connection.close(CloseCode.GOING_AWAY)
         self._worker.shutdown(wait=True, cancel_futures=True)
 
-    def _check_token(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Return what to answer to a client that may not come in, before it has said anything."""
-        given = request.headers.get_all("Authorization")
-        if is_let_in(given[0] if len(given) == 1 else None, self._token):
-            return None
-        print(f"refused {_peer(connection)}: wrong token", flush=True)
-        return connection.respond(401, "wrong token\n")
-
     def _serve_one(self, connection: ServerConnection) -> None:
-        peer = _peer(connection)
+        peer = peer_of(connection)
         self._connections.add(connection)
         try:
             version = self._greet(connection)
-            print(f"serving {peer}, vla_ros {version}", flush=True)
+            ours = wire.package_version()
+            same = "" if version == ours else f" (here {ours}: install the same on both machines)"
+            print(f"serving {peer}, vla_ros {version}{same}", flush=True)
             for data in connection:
                 connection.send(self._answer(connection, data))
             print(f"{peer} has left", flush=True)
@@ -158,6 +149,7 @@ class PolicyServer:
                     f"{wire.PROTOCOL} and the client (vla_ros {version}) version {protocol}; "
                     "install the same vla_ros on both machines"
                 )
+            self._door.require_proof(connection, hello.get("proof"))
         except RemoteError as error:
             connection.send(_refusal(0, error))
             raise
@@ -165,7 +157,7 @@ class PolicyServer:
             "kind": "welcome",
             "protocol": wire.PROTOCOL,
             "version": wire.package_version(),
-            "sha256": self._sha256,
+            "sha256": self.sha256,
             "contract": messages.contract_to_text(self._runner.contract),
             "run": json.dumps(self._runner.run),
             "cameras": list(self._runner.cameras),
@@ -220,14 +212,6 @@ def _refusal(number: int, error: VlaError) -> bytes:
     return wire.pack({**said, "message": str(error)})
 
 
-def _peer(connection: ServerConnection) -> str:
-    try:
-        host, port = connection.remote_address[:2]
-    except OSError:  # it has left already
-        return "somebody"
-    return f"{host} port {port}"
-
-
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(
@@ -280,6 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     print(f"policy {args.checkpoint} is served on {server.address}", flush=True)
+    print(f"checkpoint_sha256 {server.sha256}", flush=True)
     stopped.wait()
     server.close()
     thread.join()

@@ -1,0 +1,73 @@
+"""Who comes in at a policy's server, and how many."""
+
+import contextlib
+import socket
+
+import pytest
+from policy_servers import SEEN, Runner, runner_at, served
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from vla_ros.core.errors import RemoteError
+from vla_ros.policy import remote_door, remote_link
+from vla_ros.policy import remote_wire as wire
+from vla_ros.policy.remote import RemoteRunner
+from vla_ros.policy.remote_access import NONCE_HEADER, is_proof, new_nonce, proof_of
+
+TOKEN = "0123456789abcdef"
+
+
+def test_who_has_the_token_comes_in_and_others_do_not(capsys):
+    with served(Runner(), token=TOKEN) as address:
+        with runner_at(address, token=TOKEN) as far:
+            assert len(far.act(SEEN)) == 1
+        with pytest.raises(RemoteError, match=r"wants a token; .*VLA_POLICY_TOKEN"):
+            RemoteRunner(address)
+        with pytest.raises(RemoteError, match=r"another token than we.*VLA_POLICY_TOKEN"):
+            RemoteRunner(address, token=TOKEN[:-1] + "x")
+    said = capsys.readouterr().out
+    assert ": no token" in said
+    assert TOKEN not in said
+
+
+@pytest.mark.parametrize("proof", ["none", "the server's", "of another connection"])
+def test_a_proof_that_is_none_lets_nobody_in(proof, capsys):
+    with served(Runner(), token=TOKEN) as address:
+        nonce = new_nonce()
+        headers = {NONCE_HEADER: nonce}
+        with connect(address, additional_headers=headers, proxy=None) as rude:
+            theirs = rude.response.headers
+            assert is_proof(
+                theirs["Vla-Proof"], proof_of(TOKEN, "server", (nonce, theirs[NONCE_HEADER]))
+            )
+            overheard = proof_of(TOKEN, "client", (nonce, new_nonce()))
+            said = {"none": None, "the server's": theirs["Vla-Proof"]}.get(proof, overheard)
+            rude.send(wire.pack({**remote_link._hello(), "proof": said}))
+            assert wire.unpack(rude.recv(5.0))["message"] == "wrong token"
+            with pytest.raises(ConnectionClosed):
+                rude.recv(5.0)
+    assert "wrong token" in capsys.readouterr().out
+
+
+def test_a_page_in_a_browser_is_not_let_in():
+    with served(Runner()) as address, pytest.raises(InvalidStatus, match="403"):
+        connect(address, origin="http://127.0.0.1", proxy=None)
+
+
+def test_no_more_come_in_than_may_and_the_next_one_when_one_has_left(monkeypatch, capsys):
+    monkeypatch.setattr(remote_door, "MAX_CONNECTIONS", 2)
+    with served(Runner()) as address, contextlib.ExitStack() as stack:
+        where = "127.0.0.1", int(address.rpartition(":")[2])
+        first = stack.enter_context(runner_at(address))
+        silent = stack.enter_context(socket.create_connection(where))
+        for _ in range(2):
+            with socket.create_connection(where) as one_more:
+                one_more.settimeout(5.0)
+                assert one_more.recv(1) == b""
+        assert capsys.readouterr().out.count("refused 127.0.0.1: 2 are connected") == 1
+        assert len(first.act(SEEN)) == 1
+        silent.close()
+        while True:  # until the server has seen that
+            with contextlib.suppress(RemoteError), runner_at(address) as second:
+                assert len(second.act(SEEN)) == 1
+                break
