@@ -11,8 +11,13 @@ pytestmark = pytest.mark.ros
 
 from tiny_policies import tap  # noqa: E402
 
-from vla_ros.core.errors import ContractError, RemoteError  # noqa: E402
-from vla_ros.nodes.policy_loading import load_runner, say_who_acts, who_acts  # noqa: E402
+from vla_ros.core.errors import CheckpointError, ContractError, RemoteError  # noqa: E402
+from vla_ros.nodes.policy_loading import (  # noqa: E402
+    load_runner,
+    require_sha256,
+    say_who_acts,
+    who_acts,
+)
 from vla_ros.policy.remote_access import Address  # noqa: E402
 from vla_ros.policy.remote_wire import package_version  # noqa: E402
 from vla_ros.policy.runner import runner_of  # noqa: E402
@@ -45,6 +50,10 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
         say_who_acts(logger, policy)
         assert len(said) == 3
         runner.close()
+        require_sha256("", policy)
+        require_sha256("AA", policy)
+        with pytest.raises(CheckpointError, match=r"ws://.* has SHA-256 aa, and .* says ab; give"):
+            require_sha256("ab", policy)
         with pytest.raises(ContractError, match="policy server ws://.* does not match .*wrist"):
             load_runner(str(server.address), "wrist", "cpu", 1)
         monkeypatch.delenv("VLA_POLICY_TOKEN")

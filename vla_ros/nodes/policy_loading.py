@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vla_ros.core.contract import Contract, apt_contract, tap_contract
-from vla_ros.core.errors import ContractError
+from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.core.handover import Strategy
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S
 from vla_ros.nodes.params import ParameterError
 from vla_ros.policy.checkpoint_folder import require_folder
 from vla_ros.policy.checkpoint_hash import checkpoint_sha256
-from vla_ros.policy.remote import RemoteRunner
+from vla_ros.policy.remote import DEFAULT_TIMEOUT_S, RemoteRunner
 from vla_ros.policy.remote_access import is_address, read_token
 from vla_ros.policy.remote_wire import package_version
 
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 def load_runner(
-    checkpoint: str, camera: str, device: str, threads: int
+    checkpoint: str,
+    camera: str,
+    device: str,
+    threads: int,
+    remote_timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> "PolicyRunner | RemoteRunner":
     """Return the runner of a checkpoint, a folder or a server's address, that fits arm and camera.
+
+    `remote_timeout_s`: how long a server may take to answer [s].
 
     Raises:
         RemoteError: no such server, or it is none for us.
@@ -34,7 +40,7 @@ def load_runner(
             "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
         )
     if is_address(checkpoint):
-        return _connect(checkpoint, camera)
+        return _connect(checkpoint, camera, remote_timeout_s)
     require_folder(Path(checkpoint))
     # Importing torch takes seconds: whoever forgot a parameter is told before.
     import torch
@@ -48,8 +54,8 @@ def load_runner(
     return runner
 
 
-def _connect(address: str, camera: str) -> RemoteRunner:
-    runner = RemoteRunner(address, token=read_token())
+def _connect(address: str, camera: str, timeout_s: float) -> RemoteRunner:
+    runner = RemoteRunner(address, token=read_token(), timeout_s=timeout_s)
     try:
         expected = expected_contract(camera, runner.contract)
         expected.require_match(runner.contract, f"policy server {address}")
@@ -74,6 +80,21 @@ def who_acts(
     else:
         said["checkpoint_sha256"] = checkpoint_sha256(Path(checkpoint))
     return said
+
+
+def require_sha256(wanted: str, policy: dict[str, str]) -> None:
+    """Check that the checkpoint of `who_acts` is the one that is wanted; empty: any is.
+
+    Raises:
+        CheckpointError: it is another.
+    """
+    found = policy["checkpoint_sha256"]
+    if wanted and wanted.strip().lower() != found:
+        raise CheckpointError(
+            f"checkpoint {policy['checkpoint']} has SHA-256 {found}, and parameter "
+            f"checkpoint_sha256 of node policy says {wanted}; give that checkpoint, or leave the "
+            "parameter empty"
+        )
 
 
 def say_who_acts(logger: Any, policy: dict[str, str]) -> None:

@@ -16,6 +16,12 @@ class PolicyParameters(CommanderParameters):
     """Parameters of policy_node."""
 
     checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
+    checkpoint_sha256: str = parameter(
+        "", "SHA-256 that the checkpoint, a server's too, must have; empty: any."
+    )
+    remote_timeout_s: float = parameter(
+        3.0, "How long a policy server may take to answer; then the arm holds.", "s", 0.1, 60.0
+    )
     task: str = parameter(
         "",
         "The instruction; another one, here or on /vla/task, begins a new episode. Empty at the "
