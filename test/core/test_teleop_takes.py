@@ -1,20 +1,30 @@
 """Words of a person on recordings, and requests that have to be made twice."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_ros.core.episode import DISCARDED
 from vla_ros.core.errors import EpisodeError
-from vla_ros.core.teleop_takes import WORDS, Confirmation, End, Takes
+from vla_ros.core.teleop_takes import WORDS, Confirmation, End, Presses, Takes
+
+AT = np.zeros(6)
+
+
+def show(takes, began_s=0.0):
+    """Begin the take that was asked for, and move the arm."""
+    takes.began(began_s)
+    takes.saw(AT, 1.0)
+    takes.saw(AT + 0.1, 1.0)
 
 
 def take(takes, word):
     """Record a take that ends with a word; return how."""
     if takes.state == "idle":
-        takes.say("start")
-    takes.began()
-    takes.say(word)
+        takes.say("start", 0.0)
+    show(takes)
+    takes.say(word, 5.0)
     end = takes.end
     takes.over()
     return end
@@ -30,7 +40,7 @@ def test_takes_end_as_the_person_says_and_only_kept_ones_count():
     assert takes.done
     assert takes.summary == "2 of 2 kept, 1 failed, 1 discarded"
     with pytest.raises(EpisodeError, match="nothing more to record: 2 of 2 kept"):
-        takes.say("start")
+        takes.say("start", 5.0)
 
 
 def test_a_redo_discards_and_asks_for_the_next_take_at_once():
@@ -43,21 +53,21 @@ def test_a_redo_discards_and_asks_for_the_next_take_at_once():
 
 def test_one_button_starts_and_keeps():
     takes = Takes(wanted=1)
-    assert takes.say("record") == "started"
+    assert takes.say("record", 0.0).startswith("the recording begins")
     with pytest.raises(EpisodeError, match=r"could keep \(asked for\)"):
-        takes.say("record")
-    takes.began()
-    assert takes.say("record") == "kept"
+        takes.say("record", 5.0)
+    show(takes)
+    assert takes.say("record", 5.0) == "kept"
 
 
 def test_a_start_while_the_last_take_is_saved_waits_for_it():
     takes = Takes(wanted=2)
     for state in ("asked for", "idle"):
         if takes.state == "idle":
-            takes.say("start")
-        takes.began()
-        takes.say("keep")
-        takes.say("record")
+            takes.say("start", 5.0)
+        show(takes)
+        takes.say("keep", 5.0)
+        takes.say("record", 5.0)
         takes.over()
         assert takes.state == state
     assert takes.done
@@ -67,8 +77,8 @@ def test_a_take_that_was_cut_is_nobodys_verdict():
     takes = Takes(wanted=1)
     takes.cut("too early")
     assert takes.end is None
-    takes.say("start")
-    takes.began()
+    takes.say("start", 5.0)
+    takes.began(0.0)
     takes.cut("stopped: x")
     assert takes.end == End(None, "stopped: x")
     takes.over()
@@ -78,14 +88,64 @@ def test_a_take_that_was_cut_is_nobodys_verdict():
 
 def test_a_person_may_finish_early_but_not_in_the_middle_of_a_take():
     takes = Takes(wanted=5)
-    takes.say("start")
-    takes.began()
+    takes.say("start", 5.0)
+    show(takes)
     with pytest.raises(EpisodeError, match="a take is running; keep or discard it first"):
-        takes.say("finish")
-    takes.say("redo")
-    assert takes.say("finish") == "finished: 0 of 5 kept, 0 failed, 0 discarded"
+        takes.say("finish", 5.0)
+    takes.say("redo", 5.0)
+    assert takes.say("finish", 5.0) == "finished: 0 of 5 kept, 0 failed, 0 discarded"
     takes.over()
     assert takes.done
+
+
+@pytest.mark.parametrize("word", ["keep", "record"])
+def test_a_forgotten_take_is_not_kept_since_nothing_was_shown(word):
+    takes = Takes(wanted=1)
+    takes.say("start", 9.0)
+    takes.began(10.0)
+    takes.saw(AT, 1.0)
+    takes.saw(np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0]), 1.0)
+    with pytest.raises(EpisodeError, match=r"began 1\.9 s ago.*say discard"):
+        takes.say(word, 11.9)
+    assert takes.say(word, 12.1) == "kept"
+    takes.over()
+    takes.wanted = 2
+    takes.say("start", 20.0)
+    takes.began(20.0)
+    for q_rad, opening in ((AT + 0.3, 0.5), (AT + 0.26, 0.45), (AT + 0.34, 0.55)):
+        takes.saw(q_rad, opening)
+    with pytest.raises(EpisodeError, match="run for 40 s, and the arm has not moved"):
+        takes.say(word, 60.0)
+    assert takes.state == "running"
+    takes.saw(AT + 0.3, 0.65)
+    assert takes.say(word, 60.0) == "kept"
+
+
+def test_a_start_is_taken_back_before_its_take_runs():
+    takes = Takes(wanted=2)
+    takes.say("start", 0.0)
+    assert takes.say("discard", 0.0) == "the start is taken back: nothing more is recorded"
+    assert takes.state == "idle"
+    takes.say("start", 0.0)
+    takes.cut("stopped: x")
+    assert (takes.state, takes.end) == ("idle", None)
+    # One that waits for the take before leaves what became of that as it was.
+    assert take(takes, "redo") == End(False, DISCARDED)
+    show(takes)
+    takes.say("keep", 5.0)
+    takes.say("start", 5.0)
+    takes.say("discard", 5.0)
+    takes.over()
+    assert (takes.state, takes.summary) == ("idle", "1 of 2 kept, 0 failed, 1 discarded")
+    takes.say("start", 6.0)
+    takes.say("finish", 6.0)
+    assert takes.done
+
+
+def test_presses_of_one_word_that_follow_each_other_too_soon_are_one():
+    presses = Presses(1.0)
+    said = [("record", 0.0), ("record", 0.3), ("record", 1.2), ("discard", 1.3), ("record", 2.2)]
+    assert [presses.counts(*one) for one in said] == [True, False, False, True, True]
 
 
 @settings(max_examples=40, deadline=None)
@@ -96,13 +156,13 @@ def test_whatever_is_said_a_take_runs_or_none_and_has_an_end_only_while_it_ends(
         before = (takes.state, takes.end, takes.summary)
         if word == "began":
             if takes.state == "asked for":
-                takes.began()
+                show(takes)
         elif word == "over":
             if takes.state == "ending":
                 takes.over()
         else:
             try:
-                takes.say(word)
+                takes.say(word, 5.0)
             except EpisodeError:
                 assert before == (takes.state, takes.end, takes.summary)
         assert (takes.end is not None) == (takes.state == "ending")

@@ -19,13 +19,13 @@ from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import Joy  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from vla_ros.core import arm, kinematics  # noqa: E402
+from vla_ros.core import arm, kinematics, teleop_takes  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
 from vla_ros.core.errors import SafetyError  # noqa: E402
 from vla_ros.core.safety import wx250s_limits  # noqa: E402
 from vla_ros.core.teleop import Gamepad, TeleopParameters  # noqa: E402
 from vla_ros.core.teleop_pad import PadChoice, pad_of  # noqa: E402
-from vla_ros.core.teleop_takes import Confirmation  # noqa: E402
+from vla_ros.core.teleop_takes import Confirmation, Takes  # noqa: E402
 from vla_ros.nodes import arm_torque, lifetime, qos, teleop, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
@@ -199,16 +199,22 @@ def test_a_pad_drives_the_arm_while_its_button_is_held_and_its_messages_come(sta
     assert "let the dead-man button go" in scene.demo._teaching._pad.problem
 
 
-def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage):
+def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage, monkeypatch):
     scene = stage("joystick")
     say = scene.demo._teaching._words.say
     scene.demo._teaching._takes.wanted = 1
     assert say("keep") == (False, "nothing is being recorded that you could keep (idle)")
     assert say("start")[0]
+    assert say("discard") == (True, "the start is taken back: nothing more is recorded")
+    assert say("start")[0]
     scene.until(lambda: scene.take == "running")
     assert say("redo")[0]
     scene.until(lambda: len(scene.events) == 3 and scene.take == "running")
-    assert say("keep")[0]
+    assert "this recording began" in say("keep")[1]
+    monkeypatch.setattr(teleop_takes, "_LEAST_S", 0.0)
+    assert "the arm has not moved" in say("keep")[1]
+    monkeypatch.setattr(teleop_takes, "_LEAST_RAD", 0.0)
+    scene.until(lambda: say("keep")[0])
     scene.until(scene.demo.done.done)
     assert scene.demo.done.result() == 0
     scene.until(lambda: scene.ends() == [(False, DISCARDED), (True, "kept by the person")])
@@ -231,12 +237,20 @@ def test_a_raised_arm_is_let_go_on_the_second_request_and_held_where_it_then_is(
     led = arm.READY_RAD + np.array([0.4, 0.1, 0, 0, 0, 0])
     scene.driver.hand = led
     scene.until(lambda: np.allclose(scene.driver.commands[-1], led, atol=1e-3))
+    # Nobody but the person holds the arm: the node stays active until it is stiff.
+    scene.demo.trigger_deactivate()
+    assert scene.demo.state == "active"
     count = len(scene.driver.commands)
     guide.switch(True)
     scene.until(lambda: not scene.demo.arm.is_limp)
     scene.until(lambda: len(scene.driver.commands) > count + 10)
     np.testing.assert_allclose(scene.driver.commands[count:], led[None].repeat(
         len(scene.driver.commands) - count, 0), atol=1e-3)  # fmt: skip
+    words = scene.demo._teaching._words
+    assert words.say("start")[0]
+    scene.demo.trigger_deactivate()
+    assert (scene.demo.state, scene.take) == ("inactive", "idle")
+    assert words.say("start") == (False, "start is not heard: node demo is not active")
 
 
 def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end(stage):
@@ -255,7 +269,7 @@ def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end
 class StillArm:
     """An arm at rest in the ready pose, that notes whether it was given a target."""
 
-    blocked_reason, asks_servos, at_rest = "", False, True
+    blocked_reason, asks_servos, at_rest, stopped = "", False, True, False
     commanded = (arm.READY_RAD, 1.0)
     targets = 0
 
@@ -335,6 +349,43 @@ def test_the_way_to_the_cradle_begins_with_a_press_after_the_route_was_set():
     assert still.targets == count + 1
 
 
+class WaitingNode:
+    """A node whose recorder does not answer."""
+
+    def __init__(self):
+        self.arm, self.episodes, self.abandoned = StillArm(), self, []
+
+    def ask_servos(self):
+        yield
+
+    def begin(self, *_):
+        while True:
+            yield
+
+    def abandon(self, reason):
+        self.abandoned.append(reason)
+
+
+def test_a_start_is_taken_back_while_the_recorder_is_waited_for_or_dropped_by_a_stop():
+    teaching = object.__new__(teleop.Teaching)
+    teaching._node, teaching._takes, teaching._task = WaitingNode(), Takes(1), "lift it"
+
+    def begin():
+        teaching._takes.say("start", 0.0)
+        steps = teaching._begin("demo-00000")
+        for _ in range(3):
+            next(steps)
+        return steps
+
+    steps = begin()
+    teaching._takes.say("discard", 0.0)
+    assert (list(steps), teaching._takes.state) == ([], "idle")
+    steps = begin()
+    teaching._node.arm.stopped = True
+    assert (list(steps), teaching._takes.state) == ([], "idle")
+    assert teaching._node.abandoned == ["discard", "discard"]
+
+
 def test_a_held_key_never_switches_the_torque_to_and_fro():
     class Guide:
         asked = ()
@@ -354,7 +405,8 @@ import os, sys, time
 os.open(sys.argv[1], os.O_RDWR)  # of a session's leader: its terminal from here on
 from vla_ros.nodes.teleop_keys import Keys
 keys, got = Keys(), ""
-keys.read()
+sys.stdin.readline()
+assert keys.read() == "", "typed before anybody asked"
 print("ready", flush=True)
 while "q" not in got:
     got += keys.read()
@@ -369,10 +421,14 @@ def test_keys_come_one_by_one_and_the_terminal_is_put_back():
     before = termios.tcgetattr(theirs)
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, os.ttyname(theirs)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    os.write(ours, b"k\n")
+    child.stdin.write("\n")
+    child.stdin.flush()
     assert child.stdout.readline() == "ready\n"
     assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
     os.write(ours, b"kdq")

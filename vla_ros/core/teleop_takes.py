@@ -4,7 +4,10 @@ A take is one recording. What was recorded is never deleted: a discarded take is
 reason of its end, and whoever makes a dataset leaves it out.
 """
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from vla_ros.core.episode import DISCARDED
 from vla_ros.core.errors import EpisodeError
@@ -18,6 +21,9 @@ _ENDS = {
     "discard": (False, DISCARDED),
     "redo": (False, DISCARDED),
 }
+# Nobody shows a task in less, so that `keep` means a start that was forgotten: time [s], joints
+# [rad], and the gripper's opening.
+_LEAST_S, _LEAST_RAD, _LEAST_OPENING = 2.0, 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Takes:
         self.end: End | None = None
         self.kept = self.failed = self.discarded = 0
         self._again = self._finished = False
+        self._began_s = 0.0
+        self._began_at: tuple[np.ndarray, float] | None = None
+        self._has_moved = False
 
     @property
     def done(self) -> bool:
@@ -65,8 +74,12 @@ class Takes:
             f"{self.kept} of {self.wanted} kept, {self.failed} failed, {self.discarded} discarded"
         )
 
-    def say(self, word: str) -> str:
+    def say(self, word: str, now_s: float) -> str:
         """Take in one of `WORDS`; return what it does, as a sentence for the person.
+
+        Args:
+            word: what the person says.
+            now_s: when [s, the clock of `began`].
 
         Raises:
             EpisodeError: no such word, or it means nothing now; nothing has changed then.
@@ -79,19 +92,34 @@ class Takes:
             return self._finish()
         if word == "start":
             return self._start()
+        if word == "discard" and (self.state == "asked for" or self._again):
+            return self._take_back()
         if self.state != "running":
             raise EpisodeError(f"nothing is being recorded that you could {word} ({self.state})")
+        if word == "keep":
+            self._require_demonstration(now_s)
         self.end, self._again = End(*_ENDS[word]), word == "redo"
         self.state = "ending"
         return {"keep": "kept", "failed": "kept as a failure"}.get(word, "discarded")
 
-    def began(self) -> None:
-        """Note that the take that was asked for is being recorded."""
+    def began(self, now_s: float) -> None:
+        """Note that the take that was asked for is being recorded [s]."""
         self.state = "running"
+        self._began_s, self._began_at, self._has_moved = now_s, None, False
+
+    def saw(self, q_rad: np.ndarray, opening: float) -> None:
+        """Note where a running take has the arm: joints (6,) [rad], and the gripper's opening."""
+        if self._began_at is None:
+            self._began_at = q_rad.copy(), opening
+        q_began_rad, opening_began = self._began_at
+        way_rad = float(np.abs(q_rad - q_began_rad).max())
+        self._has_moved |= way_rad >= _LEAST_RAD or abs(opening - opening_began) >= _LEAST_OPENING
 
     def cut(self, reason: str) -> None:
-        """End a running take that nobody can judge."""
-        if self.state == "running":
+        """End a running take that nobody can judge; one that was asked for is none any more."""
+        if self.state == "asked for":
+            self.lost()
+        elif self.state == "running":
             self.state, self.end = "ending", End(None, reason)
 
     def lost(self) -> None:
@@ -114,17 +142,62 @@ class Takes:
             self._again = True
             return "starts as soon as the last one is saved"
         if self.state != "idle":
-            raise EpisodeError(f"a take is {self.state} already; keep or discard it first")
+            raise EpisodeError(f"a take is {self.state} already; {self._remedy} first")
         if self.done:
             raise EpisodeError(f"there is nothing more to record: {self.summary}")
         self.state = "asked for"
-        return "started"
+        return "the recording begins as soon as the recorder is ready"
+
+    def _take_back(self) -> str:
+        self._again = False
+        if self.state == "asked for":
+            self.state = "idle"
+        return "the start is taken back: nothing more is recorded"
 
     def _finish(self) -> str:
-        if self.state not in ("idle", "ending"):
-            raise EpisodeError(f"a take is {self.state}; keep or discard it first")
+        if self.state == "running":
+            raise EpisodeError(f"a take is running; {self._remedy} first")
+        self._take_back()
         self._finished = True
         return f"finished: {self.summary}"
+
+    @property
+    def _remedy(self) -> str:
+        return "keep or discard it" if self.state == "running" else "discard it"
+
+    def _require_demonstration(self, now_s: float) -> None:
+        """Raise EpisodeError where the running take can be none: the person takes it for idle."""
+        lasted_s = now_s - self._began_s
+        if lasted_s < _LEAST_S:
+            why = f"began {lasted_s:.1f} s ago"
+        elif not self._has_moved:
+            why = f"has run for {lasted_s:.0f} s, and the arm has not moved"
+        else:
+            return
+        raise EpisodeError(
+            f"not kept: this recording {why}, so it shows nothing yet; say discard if you did not "
+            "know that it runs, else go on"
+        )
+
+
+class Presses:
+    """Which presses of buttons and keys count.
+
+    A bounce, an impatient second press and what a terminal repeats of a held key are of the press
+    before: with one button for start and keep they would turn every label round.
+
+    Args:
+        apart_s: one that comes sooner after the last of the same word does not count [s].
+    """
+
+    def __init__(self, apart_s: float):
+        self._apart_s = apart_s
+        self._last_s: dict[str, float] = {}
+
+    def counts(self, word: str, now_s: float) -> bool:
+        """Note a press at `now_s`; return whether it is one of its own."""
+        last_s, self._last_s[word] = self._last_s.get(word, -math.inf), now_s
+        return now_s - last_s >= self._apart_s
 
 
 class Confirmation:

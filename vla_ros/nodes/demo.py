@@ -90,12 +90,25 @@ class DemoNode(CommanderNode):
     def mission(self) -> Steps:
         """Demonstrate until `episodes` succeeded."""
         yield from self.until_active()
-        yield from self._scripted() if self._teaching is None else self._teaching.mission()
+        if self._teaching is None:
+            yield from self.parked_after(self._scripted())
+        else:
+            yield from self._teaching.mission()
 
     def on_tick(self) -> None:
         """Have a person's pad set the arm's target."""
         if self._teaching is not None:
             self._teaching.tick()
+
+    def deactivate(self) -> None:
+        """Brake and end the running episode.
+
+        Raises:
+            SafetyError: only a person's hands hold the arm; nobody would give it its torque back.
+        """
+        if self._teaching is not None:
+            self._teaching.deactivate()
+        super().deactivate()
 
     def stop(self) -> None:
         """Come to an end, with the arm held where a person's hands would be all that holds it."""
@@ -138,7 +151,6 @@ class DemoNode(CommanderNode):
             yield from self._fresh_scene()
             done += bool((yield from self._attempt(f"demo-{tries:05d}")))
             tries += 1
-        yield from self.park_arm()
         print(f"demo: {done} demonstrations in {tries} tries", flush=True)
 
     def _until_sim(self) -> Steps:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from vla_ros.core import arm as facts
+from vla_ros.core.errors import VlaError
 from vla_ros.core.teleop import Gamepad, TeleopParameters
 from vla_ros.core.teleop_takes import Takes
 from vla_ros.nodes.commander import CommanderNode
@@ -22,6 +23,8 @@ from vla_ros.nodes.teleop_words import Answer, TakeWords
 _HOLD_S, _HOLD_AT_STOP_S = 6.0, 2.0
 # How often the servos of a waiting arm are asked how they are [s, wall].
 _SERVO_LOOK_S = 5.0
+# Same in a recording: each question leaves a gap in its joint states.
+_SERVO_LOOK_RECORDED_S = 60.0
 _MOTION_WORDS = ("gripper", "frame")
 
 
@@ -66,29 +69,23 @@ class Teaching:
     # --- the mission ---
 
     def mission(self) -> Steps:
-        """Record until enough was kept or the person has finished, then put the arm to rest."""
-        node, takes, number = self._node, self._takes, 0
-        if takes.state in ("running", "ending"):
-            takes.lost()  # by a deactivation
+        """Record until enough was kept or the person has finished, then put the arm to rest.
+
+        Raises:
+            VlaError: recording failed; the arm was put to rest first.
+        """
+        node = self._node
         node.acting = self._joy is not None
-        while not takes.done:
-            if takes.state == "idle":
-                self._wait_for_a_word()
-                yield
-                continue
-            try:
-                yield from self._take(f"demo-{number:05d}")
-            except RecordingCutError as error:
-                takes.lost()
-                node.get_logger().error(str(error))
-            number += 1
-            if self._joy is not None and node.scene_can_reset and not takes.done:
-                yield from node.reset_scene()
-        self._report(takes.summary)
-        if self._joy is None:
-            yield from self._guide.take_hold(_HOLD_S)
-        elif node.parameters.park:
-            yield from self._park()
+        try:
+            yield from self._record()
+        except VlaError as error:
+            node.exit_sentence = str(error)
+            node.get_logger().error(f"nothing more is recorded, because {error}")
+            node.episodes.abandon(str(error))
+            yield from self._put_to_rest()
+            raise
+        self._report(self._takes.summary)
+        yield from self._put_to_rest()
 
     def tick(self) -> None:
         """Set the arm's target; called before each command."""
@@ -100,30 +97,94 @@ class Teaching:
         if self._guide is not None:
             yield from self._guide.take_hold(_HOLD_AT_STOP_S)
 
-    def _wait_for_a_word(self) -> None:
-        self._node.phase = f"waiting for the person to start a recording: {self._takes.summary}"
+    def deactivate(self) -> None:
+        """Forget what was recorded or asked for; the node ends its episode.
+
+        Raises:
+            SafetyError: the arm is in the person's hands.
+        """
+        if self._guide is not None:
+            self._guide.require_held()
+        takes = self._takes
+        if takes.state == "ending" and not self._node.episodes.running:
+            takes.over()  # its end was said
+        if takes.state != "idle":
+            self._node.get_logger().warning(f"a take that is {takes.state} is given up")
+            takes.lost()
+
+    def _record(self) -> Steps:
+        node, takes, number = self._node, self._takes, 0
+        while not takes.done:
+            if takes.state == "idle":
+                node.phase = f"waiting for the person to start a recording: {takes.summary}"
+                self._look_at_servos(_SERVO_LOOK_S)
+                yield
+                continue
+            episode_id, number = f"demo-{number:05d}", number + 1
+            try:
+                yield from self._begin(episode_id)
+                if takes.state == "idle":
+                    continue  # the start was taken back
+                yield from self._take(episode_id)
+            except RecordingCutError as error:
+                takes.lost()
+                node.get_logger().error(str(error))
+            if self._joy is not None and node.scene_can_reset and not takes.done:
+                yield from node.reset_scene()
+
+    def _look_at_servos(self, every_s: float) -> None:
         # Each question delays the joint states: none while the person drives.
         now_s = time.monotonic()
-        if now_s > self._look_s and not (self._joy is not None and self._joy.drives):
-            self._look_s = now_s + _SERVO_LOOK_S
-            self._node.arm.check_hardware()
+        if now_s - self._look_s < every_s or (self._joy is not None and self._joy.drives):
+            return
+        if self._node.arm.check_hardware():
+            self._look_s = now_s
+
+    def _begin(self, episode_id: str) -> Steps:
+        """Start the recording, unless the person takes the start back, or the arm is stopped."""
+        node, takes = self._node, self._takes
+        node.phase = f"starting to record {episode_id}"
+        steps = self._begin_steps(episode_id)
+        while takes.state == "asked for":
+            if node.arm.stopped:
+                takes.cut("")
+                self._report(f"no recording begins: the arm is stopped: {node.arm.blocked_reason}")
+                break
+            try:
+                next(steps)
+            except StopIteration:
+                takes.began(time.monotonic())
+                return
+            yield
+        steps.close()
+        # Of no demonstration there is nothing to keep; the recorder may not have answered yet.
+        node.episodes.abandon("discard")
+
+    def _begin_steps(self, episode_id: str) -> Steps:
+        yield from self._node.ask_servos()
+        yield from self._node.episodes.begin(episode_id, self._task)
 
     def _take(self, episode_id: str) -> Steps:
         node, takes = self._node, self._takes
-        yield from node.until_free()
-        yield from node.episodes.begin(episode_id, self._task)
-        takes.began()
         self._report(f"{episode_id}: recording")
         node.phase = f"recording {episode_id}: {takes.summary}"
         while takes.state == "running":
             if node.arm.stopped:
                 takes.cut(f"stopped: {node.arm.blocked_reason}")
             node.episodes.check()
+            takes.saw(*node.arm.commanded)
+            self._look_at_servos(_SERVO_LOOK_RECORDED_S)
             yield
         end = takes.end
         yield from node.episodes.end(end.success, end.reason)
         takes.over()
         self._report(f"{episode_id}: {end.reason}; {takes.summary}")
+
+    def _put_to_rest(self) -> Steps:
+        if self._joy is None:
+            yield from self._guide.take_hold(_HOLD_S)
+        elif self._node.parameters.park:
+            yield from self._park()
 
     def _park(self) -> Steps:
         """Go to the sleep pose, for as long as the person holds the dead-man button."""
@@ -134,6 +195,7 @@ class Teaching:
             "stick every few seconds, or press anew"
         )
         while self._joy.route:
+            self._look_at_servos(_SERVO_LOOK_S)
             yield
         yield from self._node.settle()
         yield from self._node.release_arm()

@@ -76,6 +76,14 @@ class HandGuide:
         arm.set_torque(False)
         return True, "hold the arm: it is limp now"
 
+    def require_held(self) -> None:
+        """Raise SafetyError where the arm would fall but for a person's hands."""
+        if self._arm.is_limp and self.would_fall:
+            raise SafetyError(
+                "the arm is limp and raised, and once inactive nothing would make it stiff: call "
+                "~/torque with true, wait until the log says that it holds, then deactivate"
+            )
+
     def take_hold(self, limit_s: float) -> Steps:
         """Have the servos hold an arm that would fall when nobody holds it any more.
 

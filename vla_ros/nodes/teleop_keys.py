@@ -36,6 +36,8 @@ class Keys:
                 changed = [*self._before]
                 changed[3] &= ~_LOCAL_OFF
                 termios.tcsetattr(self._file, termios.TCSANOW, changed)
+                # What was typed before is no answer to what this node says.
+                termios.tcflush(self._file, termios.TCIFLUSH)
             return os.read(self._file, 100).decode("ascii", "ignore")
         except BlockingIOError:
             return ""

@@ -1,5 +1,6 @@
 """What a person says of recordings, by a service, a button of the pad, or a key of the terminal."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -7,7 +8,7 @@ from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from vla_ros.core.errors import EpisodeError
-from vla_ros.core.teleop_takes import Takes
+from vla_ros.core.teleop_takes import Presses, Takes
 from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.teleop_keys import Keys
 
@@ -16,12 +17,13 @@ _KEYS = {"s": "start", "k": "keep", "f": "failed", "d": "discard", "r": "redo", 
 _SERVICES = {
     "~/start": "start",
     "~/keep": "keep",
-    "~/stop": "keep",
     "~/failed": "failed",
     "~/discard": "discard",
     "~/redo": "redo",
     "~/finish": "finish",
 }
+# A press so soon after the last of the same word is of the same one [s].
+_APART_S = 1.0
 # What a request did: whether it was done, and a sentence for the person.
 Answer = tuple[bool, str]
 
@@ -43,8 +45,9 @@ class TakeWords:
         keys: bool,
         more_keys: dict[str, Callable[[], Answer]],
     ):
-        self._logger, self._takes = node.get_logger(), takes
-        said = {key: partial(self.say, word) for key, word in _KEYS.items()}
+        self._node, self._logger, self._takes = node, node.get_logger(), takes
+        self._presses = Presses(_APART_S)
+        said = {key: partial(self._press, word) for key, word in _KEYS.items()}
         self._requests: dict[str, Callable[[], Answer]] = said | more_keys
         for service, word in _SERVICES.items():
             node.create_service(Trigger, service, partial(self._on_service, word))
@@ -55,14 +58,17 @@ class TakeWords:
 
     def say(self, word: str) -> Answer:
         """Take in a word; return whether it meant something now, and a sentence."""
+        node = self._node
+        if node.state != "active" or node.stop_deadline_s is not None:
+            return False, f"{word} is not heard: node {node.get_name()} is not active"
         try:
-            return True, self._takes.say(word)
+            return True, self._takes.say(word, time.monotonic())
         except EpisodeError as error:
             return False, str(error)
 
     def press(self, word: str) -> None:
         """Take in a word of a button, and say in the log what it did."""
-        self._answer(self.say(word))
+        self._answer(self._press(word))
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -80,6 +86,14 @@ class TakeWords:
             if key in self._requests:
                 self._answer(self._requests[key]())
 
+    def _press(self, word: str) -> Answer:
+        if self._presses.counts(word, time.monotonic()):
+            return self.say(word)
+        return False, f"{word} within {_APART_S:g} s of the last is taken for the same press"
+
     def _answer(self, answer: Answer) -> None:
         done, sentence = answer
-        (self._logger.info if done else self._logger.warning)(sentence)
+        if done:
+            self._logger.info(sentence)
+        else:
+            self._logger.warning(sentence, throttle_duration_sec=_APART_S)
