@@ -5,7 +5,7 @@
     python -m training.attention ckpt/stage2 --data data/demos --task "push the apple" --out b.png
 
 Stage 1 of TAP is shown the pair (o_t, o_t+k), and each picture has its own heat. What is
-differentiated by what, `training.inspection.attention_maps` says; docs/methods.md too. Heat tells
+differentiated by what, `vla_ros.policy.grad_cam` says; docs/methods.md too. Heat tells
 what the answer hangs on, not that the answer is right: read it next to training.evaluate.
 """
 

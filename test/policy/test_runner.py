@@ -40,7 +40,7 @@ def answer(runner, chunk):
         told.append(geometry)
         return torch.from_numpy(np.array(chunk, np.float32))[None, None]
 
-    runner._policy.denoise = denoise
+    runner.policy.denoise = denoise
     return told
 
 
@@ -130,8 +130,8 @@ def test_apts_chunk_goes_on_from_what_is_decided_as_commands(boundless):
 
 def test_what_apt_sees_of_the_scene_is_read_once(boundless, monkeypatch):
     runner, reads = runner_of(apt()), []
-    read = runner._policy.expert.read
-    monkeypatch.setattr(runner._policy.expert, "read", lambda *a: reads.append(1) or read(*a))
+    read = runner.policy.expert.read
+    monkeypatch.setattr(runner.policy.expert, "read", lambda *a: reads.append(1) or read(*a))
     runner.act(SEEN)
     assert len(reads) == 1
 

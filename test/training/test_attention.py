@@ -9,8 +9,8 @@ import torch
 
 from training import attention
 from training.datasets.video import read_video
-from training.inspection.attention_maps import attention_maps, heat_of
-from training.inspection.attention_page import film, overlay
+from training.inspection.attention_maps import attention_maps
+from training.inspection.attention_page import film
 from training.learning.dataset import open_dataset
 from training.learning.open_loop_frames import frames_of
 from vla_ros.core.contract import apt_contract, tap_contract
@@ -46,13 +46,6 @@ def checkpoint():
         return Checkpoint(policy_of(stage, head), contract, run, normalizer)
 
     return make
-
-
-def test_heat_is_features_by_their_mean_gradient_and_never_negative():
-    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # two channels of 1 x 2 cells
-    gradient = torch.tensor([[[[2.0, 4.0]], [[-3.0, -1.0]]]])  # means 3 and -2
-    # 3 x 1 - 2 x 3 is negative, 3 x 2 - 2 x 0 is 6.
-    assert heat_of(features, gradient).tolist() == [[[0.0, 6.0]]]
 
 
 @pytest.mark.parametrize("head", ["fast", "mlp"])
@@ -102,15 +95,6 @@ def test_chunks_have_heat_too(calibrated):
     assert heat.max() > 0
     alone = attention_maps(made, frames, np.array([3]), torch.device("cpu"))
     assert alone[0] == pytest.approx(heat[1], abs=1e-4 * heat.max())
-
-
-def test_heat_colours_the_picture_where_it_is():
-    picture = np.full((8, 8, 3), 100, np.uint8)
-    heat = np.zeros((2, 2))
-    heat[0, 1] = 2.0
-    drawn = overlay(picture, heat, 2.0, 16)
-    assert drawn[15, 0].tolist() == [100, 100, 100]
-    assert drawn[0, 15, 0] > drawn[0, 15, 2]  # red
 
 
 def test_a_film_has_a_common_scale(checkpoint):

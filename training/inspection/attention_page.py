@@ -7,32 +7,13 @@ import io
 from collections.abc import Iterator, Sequence
 
 import cv2
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from vla_ros.policy.heat_picture import overlay
+
 FILM_SIDE_PX = 320
 _CAPTION_PX = 48
-_MAP = matplotlib.colormaps["jet"]
-_STRENGTH = 0.55
-
-
-def overlay(picture: np.ndarray, heat: np.ndarray, hottest: float, side: int) -> np.ndarray:
-    """Return the picture (side, side, 3) uint8 RGB with its heat laid over it.
-
-    Args:
-        picture: (S, S, 3) uint8 RGB.
-        heat: (h, w), at least 0.
-        hottest: the heat that is drawn as the greatest.
-        side: of what is returned [px].
-    """
-    large = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
-    share = np.clip(heat / max(hottest, 1e-12), 0, 1).astype(np.float32)
-    share = cv2.resize(share, (side, side), interpolation=cv2.INTER_LINEAR)[..., None]
-    colour = 255 * _MAP(share[..., 0])[..., :3]
-    # Where there is no heat the picture stays as it is.
-    mixed = large * (1 - _STRENGTH * share) + colour * _STRENGTH * share
-    return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
 def page(

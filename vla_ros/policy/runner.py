@@ -141,8 +141,12 @@ class PolicyRunner(ABC):
         check_rgb(picture, where)
         return resize_for_model(picture, size, self._image_size)
 
-    def _images(self, observation: Observation) -> Tensor:
-        """Return the pictures (1, V, 3, S, S) in [-1, 1] of all cameras, on the device."""
+    def images(self, observation: Observation) -> Tensor:
+        """Return the pictures (1, V, 3, S, S) in [-1, 1] of all cameras, on the device.
+
+        Raises:
+            ContractError: one is missing, or is none.
+        """
         absent = [name for name in self.cameras if name not in observation.views]
         if absent:
             raise ContractError(
@@ -154,11 +158,15 @@ class PolicyRunner(ABC):
 
 
 class TapRunner(PolicyRunner):
-    """Runs TAP: one action a query from one picture and the instruction (methods: A.5)."""
+    """Runs TAP: one action a query from one picture and the instruction (methods: A.5).
+
+    Attributes:
+        policy: the network.
+    """
 
     def __init__(self, policy: TapPolicy, normalizer: Normalizer, checkpoint: Checkpoint):
         super().__init__(checkpoint)
-        self._policy, self._normalizer = policy, normalizer
+        self.policy, self._normalizer = policy, normalizer
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -167,8 +175,8 @@ class TapRunner(PolicyRunner):
     @torch.inference_mode()
     def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
         """See `PolicyRunner`; single actions have nothing to go on from."""
-        images = self._images(observation)
-        output = self._policy.act(images, [observation.task])[0].cpu().numpy()
+        images = self.images(observation)
+        output = self.policy.act(images, [observation.task])[0].cpu().numpy()
         actions = self._normalizer.invert(output)
         for action in actions:
             self.contract.action.validate(action)
@@ -180,13 +188,16 @@ class AptRunner(PolicyRunner):
     """Runs APT: a chunk of tool poses in the axes of the first camera (methods: B.6).
 
     The scene is read once and its keys and values serve all steps of denoising.
+
+    Attributes:
+        policy: the network.
     """
 
     goes_on = True
 
     def __init__(self, policy: AptPolicy, checkpoint: Checkpoint, seed: int):
         super().__init__(checkpoint)
-        self._policy = policy
+        self.policy = policy
         self._noise = torch.Generator().manual_seed(seed)
         self.num_past = policy.config.history - 1
 
@@ -196,9 +207,9 @@ class AptRunner(PolicyRunner):
 
     @torch.inference_mode()
     def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
-        images = self._images(observation)
-        told, T_base_now, T_base_camera = self._geometry(observation)
-        horizon = self._policy.config.horizon
+        images = self.images(observation)
+        told, T_base_now, T_base_camera = self.told(observation)
+        horizon = self.policy.config.horizon
         known = None
         if decided is not None and len(decided.openings):
             planned = decided.T_base_tool, decided.openings
@@ -206,9 +217,9 @@ class AptRunner(PolicyRunner):
             known = known_prefix(chunk, decided.fixed, horizon)
         shape = (1, 1, horizon, CHUNK_SIZE)
         noise = torch.randn(shape, generator=self._noise).to(self._device)
-        seen = self._policy.look(images, [observation.task])
+        seen = self.policy.look(images, [observation.task])
         told = told.to(self._device)
-        actions = self._policy.denoise(seen, told, noise, known=known)[0, 0].cpu().numpy()
+        actions = self.policy.denoise(seen, told, noise, known=known)[0, 0].cpu().numpy()
         poses, _ = poses_from_chunk(actions, T_base_now, T_base_camera)
         furthest_m = float(np.abs(actions[:, TRANSLATION]).max())
         if furthest_m > MAX_CHUNK_TRANSLATION_M:
@@ -219,9 +230,7 @@ class AptRunner(PolicyRunner):
         openings = (actions[:, GRIPPER] > APT_OPEN_ABOVE).astype(np.float64)
         return Chunk(actions, 1.0 / self.contract.rate_hz, openings, poses)
 
-    def _geometry(
-        self, observation: Observation
-    ) -> tuple[geometry.Observation, np.ndarray, np.ndarray]:
+    def told(self, observation: Observation) -> tuple[geometry.Observation, np.ndarray, np.ndarray]:
         """Return what the expert is told, and T_base_tool and T_base_camera that chunks refer to.
 
         Raises:
