@@ -25,18 +25,18 @@ LIMIT_S = 20.0
 
 
 class Recorder(Node):
-    """Answers each start with `answer`, each end with "saved"."""
+    """Answers each start with `answer`, each end with `ending`; not at all where that is empty."""
 
     def __init__(self):
         super().__init__("recorder")
-        self.answer, self.events = "recording", []
+        self.answer, self.ending, self.events = "recording", "saved", []
         self.states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
         self.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
 
     def hear(self, message):
         event = EpisodeEvent.from_json(message.data)
         self.events.append(event)
-        self.say(event.episode_id, self.answer if event.event == "start" else "saved")
+        self.say(event.episode_id, self.answer if event.event == "start" else self.ending)
 
     def say(self, episode_id, state, **facts):
         if state:
@@ -93,6 +93,17 @@ def test_a_recording_that_was_cut_is_noticed_and_its_bag_is_counted(scene):
     assert not scene.episodes.running
     # And the next one begins as if nothing had been.
     scene.run(scene.episodes.begin("play-00001"))
+    # A word that comes in the same moment is in no bag.
+    cut = {"path": "/bags/play-00001", "detail": "the disk is nearly full"}
+    scene.recorder.ending = ""
+    scene.recorder.say("play-00001", "saved", **cut)
+    with pytest.raises(RecordingCutError, match="ended play-00001 .saved.: the disk is nearly"):
+        scene.run(scene.episodes.end(True, "kept"))
+    # Of an end without a verdict nothing is lost.
+    scene.run(scene.episodes.begin("play-00002"))
+    scene.recorder.say("play-00002", "saved", **cut)
+    scene.run(scene.episodes.end(None, "segment over"))
+    assert scene.episodes.paths == ["/bags/play-00000", *[cut["path"]] * 2]
 
 
 def test_a_start_that_is_refused_leaves_no_episode_running(scene):

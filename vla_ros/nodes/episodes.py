@@ -117,13 +117,14 @@ class Episodes:
             self._current = None
             if said.episode_id == running and said.path:
                 self.paths.append(said.path)
-            detail = said.detail or "see its log"
-            raise RecordingCutError(f"the recorder ended {running} ({said.state}): {detail}")
+            raise _cut(RecordingState(running, said.state, detail=said.detail))
 
     def end(self, success: bool | None, reason: str) -> Steps:
         """End the running episode; done once its bag is saved.
 
         Raises:
+            RecordingCutError: the recorder had ended it before it heard of this, so that the bag
+                says another thing.
             EpisodeError: the recorder failed, does not answer, or is gone.
         """
         if self._current is None:
@@ -136,10 +137,14 @@ class Episodes:
             lambda: self._state.episode_id == episode_id and self._state.state in _OVER,
             f"the recorder did not confirm episode {episode_id}; see its log",
         )
-        if self._state.state == "failed":
-            raise RecordingCutError(f"recording {episode_id} failed: {self._state.detail}")
-        if self._state.path:
-            self.paths.append(self._state.path)
+        said = self._state
+        if said.state == "failed":
+            raise RecordingCutError(f"recording {episode_id} failed: {said.detail}")
+        if said.path:
+            self.paths.append(said.path)
+        # It says so in its detail; of a bag that nobody judged, and is kept, nothing is lost.
+        if said.detail and (success is not None or not self.is_kept):
+            raise _cut(said)
 
     def abandon(self, reason: str) -> None:
         """End the running episode, if there is one, without waiting for its bag."""
@@ -185,3 +190,8 @@ class Episodes:
 
     def _on_recording(self, message: String) -> None:
         self._state = RecordingState.from_json(message.data)
+
+
+def _cut(said: RecordingState) -> RecordingCutError:
+    detail = said.detail or "see its log"
+    return RecordingCutError(f"the recorder ended {said.episode_id} ({said.state}): {detail}")
