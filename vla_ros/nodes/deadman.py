@@ -10,13 +10,17 @@ from vla_ros.nodes.arm_client import ArmClient
 from vla_ros.nodes.lifetime import ShellNode
 
 _LOOK_S = 0.02
+# How often it is looked who publishes [s, wall].
+_LOOK_AROUND_S = 1.0
 
 
 class DeadMan:
     """Holds the arm unless /vla/deadman (std_msgs/Bool) said true within the last moment.
 
     Every motion is held, that to the ready pose and to the cradle too. What was under way is gone
-    on with when it is true again, and nothing latches: an emergency stop is another thing.
+    on with when it is true again, and nothing latches: a true that is there from the start counts,
+    and so does one after a silence. An emergency stop is another thing. While two nodes publish,
+    the arm is held: one's true would undo the other's false.
 
     Args:
         node: the node to live in.
@@ -25,8 +29,9 @@ class DeadMan:
     """
 
     def __init__(self, node: ShellNode, arm: ArmClient, timeout_s: float):
-        self._arm, self._timeout_s = arm, timeout_s
-        self._until_s = -float("inf")
+        self._node, self._arm, self._timeout_s = node, arm, timeout_s
+        self._until_s = self._looked_s = -float("inf")
+        self._count = 0
         node.create_subscription(Bool, qos.DEADMAN_TOPIC, self._on_said, qos.DEADMAN)
         # Wall time: a hand is real, whatever the simulation's clock does.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -38,9 +43,19 @@ class DeadMan:
         self._look()
 
     def _look(self) -> None:
-        is_held = time.monotonic() < self._until_s
-        reason = (
-            "the dead-man's switch is not held: say true on "
-            f"{qos.DEADMAN_TOPIC} at least every {self._timeout_s:g} s"
-        )
-        self._arm.leash("" if is_held else reason)
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _LOOK_AROUND_S:
+            self._looked_s = now_s
+            self._count = self._node.count_publishers(qos.DEADMAN_TOPIC)
+        reason = ""
+        if self._count > 1:
+            reason = (
+                f"{self._count} nodes publish {qos.DEADMAN_TOPIC}, and nobody knows which switch "
+                "is held: stop all but one"
+            )
+        elif now_s >= self._until_s:
+            reason = (
+                "the dead-man's switch is not held: say true on "
+                f"{qos.DEADMAN_TOPIC} at least every {self._timeout_s:g} s"
+            )
+        self._arm.leash(reason)
