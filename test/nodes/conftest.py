@@ -128,3 +128,38 @@ def camera_stage(ros):
     yield make
     for scene in made:
         scene.close()
+
+
+@pytest.fixture
+def make_policy(ros, make_driver, monkeypatch, tmp_path):
+    """Return a function that makes a policy node with what is around it, and its runner.
+
+    Of a contract, the runner is told what to say; without one it is that of `checkpoint`.
+    """
+    pytest.importorskip("rclpy")
+    from policy_stage import Runner, Stage
+
+    from vla_ros.nodes import policy
+
+    made = []
+
+    def make(contract=None, is_placed=True, driver=make_driver, goes_on=False, **parameters):
+        given = {"task": "push", "record": "false", "park": "false", "episode_s": "30.0"}
+        given |= {"results": str(tmp_path / "results.json")}
+        runner = None
+        if contract is not None:
+            (tmp_path / "weights").mkdir(exist_ok=True)
+            (tmp_path / "weights" / "model").write_bytes(b"1")
+            given |= {"checkpoint": str(tmp_path / "weights")}
+            runner = Runner(contract)
+            runner.goes_on = goes_on
+            monkeypatch.setattr(policy, "load_runner", lambda *_: runner)
+        given |= parameters
+        ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
+        made.append(Stage(driver(), is_placed, given["record"] == "true"))
+        made[-1].node.bring_up()
+        return made[-1], runner
+
+    yield make
+    for stage in made:
+        stage.close()

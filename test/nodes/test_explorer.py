@@ -12,13 +12,11 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
-from rclpy.node import Node  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from fake_recorder import Recorder  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.duty import Cooling, Reminder  # noqa: E402
-from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
 from vla_ros.core.limits import wx250s_limits  # noqa: E402
 from vla_ros.core.pose_library import PoseLibrary, generate  # noqa: E402
@@ -33,30 +31,6 @@ from vla_ros.nodes.seeds import given_or_drawn  # noqa: E402
 
 LIMIT_S = 40.0
 P = ExplorationParameters()
-
-
-class Recorder(Node):
-    """Records whatever is asked for, but what `refuses` names."""
-
-    def __init__(self):
-        super().__init__("recorder")
-        self.events, self.refuses, self.settings = [], (), []
-        self.states = self.create_publisher(String, qos.RECORDING_TOPIC, qos.LATCHED)
-        self.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
-
-    def hear(self, message):
-        event = EpisodeEvent.from_json(message.data)
-        self.events.append((event.event, event.episode_id, event.reason))
-        self.settings.append(event.settings)
-        if event.event == "end":
-            self.say(event.episode_id, "saved")
-        else:
-            refused = event.episode_id in self.refuses
-            self.say(event.episode_id, "failed" if refused else "recording", detail="no images")
-
-    def say(self, episode_id, state, **facts):
-        said = RecordingState(episode_id, state, **facts)
-        self.states.publish(String(data=said.to_json()))
 
 
 class Stage:

@@ -102,6 +102,10 @@ class TaskRun:
         self.has_begun, self._last_ns = True, None
         self._elapsed_ns = self._held_ns = 0
 
+    def end(self, outcome: Outcome, message: str) -> None:
+        """End it for a reason that is none of the facts, unless it is over."""
+        self.ending = self.ending or Ending(outcome, message)
+
     @property
     def elapsed_s(self) -> float:
         """The time from `begin` to the end, or to the last look at it [s]."""

@@ -118,8 +118,13 @@ class ArmClient:
 
     @property
     def stopped(self) -> bool:
-        """Whether the arm rests until a person's reset is done; missions wait for it."""
+        """Whether the arm rests until a reset, or what one or a driver's return began, is done."""
         return self._loop.is_stopped
+
+    @property
+    def stop_reason(self) -> str:
+        """Why it is stopped until a person's reset; empty where only something is waited for."""
+        return self._loop.stop_reason
 
     @property
     def blocked_reason(self) -> str:

@@ -227,19 +227,9 @@ class ExplorerNode(CommanderNode):
                 return  # it lies as it shall
             # A stopped arm stays limp: a hand may be under it.
             yield from self.until_free()
-            yield from self._make_stiff()
+            yield from self.make_stiff()
         yield from self.go_to(arm.READY_RAD, 1.0)
         self._motor_rest.attended(self.now_ns)
-
-    def _make_stiff(self) -> Steps:
-        # Refused while nobody knows where the arm is: a gap of joint states ends no night.
-        while True:
-            try:
-                self.arm.set_torque(True)
-                return
-            except SafetyError as error:
-                self.get_logger().warning(str(error), throttle_duration_sec=10.0)
-            yield
 
     def _shuffle_objects(self) -> Steps:
         """Shuffle in the sim; with a real arm remind a person of it."""

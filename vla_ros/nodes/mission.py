@@ -158,6 +158,32 @@ class MissionNode(ShellNode):
             )
         return True
 
+    def rest_motors(self) -> Steps:
+        """Lie down without torque until every servo has cooled, and stay there, stiff again.
+
+        Raises:
+            SafetyError: the arm does not get there, or the motors do not cool.
+        """
+        self.get_logger().warning(f"the motors rest until they cool: {self.arm.warm_reason}")
+        self.phase = "lying down to rest the motors"
+        released = yield from self.lie_down(self.arm.commanded[1])
+        yield from self.cool_down(lambda: False)
+        if released:
+            # A stopped arm stays limp: a hand may be under it.
+            yield from self.until_free()
+            yield from self.make_stiff()
+
+    def make_stiff(self) -> Steps:
+        """Switch the torque on, as soon as it is known where the arm is."""
+        # Refused while nobody knows that: a gap of joint states ends no night.
+        while True:
+            try:
+                self.arm.set_torque(True)
+                return
+            except SafetyError as error:
+                self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+            yield
+
     def cool_down(self, is_over: Callable[[], bool]) -> Steps:
         """Wait until every servo has cooled, or until `is_over`.
 

@@ -1,9 +1,7 @@
 """policy_node: a checkpoint and an instruction move the arm.
 
 In each command period the motion that `core/policy_motion.py` makes of the policy's chunks goes one
-step further. Where it wants another chunk, what is seen goes to the network, in a thread of its
-own. What is wrong with one answer - late, out of reach - leaves it out; what is wrong with what is
-seen, or with the network, holds the arm.
+step further: `PolicyActing`. Here is what is around that: tasks, episodes, and what ends them.
 """
 
 import sys
@@ -11,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from vla_ros.core import arm
-from vla_ros.core.errors import EpisodeError, KinematicsError, SafetyError, StaleDataError, VlaError
+from vla_ros.core.errors import EpisodeError
 from vla_ros.core.policy_motion import PolicyMotion
 from vla_ros.core.task_run import Outcome, TaskRun
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
@@ -21,12 +19,13 @@ from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.lifetime import run
 from vla_ros.nodes.params import ParameterError, on_change
-from vla_ros.nodes.policy_asking import Answer, Asker
-from vla_ros.nodes.policy_facts import PolicyFacts
+from vla_ros.nodes.policy_acting import PolicyActing
+from vla_ros.nodes.policy_asking import Asker
 from vla_ros.nodes.policy_inputs import PolicyInputs
 from vla_ros.nodes.policy_loading import (
     expected_contract,
     load_runner,
+    require_sha256,
     say_who_acts,
     strategy_of,
     who_acts,
@@ -34,7 +33,6 @@ from vla_ros.nodes.policy_loading import (
 from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
 from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
-from vla_ros.nodes.preview import Preview
 from vla_ros.nodes.task_goals import Acting, TaskGoals
 from vla_ros.nodes.task_server import build_sentence, do_task_type
 
@@ -45,6 +43,8 @@ _CLOSE_S = 1.0
 # Python hands its lock over so often [s]: at its own 5 ms, the Python part of the network's thread
 # (inverse kinematics of a chunk) would keep the commands waiting.
 _SWITCH_S = 5e-4
+# In a long episode the arm rests for a moment after so long, and its servos are asked [s].
+_ASK_AFTER_S = 60.0
 
 
 class PolicyNode(CommanderNode):
@@ -76,12 +76,14 @@ class PolicyNode(CommanderNode):
         require_writable(parameters.results)
         self._inference = inference = Inference()
         runner = load_runner(
-            parameters.checkpoint, parameters.camera, parameters.device, parameters.threads
+            *(parameters.checkpoint, parameters.camera, parameters.device, parameters.threads),
+            parameters.remote_timeout_s,
         )
         strategy = strategy_of(parameters.strategy, runner)
         inference.call(runner.warm_up)
         self._contract = runner.contract
         policy = who_acts(parameters.checkpoint, runner, strategy)
+        require_sha256(parameters.checkpoint_sha256, policy)
         say_who_acts(self.get_logger(), policy)
         self._results = PolicyResults(task, policy, parameters.results)
         super().configure()
@@ -91,16 +93,19 @@ class PolicyNode(CommanderNode):
             # Of older ones the arm's monitor holds the arm anyway.
             state_max_age_s=parameters.monitor.stale_s,
         )
-        self._asker = Asker(self, runner, self._inputs, self.limits, inference)
-        self._motion = PolicyMotion(self.limits, COMMAND_PERIOD_S, strategy, parameters.handover)
-        self._motion.queue.speed_scale = self.get_parameter("speed_scale").value
-        self._facts, self._is_held = PolicyFacts(), False
-        self._preview = Preview(self, parameters.robot_name)
+        motion = PolicyMotion(self.limits, COMMAND_PERIOD_S, strategy, parameters.handover)
+        motion.queue.speed_scale = self.get_parameter("speed_scale").value
+        self._acts = PolicyActing(
+            *(self, self.arm, Asker(self, runner, self._inputs, self.limits, inference)),
+            *(motion, runner.contract, parameters.robot_name),
+        )
+        self._pauses = False
         say = None if parameters.dry_run else self.episodes.say_task
         # Without a task of its own it waits for others'.
         self._serves = not task.strip() and not parameters.dry_run
         self._task = TaskInput(self, task, say, self._on_new_task, is_open=not self._serves)
-        acting = Acting(self._task.give, self._episode, self._counts, self._why_held)
+        acts = self._acts
+        acting = Acting(self._task.give, self._episode, lambda: acts.counts, lambda: acts.why_held)
         self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
             DeadMan(self, self.arm, parameters.deadman_s)
@@ -127,6 +132,9 @@ class PolicyNode(CommanderNode):
         number, count, goes_on = 0, 0, False
         while not self.parameters.episodes or count < self.parameters.episodes:
             yield from self.until_free()
+            if self.arm.warm_reason:
+                yield from self.rest_motors()
+                goes_on = False
             while not self._task.text:
                 self.phase = "waiting for a task"
                 yield
@@ -143,34 +151,49 @@ class PolicyNode(CommanderNode):
     def _episode(self, episode_id: str, run: TaskRun) -> Steps:
         """Run one until `run` is over, which another task ends as well, also before it begins."""
         task = self._task.text
+        self._require_cool(run)
         begin = self._begin(episode_id, task)
         if not (yield from self._goals.unless_over(begin, run, lambda: self._why_unwanted(task))):
             # Of no motion there is nothing to keep; the recorder may not have answered yet.
             self.episodes.abandon("discard")
             return
         self.phase = f"acting: {task}"
-        self._facts, self._is_held = PolicyFacts(), False
-        self._motion.restart_counts()
-        # After a rest the next inference is a first one again.
-        self._motion.queue.latency.restart()
-        self._motion.begin_anew()
+        self._acts.begin_episode()
         sim = self._goals.judge_anew(task)
         run.begin()
         try:
             # While the policy acts, the arm holds without pictures; on its own ways it needs none.
             self._inputs.need_cameras(True)
             self.acting = True
+            asked_ns = self.now_ns
             while run.judge(self._goals.facts(self._why_unwanted(task))) is None:
                 self.episodes.check()
+                if not 0 <= self.now_ns - asked_ns < _ASK_AFTER_S * 1e9:
+                    yield from self._ask_meanwhile(run)
+                    asked_ns = self.now_ns
                 yield
         finally:
-            self.acting = False
+            self.acting = self._pauses = False
             self._inputs.need_cameras(False)
         yield from self.settle()
         outcome, reason = run.ending.outcome, run.ending.message
         success = {Outcome.SUCCEEDED: True, Outcome.FAILED: False}.get(outcome, sim.success)
         yield from self.episodes.end(success, reason)
         self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
+
+    def _ask_meanwhile(self, run: TaskRun) -> Steps:
+        """Brake, and ask the servos how they are: a policy hardly ever rests by itself."""
+        self._pauses = True
+        while not self.arm.at_rest:
+            yield
+        yield from self.ask_servos()
+        self._pauses = False
+        self._require_cool(run)
+
+    def _require_cool(self, run: TaskRun) -> None:
+        """End a run where a servo is so warm that all have to rest."""
+        if self.arm.warm_reason:
+            run.end(Outcome.ERROR, f"the motors have to rest: {self.arm.warm_reason}")
 
     def _begin(self, episode_id: str, task: str) -> Steps:
         yield from self._until_seen()
@@ -195,10 +218,9 @@ class PolicyNode(CommanderNode):
         while not total_ns or self.now_ns - start_ns < total_ns:
             now_ns = self.now_ns
             is_due = not 0 <= now_ns - asked_ns < 1e9 / self._contract.rate_hz
-            if is_due and self._task.text and not self._asker.is_busy:
+            if is_due and self._task.text and self._acts.show(now_ns, self._task.text):
                 asked_ns = now_ns
-                self._ask(self._motion.ask_from(self.arm.commanded[0], now_ns))
-            self._take_answer(now_ns)
+            self._acts.take_answer(now_ns)
             yield
 
     # --- goals of others ---
@@ -210,16 +232,11 @@ class PolicyNode(CommanderNode):
     def _why_busy(self) -> str:
         if self.parameters.dry_run:
             return "node policy only shows what it would do: start it without dry_run"
+        if self.arm.warm_reason:
+            return f"the motors have to rest until they have cooled: {self.arm.warm_reason}"
         if self._serves:
             return ""
         return f"node policy has a task of its own, {self._task.text!r}: start it without one"
-
-    def _why_held(self) -> str:
-        return self._facts.problem if self._is_held else ""
-
-    def _counts(self) -> tuple[int, float]:
-        steps = self._facts.outcome(self._motion, self._contract.rate_hz)["steps"]
-        return steps, (self._facts.inference_ms or [0.0])[-1]
 
     # --- what the policy is told ---
 
@@ -229,79 +246,28 @@ class PolicyNode(CommanderNode):
 
     def _on_new_task(self) -> None:
         # What the old task asked for, and what is still being inferred for it, is over.
-        self._motion.begin_anew()
+        self._acts.motion.begin_anew()
         if self.acting:
             self.acting = False
             self.arm.hold()
 
     def _on_speed_scale(self, scale: float) -> None:
         if self._inference is not None:
-            self._motion.queue.speed_scale = scale
+            self._acts.motion.queue.speed_scale = scale
 
     # --- what the policy does ---
 
     def on_tick(self) -> None:
         """Go one period further, and ask for the next chunk where it is time."""
-        now_ns = self.now_ns
-        if self.arm.blocked_reason:
-            # What the pictures showed is over.
-            self._motion.begin_anew()
-            self.arm.hold()
-            return
-        self._take_answer(now_ns)
-        target = self._motion.tick(now_ns, *self.arm.commanded, self.arm.at_rest)
-        if target is None:
-            self.arm.hold()
+        if self._pauses:
+            self._acts.rest()
         else:
-            self.arm.follow(*target)
-        if self._motion.wants_chunk(now_ns) and not self._asker.is_busy:
-            horizon = self._contract.action.shape[0]
-            self._ask(self._motion.ask(now_ns, 1.0 / self._contract.rate_hz, horizon))
-
-    def _ask(self, question) -> None:
-        try:
-            self._asker.ask(question, self._task.text)
-        except VlaError as error:
-            self._hold(str(error))
-
-    def _take_answer(self, now_ns: int) -> None:
-        taken = self._asker.take()
-        if taken is None:
-            return
-        question, give = taken
-        try:
-            answer: Answer = give()
-            if question.life != self._motion.life:
-                return
-            way = self._motion.take(question, answer.chunk, answer.way, now_ns)
-        except (StaleDataError, KinematicsError, SafetyError) as error:
-            if question.life == self._motion.life:
-                self._facts.unused += 1
-                self._complain(f"a chunk is not used: {error}")
-            return
-        except VlaError as error:
-            if question.life == self._motion.life:
-                self._hold(str(error))
-            return
-        self._is_held = False
-        self._facts.used(answer.act_ms, self._asker.age_ms(answer), way.cut)
-        self._preview.show(way.plan)
-
-    def _hold(self, reason: str) -> None:
-        self._facts.held += not self._is_held
-        self._is_held = True
-        self._motion.fail(self.now_ns, 1.0 / self._contract.rate_hz)
-        self.arm.hold()
-        self._complain(f"holding: {reason}")
-
-    def _complain(self, sentence: str) -> None:
-        self._facts.problem = sentence
-        self.get_logger().warning(sentence, throttle_duration_sec=2.0)
+            self._acts.tick(self.now_ns, self._task.text)
 
     # --- results ---
 
     def _note(self, episode_id: str, task: str, partial, success, duration_s: float, reason: str):
-        outcome = self._facts.outcome(self._motion, self._contract.rate_hz)
+        outcome = self._acts.outcome
         self.get_logger().info(
             f"{episode_id}: success {success}, partial {partial}, {outcome['steps']} steps"
         )
@@ -321,7 +287,7 @@ class PolicyNode(CommanderNode):
     def say_status(self) -> None:
         """Put the policy beside the mission and the arm on /diagnostics."""
         super().say_status()
-        self.diagnostics.set("policy", *self._facts.status(self._motion, self.acting))
+        self.diagnostics.set("policy", *self._acts.status(self.acting))
 
     def close(self) -> None:
         """Leave the running inference, after a moment."""

@@ -90,7 +90,8 @@ class TaskGoals:
             said, judge = self._sim.success or None, ""
         if not unwanted and self.goal is not None and self.goal.is_cancelled:
             unwanted = "cancelled"
-        stopped = node.arm.blocked_reason if node.arm.stopped else ""
+        # After a silence the servos are prepared anew: that holds the arm, and stops nothing.
+        stopped = node.arm.stop_reason
         return Facts(node.now_ns, said, judge, stopped, self._held(), unwanted)
 
     def unless_over(
@@ -115,6 +116,10 @@ class TaskGoals:
             node.phase = "waiting for a goal"
             while self.goal is None:
                 node.arm.check_hardware()
+                if node.arm.warm_reason:
+                    # What it has grasped goes down with it: heat in the motors comes first.
+                    yield from node.rest_motors()
+                    self._was_ready, node.phase = False, "waiting for a goal"
                 # Whoever stopped it may have put it anywhere.
                 self._was_ready = self._was_ready and not node.arm.stopped
                 yield

@@ -1,0 +1,140 @@
+"""What a policy does with the arm in a command period: asks, takes answers, goes on, or holds."""
+
+from vla_ros.core.contract import Contract
+from vla_ros.core.errors import KinematicsError, SafetyError, StaleDataError, VlaError
+from vla_ros.core.policy_motion import PolicyMotion, Question
+from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.arm_status import Status
+from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.policy_asking import Answer, Asker
+from vla_ros.nodes.policy_facts import PolicyFacts
+from vla_ros.nodes.preview import Preview
+
+
+class PolicyActing:
+    """One motion of one policy's answers, and what there is to say of it.
+
+    What is wrong with one answer - late, out of reach - leaves it out; what is wrong with what is
+    seen, or with the network, holds the arm.
+
+    Args:
+        node: the node to live in.
+        arm: what is moved.
+        asker: the way to the policy.
+        motion: what is made of its chunks.
+        contract: the policy's.
+        robot_name: the driver's namespace, for the preview.
+
+    Attributes:
+        motion: the same.
+        facts: what the running episode was like so far.
+    """
+
+    def __init__(
+        self,
+        node: ShellNode,
+        arm: ArmClient,
+        asker: Asker,
+        motion: PolicyMotion,
+        contract: Contract,
+        robot_name: str,
+    ):
+        self._logger, self._arm, self._asker = node.get_logger(), arm, asker
+        self._period_s, self._horizon = 1.0 / contract.rate_hz, contract.action.shape[0]
+        self._preview = Preview(node, robot_name)
+        self._is_held = False
+        self.motion, self.facts = motion, PolicyFacts()
+
+    @property
+    def why_held(self) -> str:
+        """Why the arm is held because of what is seen or answered; empty where it is not."""
+        return self.facts.problem if self._is_held else ""
+
+    @property
+    def counts(self) -> tuple[int, float]:
+        """The steps of this episode, and what the last inference took [ms]."""
+        return self.outcome["steps"], (self.facts.inference_ms or [0.0])[-1]
+
+    @property
+    def outcome(self) -> dict:
+        """What the episode was like, for the results."""
+        return self.facts.outcome(self.motion, 1.0 / self._period_s)
+
+    def status(self, acts: bool) -> Status:
+        """Return level, sentence and numbers, as `Diagnostics.set` takes them."""
+        return self.facts.status(self.motion, acts)
+
+    def begin_episode(self) -> None:
+        """Count anew, and leave nothing of before."""
+        self.facts, self._is_held = PolicyFacts(), False
+        self.motion.restart_counts()
+        # After a rest the next inference is a first one again.
+        self.motion.queue.latency.restart()
+        self.motion.begin_anew()
+
+    def tick(self, now_ns: int, task: str) -> None:
+        """Go one period further, and ask for the next chunk where it is time."""
+        if self._arm.blocked_reason:
+            self.rest()
+            return
+        self.take_answer(now_ns)
+        target = self.motion.tick(now_ns, *self._arm.commanded, self._arm.at_rest)
+        if target is None:
+            self._arm.hold()
+        else:
+            self._arm.follow(*target)
+        if self.motion.wants_chunk(now_ns) and not self._asker.is_busy:
+            self._ask(self.motion.ask(now_ns, self._period_s, self._horizon), task, now_ns)
+
+    def rest(self) -> None:
+        """Brake; what the pictures showed is over."""
+        self.motion.begin_anew()
+        self._arm.hold()
+
+    def show(self, now_ns: int, task: str) -> bool:
+        """Ask for what would be done from where the arm is; return whether nobody was asked yet."""
+        if self._asker.is_busy:
+            return False
+        self._ask(self.motion.ask_from(self._arm.commanded[0], now_ns), task, now_ns)
+        return True
+
+    def take_answer(self, now_ns: int) -> None:
+        """Follow what was answered, if anything was, and show it."""
+        taken = self._asker.take()
+        if taken is None:
+            return
+        question, give = taken
+        try:
+            answer: Answer = give()
+            if question.life != self.motion.life:
+                return
+            way = self.motion.take(question, answer.chunk, answer.way, now_ns)
+        except (StaleDataError, KinematicsError, SafetyError) as error:
+            if question.life == self.motion.life:
+                self.facts.unused += 1
+                self._complain(f"a chunk is not used: {error}")
+            return
+        except VlaError as error:
+            if question.life == self.motion.life:
+                self._hold(str(error), now_ns)
+            return
+        self._is_held = False
+        self.facts.used(answer.act_ms, self._asker.age_ms(answer), way.cut)
+        self._preview.show(way.plan)
+
+    def _ask(self, question: Question, task: str, now_ns: int) -> None:
+        try:
+            self._asker.ask(question, task)
+        except VlaError as error:
+            self._hold(str(error), now_ns)
+
+    def _hold(self, reason: str, now_ns: int) -> None:
+        self.facts.held += not self._is_held
+        self._is_held = True
+        self.motion.fail(now_ns, self._period_s)
+        self._arm.hold()
+        self._complain(f"holding: {reason}")
+
+    def _complain(self, sentence: str) -> None:
+        self.facts.problem = sentence
+        self._logger.warning(sentence, throttle_duration_sec=2.0)
