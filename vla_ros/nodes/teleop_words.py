@@ -9,7 +9,7 @@ from std_srvs.srv import Trigger
 
 from vla_ros.core.errors import EpisodeError
 from vla_ros.core.teleop_takes import Presses, Takes
-from vla_ros.nodes.lifetime import ShellNode
+from vla_ros.nodes.mission import MissionNode
 from vla_ros.nodes.teleop_keys import Keys
 
 _KEY_PERIOD_S = 0.05
@@ -40,7 +40,7 @@ class TakeWords:
 
     def __init__(
         self,
-        node: ShellNode,
+        node: MissionNode,
         takes: Takes,
         keys: bool,
         more_keys: dict[str, Callable[[], Answer]],
@@ -62,7 +62,7 @@ class TakeWords:
         if node.state != "active" or node.stop_deadline_s is not None:
             return False, f"{word} is not heard: node {node.get_name()} is not active"
         try:
-            return True, self._takes.say(word, time.monotonic())
+            return True, self._takes.say(word, node.now_ns * 1e-9)
         except EpisodeError as error:
             return False, str(error)
 
