@@ -495,7 +495,17 @@ def test_every_camera_must_arrive():
     assert "/vla/commanded" in [topic.name for topic in optional]
 
 
-@pytest.mark.parametrize("entry", ["/tf", "tf tf2_msgs/msg/TFMessage", "/tf TFMessage"])
+def test_an_extra_topic_must_arrive_unless_it_is_optional():
+    extra = ["", "/x std_msgs/msg/String", "/y std_msgs/msg/Bool optional"]
+    required, optional = topics_to_record("wx250s", [], extra)
+    assert (required[-1].name, required[-1].type) == ("/x", "std_msgs/msg/String")
+    assert (optional[-1].name, optional[-1].type) == ("/y", "std_msgs/msg/Bool")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["/tf", "tf tf2_msgs/msg/TFMessage", "/tf TFMessage", "/tf tf2_msgs/msg/TFMessage now", " "],
+)
 def test_malformed_extra_topics_are_refused(entry):
     with pytest.raises(ParameterError, match="an entry of extra_topics must be"):
         topics_to_record("wx250s", [], [entry])

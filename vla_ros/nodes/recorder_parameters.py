@@ -19,7 +19,8 @@ class RecorderParameters:
     cameras: list = parameter(["front"], "Names of the cameras to record.")
     extra_topics: list = parameter(
         [""],
-        "More topics that must arrive, each as 'NAME TYPE', like '/x std_msgs/msg/String'.",
+        "More topics that must arrive, each as 'NAME TYPE', like '/x std_msgs/msg/String'; may, "
+        "where 'optional' follows.",
     )
     start_timeout_s: float = parameter(
         15.0, "How long an episode may wait for its topics.", "s", 0.1, 600.0

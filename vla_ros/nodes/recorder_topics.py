@@ -22,7 +22,7 @@ def topics_to_record(
     """Return (required, optional) topics; an episode starts once each required one arrived.
 
     Raises:
-        ParameterError: an entry of `extra_topics` is not a name and a type.
+        ParameterError: an entry of `extra_topics` is not a name, a type, and "optional" or nothing.
     """
     arm = f"/{robot_name}"
     required = [Topic(f"{arm}/joint_states", "sensor_msgs/msg/JointState")]
@@ -30,13 +30,16 @@ def topics_to_record(
         image = f"/{camera}/image_raw/compressed"
         required.append(Topic(image, "sensor_msgs/msg/CompressedImage"))
         required.append(Topic(camera_info_topic(camera), "sensor_msgs/msg/CameraInfo"))
+    asked_for: list[Topic] = []
     for entry in filter(None, extra_topics):
         parts = entry.split()
-        if len(parts) != 2 or not parts[0].startswith("/") or parts[1].count("/") != 2:
+        is_optional = parts[2:] == ["optional"]
+        if len(parts) != 2 + is_optional or parts[0][0] != "/" or parts[1].count("/") != 2:
             raise ParameterError(
-                f"an entry of extra_topics must be '/NAME package/msg/Type', got {entry!r}"
+                "an entry of extra_topics must be '/NAME package/msg/Type', and may end with "
+                f"optional, got {entry!r}"
             )
-        required.append(Topic(*parts))
+        (asked_for if is_optional else required).append(Topic(parts[0], parts[1]))
     optional = [
         Topic(qos.COMMANDED_TOPIC, "sensor_msgs/msg/JointState"),
         Topic(f"{arm}/commands/joint_group", "interbotix_xs_msgs/msg/JointGroupCommand"),
@@ -48,6 +51,7 @@ def topics_to_record(
         Topic(qos.SIM_FAULT_STATE_TOPIC, "std_msgs/msg/String", latched=True),
         Topic(TF_STATIC_TOPIC, "tf2_msgs/msg/TFMessage", latched=True),
         Topic("/tf", "tf2_msgs/msg/TFMessage"),
+        *asked_for,
     ]
     return required, optional
 
