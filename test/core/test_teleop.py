@@ -52,6 +52,7 @@ def test_a_button_that_is_held_from_the_first_message_on_is_no_press():
     person = Person()
     person.say(DEAD_MAN)
     assert not person.drives()
+    assert person.pad.problem.startswith("the dead-man button is held since before the first")
     person.begin()
 
 
@@ -95,13 +96,13 @@ def test_a_pad_that_goes_empty_stops_it():
     assert not person.drives()
 
 
-def test_the_same_message_again_and_again_moves_it_for_so_long_only():
+@pytest.mark.parametrize("unused", [0.0, np.nan])
+def test_the_same_message_again_and_again_moves_it_for_so_long_only(unused):
     person = Person().begin()
-    for _ in range(61):
-        person.say(DEAD_MAN, forward=1.0)
-    assert person.drives()
-    person.say(DEAD_MAN, forward=1.0)
-    assert not person.drives()
+    for count in range(62):
+        axes = np.array([0.0, 1.0, unused, 0.0, 0.0, 0.0, 0.0, 0.0])
+        person.say(DEAD_MAN, axes=axes)
+        assert person.drives() == (count < 61)
     assert "nothing has changed on the pad for 3 s" in person.pad.problem
     # A hand that comes back changes nothing by itself.
     person.say(DEAD_MAN, forward=0.9)

@@ -20,6 +20,7 @@ _NEW_LINK_S = 10.0
 # How much slower the clock of the pad's computer may be [s/s].
 _CLOCK_DRIFT = 1e-4
 ANEW = "let the dead-man button go, and press it again"
+_HELD_BEFORE = f"the dead-man button is held since before the first message; {ANEW}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Gamepad:
             return ()
         gap_s = now_s - self._heard_s
         if gap_s > self._parameters.stale_s:
-            self._lose(self._silence)
+            # Said no longer once the button is seen to be free.
+            self._lose(self._silence if math.isfinite(gap_s) else _HELD_BEFORE)
         elif 0 < stamp_ns < self._stamp_ns:
             return ()  # overtaken on its way; it does not count as a sign of life either
         self._stamp_ns = stamp_ns
@@ -123,7 +125,8 @@ class Gamepad:
         except SafetyError as error:
             self._lose(str(error))
             return ()
-        raw = (tuple(axes), tuple(buttons))
+        # What is no number differs from itself; on an axis in use it was refused.
+        raw = (tuple(0.0 if math.isnan(axis) else axis for axis in axes), tuple(buttons))
         if raw != self._raw:
             self._raw, self._changed_s = raw, now_s
         before, self._state, self._heard_s = self._state, state, now_s
