@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 
 from vla_ros.core import arm
 from vla_ros.core.duty import Backoff, Reminder, Row
-from vla_ros.core.errors import EpisodeError, SafetyError
+from vla_ros.core.errors import EpisodeError, VlaError
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.diagnostics import OK, WARN
 from vla_ros.nodes.episodes import RecorderGoneError, Steps
@@ -70,26 +70,22 @@ class ExplorerNode(CommanderNode):
         """Play until `hours` or `segments` are reached, then park.
 
         Raises:
-            EpisodeError, SafetyError: recording or the arm failed for too long; the arm is parked
-                then, too, if it can be.
+            VlaError: recording or the arm failed for too long; the arm is parked then, too, if it
+                can be.
         """
         yield from self.until_active()
         self.log = PlayLog(self.now_ns, time.monotonic(), self.parameters.hours)
-        failure = None
+        yield from self.parked_after(self._night())
+
+    def _night(self) -> Steps:
         try:
             yield from self.go_to(arm.READY_RAD, 1.0)
             self._begin_count()
             yield from self._play()
-        except (EpisodeError, SafetyError) as error:
-            failure = error
-            yield from self.settle()
-            self.episodes.abandon(str(error))
-        try:
-            yield from self.park_arm()
-        finally:
-            self._summarise(str(failure or ""))
-        if failure is not None:
-            raise failure
+        except VlaError as error:
+            self._summarise(str(error))
+            raise
+        self._summarise("")
 
     def _begin_count(self) -> None:
         self._started_ns = self.now_ns
