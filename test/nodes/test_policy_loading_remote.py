@@ -2,6 +2,7 @@
 
 import threading
 import types
+from dataclasses import replace
 
 import pytest
 
@@ -14,10 +15,10 @@ from tiny_policies import tap  # noqa: E402
 from vla_ros.core.errors import CheckpointError, ContractError, RemoteError  # noqa: E402
 from vla_ros.nodes.policy_loading import (  # noqa: E402
     load_runner,
-    require_sha256,
     say_who_acts,
     who_acts,
 )
+from vla_ros.nodes.policy_parameters import PolicyParameters  # noqa: E402
 from vla_ros.policy.remote_access import Address  # noqa: E402
 from vla_ros.policy.remote_wire import package_version  # noqa: E402
 from vla_ros.policy.runner import runner_of  # noqa: E402
@@ -35,9 +36,10 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
     try:
         monkeypatch.delenv("VLA_POLICY_TOKEN_FILE", raising=False)
         monkeypatch.setenv("VLA_POLICY_TOKEN", TOKEN)
-        runner = load_runner(str(server.address), "front", "cpu", 1)
+        given = PolicyParameters(checkpoint=str(server.address))
+        runner = load_runner(replace(given, camera="front"))
         assert runner.cameras == ("front",)
-        policy = who_acts(str(server.address), runner, "blend")
+        policy = who_acts(given, runner, "blend")
         assert policy == {
             **{"checkpoint": str(server.address), "checkpoint_sha256": "aa", "strategy": "blend"},
             **{"vla_ros": package_version(), "server_vla_ros": package_version()},
@@ -50,17 +52,16 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
         say_who_acts(logger, policy)
         assert len(said) == 3
         runner.close()
-        require_sha256("", policy)
-        require_sha256("AA", policy)
+        assert who_acts(replace(given, checkpoint_sha256="AA"), runner, "blend") == policy
         with pytest.raises(CheckpointError, match=r"ws://.* has SHA-256 aa, and .* says ab; give"):
-            require_sha256("ab", policy)
-        with pytest.raises(ContractError, match="policy server ws://.* does not match .*wrist"):
-            load_runner(str(server.address), "wrist", "cpu", 1)
+            who_acts(replace(given, checkpoint_sha256="ab"), runner, "blend")
+        with pytest.raises(ContractError, match="server ws://.* camera front first, .* wrist"):
+            load_runner(replace(given, camera="wrist"))
         monkeypatch.delenv("VLA_POLICY_TOKEN")
         with pytest.raises(RemoteError, match="wants a token"):
-            load_runner(str(server.address), "front", "cpu", 1)
+            load_runner(replace(given, camera="front"))
     finally:
         server.close()
         thread.join()
     with pytest.raises(RemoteError, match="give ws://HOST:PORT"):
-        load_runner("tcp://127.0.0.1:1", "front", "cpu", 1)
+        load_runner(PolicyParameters(checkpoint="tcp://127.0.0.1:1"))

@@ -23,7 +23,6 @@ from vla_ros.nodes.policy_acting import PolicyActing
 from vla_ros.nodes.policy_asking import Asker
 from vla_ros.nodes.policy_inputs import PolicyInputs
 from vla_ros.nodes.policy_loading import (
-    expected_contract,
     load_runner,
     require_sha256,
     say_who_acts,
@@ -35,8 +34,6 @@ from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
 from vla_ros.nodes.task_goals import Acting, TaskGoals
 from vla_ros.nodes.task_server import build_sentence, do_task_type
-
-__all__ = ["PolicyNode", "expected_contract", "load_runner", "main"]
 
 # How long the network may take to end with the node [s, wall]; the arm is at rest by then.
 _CLOSE_S = 1.0

@@ -49,16 +49,14 @@ def load_runner(
 
     torch.set_num_threads(threads)
     runner = PolicyRunner.load(checkpoint, device=device)
-    expected = expected_contract(camera, runner.contract)
-    expected.require_match(runner.contract, f"checkpoint {checkpoint}")
+    _require_match(camera, runner.contract, f"checkpoint {checkpoint}")
     return runner
 
 
 def _connect(address: str, camera: str, timeout_s: float) -> RemoteRunner:
     runner = RemoteRunner(address, token=read_token(), timeout_s=timeout_s)
     try:
-        expected = expected_contract(camera, runner.contract)
-        expected.require_match(runner.contract, f"policy server {address}")
+        _require_match(camera, runner.contract, f"policy server {address}")
     except ContractError:
         runner.close()
         raise
@@ -108,26 +106,34 @@ def say_who_acts(logger: Any, policy: dict[str, str]) -> None:
         )
 
 
-def expected_contract(camera: str, found: Contract) -> Contract:
-    """Return the contract that a policy of this node has.
+def _require_match(camera: str, found: Contract, where: str) -> None:
+    """Check that a policy, found at `where`, is one for this node.
 
     Image size, rate, horizon and further cameras are the checkpoint's to choose; arm, first camera
     and action space are not.
 
     Raises:
-        ContractError: it acts less often than every minute, or more often than commands are sent.
+        ContractError: it is for another arm, camera or action space; or it acts less often than
+            every minute, or more often than commands are sent.
     """
     most_hz = 1.0 / COMMAND_PERIOD_S
     if not 1 / 60 <= found.rate_hz <= most_hz:
         raise ContractError(
-            f"the checkpoint acts {found.rate_hz:g} times a second, and this node can follow 1/60 "
-            f"to {most_hz:g}; train it at another rate"
+            f"{where} acts {found.rate_hz:g} times a second, and this node can follow 1/60 to "
+            f"{most_hz:g}; train it at another rate"
         )
-    cameras = (camera, *found.cameras[1:])
+    if found.camera != camera:
+        raise ContractError(
+            f"{where} looks through camera {found.camera} first, and parameter camera of node "
+            f"policy is {camera}; name the camera that shows the same view {found.camera}, or give "
+            "another checkpoint"
+        )
     size, rate_hz = found.image.shape[0], found.rate_hz
     if found.action_space == "ee_chunk":
-        return apt_contract(cameras, size, rate_hz, found.action.shape[0])
-    return tap_contract(cameras, size, rate_hz)
+        expected = apt_contract(found.cameras, size, rate_hz, found.action.shape[0])
+    else:
+        expected = tap_contract(found.cameras, size, rate_hz)
+    expected.require_match(found, where)
 
 
 def strategy_of(wanted: str, runner: "PolicyRunner | RemoteRunner") -> Strategy:

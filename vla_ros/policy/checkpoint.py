@@ -243,6 +243,11 @@ def _write_json(path: Path, document: dict) -> None:
 def _read_json(path: Path) -> dict:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"checkpoint {path.parent} has no {path.name}; give a complete folder that training "
+            "wrote"
+        ) from None
     except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}); copy the checkpoint again or train again"

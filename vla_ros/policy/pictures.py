@@ -147,5 +147,6 @@ def _decode(data: bytes, step: int, where: str) -> np.ndarray:
 
 def _undecodable(data: bytes, where: str, reason: str) -> ContractError:
     return ContractError(
-        f"image of {where} cannot be decoded ({len(data)} bytes: {reason}); drop or record it again"
+        f"image of {where} cannot be decoded ({len(data)} bytes: {reason}); have the camera send "
+        "JPEG or PNG, or leave the recording out"
     )
