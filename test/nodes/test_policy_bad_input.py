@@ -25,6 +25,7 @@ from vla_ros.core.observation import Chunk  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import policy, qos  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
+from vla_ros.nodes.policy_parameters import PolicyParameters  # noqa: E402
 from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 from vla_ros.policy.checkpoint import save_checkpoint  # noqa: E402
 from vla_ros.policy.runner import TapRunner  # noqa: E402
@@ -60,7 +61,7 @@ def test_a_checkpoint_for_another_arm_camera_or_rate_is_refused(
 ):
     save_checkpoint(checkpoint, tmp_path / "c")
     with pytest.raises(error, match=sentence):
-        policy.load_runner(str(tmp_path / "c"), camera, "cpu", 1)
+        policy.load_runner(PolicyParameters(checkpoint=str(tmp_path / "c"), camera=camera))
 
 
 @pytest.mark.parametrize("name", ["normalizer.json", "model.safetensors"])
@@ -68,7 +69,7 @@ def test_a_checkpoint_without_its_statistics_is_refused_by_the_files_name(name, 
     save_checkpoint(tap(), tmp_path / "c")
     (tmp_path / "c" / name).unlink()
     with pytest.raises(CheckpointError, match=f"has no {name}; give a complete folder"):
-        policy.load_runner(str(tmp_path / "c"), "front", "cpu", 1)
+        policy.load_runner(PolicyParameters(checkpoint=str(tmp_path / "c")))
 
 
 def test_pictures_that_are_none_and_weights_that_went_bad_hold_the_arm(

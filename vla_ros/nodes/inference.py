@@ -35,6 +35,10 @@ class Inference:
         assert not self.is_busy
         self._answer = self._put(job)
 
+    def afterwards(self, job: Callable[[], object]) -> None:
+        """Have a job done behind what was submitted; nobody waits for it, and it may not raise."""
+        self._put(job)
+
     def take(self) -> Callable[[], Any] | None:
         """Return what gives the answer, or raises what the job raised; None while it computes."""
         answer = self._answer

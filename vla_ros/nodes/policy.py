@@ -18,13 +18,14 @@ from vla_ros.nodes.deadman import DeadMan
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.lifetime import run
+from vla_ros.nodes.overlays import overlays_for
 from vla_ros.nodes.params import ParameterError, on_change
 from vla_ros.nodes.policy_acting import PolicyActing
 from vla_ros.nodes.policy_asking import Asker
 from vla_ros.nodes.policy_inputs import PolicyInputs
 from vla_ros.nodes.policy_loading import (
+    leave_server,
     load_runner,
-    require_sha256,
     say_who_acts,
     strategy_of,
     who_acts,
@@ -52,6 +53,7 @@ class PolicyNode(CommanderNode):
     def __init__(self):
         super().__init__("policy", "policy", PolicyParameters)
         self._inference: Inference | None = None
+        self._runner: object = None
         live = {"task": self._on_task_parameter, "speed_scale": self._on_speed_scale}
         on_change(self, PolicyParameters, live)
 
@@ -72,15 +74,11 @@ class PolicyNode(CommanderNode):
             raise ParameterError(f"parameter task of node policy is empty, and {build_sentence()}")
         require_writable(parameters.results)
         self._inference = inference = Inference()
-        runner = load_runner(
-            *(parameters.checkpoint, parameters.camera, parameters.device, parameters.threads),
-            parameters.remote_timeout_s,
-        )
+        self._runner = runner = load_runner(parameters)
         strategy = strategy_of(parameters.strategy, runner)
         inference.call(runner.warm_up)
         self._contract = runner.contract
-        policy = who_acts(parameters.checkpoint, runner, strategy)
-        require_sha256(parameters.checkpoint_sha256, policy)
+        policy = who_acts(parameters, runner, strategy)
         say_who_acts(self.get_logger(), policy)
         self._results = PolicyResults(task, policy, parameters.results)
         super().configure()
@@ -92,16 +90,16 @@ class PolicyNode(CommanderNode):
         )
         motion = PolicyMotion(self.limits, COMMAND_PERIOD_S, strategy, parameters.handover)
         motion.queue.speed_scale = self.get_parameter("speed_scale").value
-        self._acts = PolicyActing(
-            *(self, self.arm, Asker(self, runner, self._inputs, self.limits, inference)),
-            *(motion, runner.contract, parameters.robot_name),
+        answered = overlays_for(self, runner, inference, parameters)
+        asker = Asker(self, runner, self._inputs, self.limits, inference, answered)
+        self._acts = acts = PolicyActing(
+            self, self.arm, asker, motion, runner.contract, parameters.robot_name
         )
         self._pauses = False
         say = None if parameters.dry_run else self.episodes.say_task
         # Without a task of its own it waits for others'.
         self._serves = not task.strip() and not parameters.dry_run
         self._task = TaskInput(self, task, say, self._on_new_task, is_open=not self._serves)
-        acts = self._acts
         acting = Acting(self._task.give, self._episode, lambda: acts.counts, lambda: acts.why_held)
         self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
@@ -289,6 +287,7 @@ class PolicyNode(CommanderNode):
     def close(self) -> None:
         """Leave the running inference, after a moment."""
         super().close()
+        leave_server(self._runner)  # first, so that what waits for it ends
         inference, self._inference = self._inference, None
         if inference is not None and not inference.close(_CLOSE_S):
             self.get_logger().warning(f"the network still computes after {_CLOSE_S:g} s: left")

@@ -45,6 +45,7 @@ class Asker:
         inputs: what is seen.
         limits: of the ways that come out.
         inference: the thread that the runner lives in.
+        answered: told of each answer, in that thread; None: nobody.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Asker:
         inputs: PolicyInputs,
         limits: SafetyLimits,
         inference: Inference,
+        answered: Callable[[Observation, Chunk], None] | None = None,
     ):
         self._clock, self._runner, self._inputs = node.get_clock(), runner, inputs
         self._logger = node.get_logger()
-        self._limits, self._inference = limits, inference
+        self._limits, self._inference, self._answered = limits, inference, answered
 
     @property
     def is_busy(self) -> bool:
@@ -101,4 +103,7 @@ class Asker:
         # Only where the strategy is rtc is there something to go on from.
         chunk = self._runner.act(seen, *(() if decided is None else (decided,)))
         way = question.way(seen, chunk, self._limits)
-        return Answer(chunk, way, seen.pictured_ns, 1e3 * (time.perf_counter() - start_s))
+        act_ms = 1e3 * (time.perf_counter() - start_s)
+        if self._answered is not None:
+            self._answered(seen, chunk)
+        return Answer(chunk, way, seen.pictured_ns, act_ms)

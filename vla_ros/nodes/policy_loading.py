@@ -8,9 +8,10 @@ from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.core.handover import Strategy
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S
 from vla_ros.nodes.params import ParameterError
+from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.policy.checkpoint_folder import require_folder
 from vla_ros.policy.checkpoint_hash import checkpoint_sha256
-from vla_ros.policy.remote import DEFAULT_TIMEOUT_S, RemoteRunner
+from vla_ros.policy.remote import RemoteRunner
 from vla_ros.policy.remote_access import is_address, read_token
 from vla_ros.policy.remote_wire import package_version
 
@@ -18,81 +19,71 @@ if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
 
 
-def load_runner(
-    checkpoint: str,
-    camera: str,
-    device: str,
-    threads: int,
-    remote_timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> "PolicyRunner | RemoteRunner":
+def load_runner(given: PolicyParameters) -> "PolicyRunner | RemoteRunner":
     """Return the runner of a checkpoint, a folder or a server's address, that fits arm and camera.
-
-    `remote_timeout_s`: how long a server may take to answer [s].
 
     Raises:
         RemoteError: no such server, or it is none for us.
         CheckpointError: missing or damaged.
         ContractError: made for another arm, camera or action space.
     """
-    if not checkpoint:
+    if not given.checkpoint:
         raise ParameterError(
             "parameter checkpoint of node policy is empty: give the folder that "
             "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
         )
-    if is_address(checkpoint):
-        return _connect(checkpoint, camera, remote_timeout_s)
-    require_folder(Path(checkpoint))
+    if is_address(given.checkpoint):
+        return _connect(given)
+    require_folder(Path(given.checkpoint))
     # Importing torch takes seconds: whoever forgot a parameter is told before.
     import torch
 
     from vla_ros.policy.runner import PolicyRunner
 
-    torch.set_num_threads(threads)
-    runner = PolicyRunner.load(checkpoint, device=device)
-    _require_match(camera, runner.contract, f"checkpoint {checkpoint}")
+    torch.set_num_threads(given.threads)
+    runner = PolicyRunner.load(given.checkpoint, device=given.device)
+    _require_match(given.camera, runner.contract, f"checkpoint {given.checkpoint}")
     return runner
 
 
-def _connect(address: str, camera: str, timeout_s: float) -> RemoteRunner:
-    runner = RemoteRunner(address, token=read_token(), timeout_s=timeout_s)
+def _connect(given: PolicyParameters) -> RemoteRunner:
+    address = given.checkpoint
+    runner = RemoteRunner(address, token=read_token(), timeout_s=given.remote_timeout_s)
     try:
-        _require_match(camera, runner.contract, f"policy server {address}")
+        _require_match(given.camera, runner.contract, f"policy server {address}")
     except ContractError:
         runner.close()
         raise
     return runner
 
 
+def leave_server(runner: object) -> None:
+    """Close the connection of a runner that has one; what waits for an answer there ends."""
+    if isinstance(runner, RemoteRunner):
+        runner.close()
+
+
 def who_acts(
-    checkpoint: str, runner: "PolicyRunner | RemoteRunner", strategy: Strategy
+    given: PolicyParameters, runner: "PolicyRunner | RemoteRunner", strategy: Strategy
 ) -> dict[str, str]:
     """Return, for results and bags, what tells one policy from another behind the same name.
 
     Raises:
-        CheckpointError: its files cannot be read.
+        CheckpointError: its files cannot be read, or it is not the one that is expected.
     """
     ours = package_version()
-    said: dict[str, str] = {"checkpoint": checkpoint, "strategy": strategy, "vla_ros": ours}
+    said: dict[str, str] = {"checkpoint": given.checkpoint, "strategy": strategy, "vla_ros": ours}
     if isinstance(runner, RemoteRunner):
-        said["checkpoint_sha256"], said["server_vla_ros"] = runner.sha256, runner.server_version
+        sha256, said["server_vla_ros"] = runner.sha256, runner.server_version
     else:
-        said["checkpoint_sha256"] = checkpoint_sha256(Path(checkpoint))
-    return said
-
-
-def require_sha256(wanted: str, policy: dict[str, str]) -> None:
-    """Check that the checkpoint of `who_acts` is the one that is wanted; empty: any is.
-
-    Raises:
-        CheckpointError: it is another.
-    """
-    found = policy["checkpoint_sha256"]
-    if wanted and wanted.strip().lower() != found:
+        sha256 = checkpoint_sha256(Path(given.checkpoint))
+    wanted = given.checkpoint_sha256.strip().lower()
+    if wanted and wanted != sha256:
         raise CheckpointError(
-            f"checkpoint {policy['checkpoint']} has SHA-256 {found}, and parameter "
-            f"checkpoint_sha256 of node policy says {wanted}; give that checkpoint, or leave the "
-            "parameter empty"
+            f"checkpoint {given.checkpoint} has SHA-256 {sha256}, and parameter checkpoint_sha256 "
+            f"of node policy says {wanted}; give that checkpoint, or leave the parameter empty"
         )
+    return {**said, "checkpoint_sha256": sha256}
 
 
 def say_who_acts(logger: Any, policy: dict[str, str]) -> None:

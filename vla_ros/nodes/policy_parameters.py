@@ -48,6 +48,16 @@ class PolicyParameters(CommanderParameters):
     dry_run: bool = parameter(
         False, "Command nothing: what the policy would do goes to /vla/preview only."
     )
+    overlays: bool = parameter(
+        False, "Publish, where somebody listens, what answers hang on: attention and gates."
+    )
+    overlay_period_s: float = parameter(
+        5.0,
+        "Least time between two overlays, each of which keeps an answer waiting.",
+        "s",
+        0.1,
+        3600.0,
+    )
     device: str = parameter("cpu", "Where the network runs: cpu or cuda.")
     threads: int = parameter(1, "CPU threads of the network.", "", 1, 256)
     results: str = parameter("", "JSON file for the outcome of every episode; empty: none.")

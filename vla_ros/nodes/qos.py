@@ -49,6 +49,7 @@ RECORDING_TOPIC = "/vla/recording"
 DEADMAN_TOPIC = "/vla/deadman"
 PREVIEW_TOPIC = "/vla/preview"
 PREVIEW_POSES_TOPIC = "/vla/preview_poses"
+GATES_TOPIC = "/vla/gates"
 TF_STATIC_TOPIC = "/tf_static"
 DIAGNOSTICS_TOPIC = "/diagnostics"
 ESTOP_TOPIC = "/vla/estop"
@@ -65,3 +66,8 @@ SIM_FAULT_STATE_TOPIC = "/sim/fault_state"
 
 # Publishers that a late subscriber must still hear.
 LATCHED_TOPICS = (TASK_TOPIC, RECORDING_TOPIC, STOP_STATE_TOPIC, SIM_TASK_STATE_TOPIC)
+
+
+def attention_topic(camera: str) -> str:
+    """Return where a camera's pictures are with what the policy looks at."""
+    return f"/vla/attention/{camera}/compressed"

@@ -52,10 +52,11 @@ class PolicyRunner(ABC):
         run: the checkpoint's provenance.
         num_past: past states that an observation must bring.
         goes_on: whether its chunks can go on from what is decided already (real-time chunking).
+        has_gates: whether gated fusions let its backbone in.
     """
 
     num_past = 0
-    goes_on = False
+    goes_on = has_gates = False
 
     def __init__(self, checkpoint: Checkpoint):
         self.contract, self.run = checkpoint.contract, checkpoint.run
@@ -200,6 +201,7 @@ class AptRunner(PolicyRunner):
         self.policy = policy
         self._noise = torch.Generator().manual_seed(seed)
         self.num_past = policy.config.history - 1
+        self.has_gates = len(policy.expert.fusions) > 0
 
     @property
     def cameras(self) -> tuple[str, ...]:
