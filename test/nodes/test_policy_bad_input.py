@@ -16,11 +16,12 @@ from policy_servers import Runner as Served  # noqa: E402
 from policy_servers import served  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from tiny_policies import apt, tap  # noqa: E402
 
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
-from vla_ros.core.errors import CheckpointError, ContractError  # noqa: E402
+from vla_ros.core.errors import CheckpointError, ContractError, RemoteError  # noqa: E402
 from vla_ros.core.observation import Chunk  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import policy, qos  # noqa: E402
@@ -78,7 +79,10 @@ def test_pictures_that_are_none_and_weights_that_went_bad_hold_the_arm(
     runners, load = [], policy.load_runner
     monkeypatch.setattr(policy, "load_runner", lambda *a: runners.append(load(*a)) or runners[0])
     save_checkpoint(tap(), tmp_path / "c")
-    stage, _ = make_policy(checkpoint=str(tmp_path / "c"))
+    stage, _ = make_policy(checkpoint=str(tmp_path / "c"), overlays="true", overlay_period_s="0.1")
+    shown = []
+    topic = qos.attention_topic("front")
+    stage.driver.create_subscription(CompressedImage, topic, shown.append, qos.PREVIEW)
     chunks = lambda: stage.node._acts.facts.chunks  # noqa: E731
 
     def until_used():
@@ -86,6 +90,8 @@ def test_pictures_that_are_none_and_weights_that_went_bad_hold_the_arm(
         stage.until(lambda: chunks() > count)
 
     until_used()
+    # Behind the answers it says what they hang on.
+    stage.until(lambda: shown)
     picture, noise = stage.jpeg, np.random.default_rng(0)
     # Raw pixels where a JPEG should be, as from a driver that publishes another encoding.
     stage.jpeg = noise.integers(0, 255, 32 * 32 * 3, np.uint8).tobytes()
@@ -176,6 +182,10 @@ def test_a_server_that_is_gone_slow_or_lies_holds_the_arm_and_later_it_goes_on(m
     with served(Served(), port):
         stage.until_further()
     assert stage.node.acting
+    far_runner = stage.node._runner
+    stage.node.close()
+    with pytest.raises(RemoteError, match="was closed"):
+        far_runner.act(None)
 
 
 @pytest.mark.skipif(do_task_type() is None, reason="vla_ros_msgs is not built: run `make setup`")

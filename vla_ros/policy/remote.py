@@ -121,7 +121,8 @@ class RemoteRunner:
     def close(self) -> None:
         """End the connection for good; an `act` that waits raises."""
         self._is_closed = True
-        if (link := self._link) is not None:
+        link, self._link = self._link, None
+        if link is not None:
             link.close()
 
     @property
