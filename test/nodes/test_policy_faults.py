@@ -12,13 +12,16 @@ rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
+from rclpy.action import ActionClient  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
 from vla_ros.core.errors import ContractError  # noqa: E402
+from vla_ros.core.task_run import Outcome  # noqa: E402
 from vla_ros.nodes import episodes, mission, policy, qos, servo_check  # noqa: E402
+from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 
 APT = apt_contract(horizon=8)
 # Near the ready pose, so that lying down takes no time.
@@ -144,6 +147,39 @@ def test_warm_motors_end_a_long_episode_and_rest_lying_down_until_they_have_cool
     degrees["all", "Present_Temperature"] = [40, 55, 40, 40, 40, 40, 40]
     stage.until(lambda: stage.node.acting)
     assert not stage.node.arm.is_limp
+    stage.until_further()
+    degrees["all", "Present_Temperature"] = [40, 79, 40, 40, 40, 40, 40]
+    stage.until(lambda: stage.node.phase.startswith("stopped: shoulder is at 79"))
+    assert stage.node.arm.at_rest
+
+
+@pytest.mark.skipif(do_task_type() is None, reason="vla_ros_msgs is not built: run `make setup`")
+def test_warm_motors_rest_between_goals_and_no_goal_begins_until_they_have_cooled(
+    make_policy, near_cradle, monkeypatch
+):
+    monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
+    stage, runner = make_policy(tap_contract(), task="''")
+    degrees = stage.driver.registers
+    degrees["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
+    stage.until(lambda: stage.node.phase.startswith("letting the motors cool: shoulder is at 71"))
+    assert stage.node.arm.is_limp
+    goals = ActionClient(stage.driver, do_task_type(), qos.DO_TASK_ACTION)
+    stage.until(goals.server_is_ready)
+
+    def send():
+        sent = goals.send_goal_async(do_task_type().Goal(task="push"))
+        stage.until(sent.done)
+        return sent.result().get_result_async()
+
+    refused = send()
+    stage.until(refused.done)
+    assert refused.result().result.outcome == Outcome.REFUSED
+    assert "have to rest until they have cooled: shoulder" in refused.result().result.message
+    degrees["all", "Present_Temperature"] = [40] * 7
+    stage.until(lambda: stage.node.phase == "waiting for a goal" and not stage.node.arm.is_limp)
+    assert runner.seen == []
+    send()
+    stage.until(lambda: stage.node.acting)
     stage.until_further()
 
 
