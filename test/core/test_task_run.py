@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vla_ros.core.task_run import Facts, Outcome, PersonJudge, SimJudge, TaskRun
+from vla_ros.core.task_run import Ending, Facts, Outcome, PersonJudge, SimJudge, TaskRun
 from vla_ros.core.task_text import TaskError
 
 S = 1_000_000_000
@@ -122,6 +122,20 @@ def test_what_the_simulator_cannot_judge_nobody_has_judged():
     judge = SimJudge("dance")
     judge.hear({"task": "dance", "partial": None, "success": None})
     assert (judge.partial, judge.success) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "judged", "success"),
+    [
+        (Outcome.SUCCEEDED, None, True),
+        (Outcome.FAILED, None, False),
+        (Outcome.TIME_LIMIT, False, False),
+        (Outcome.TIME_LIMIT, None, None),
+        (Outcome.HELD, False, None),
+    ],
+)
+def test_a_task_that_the_arm_was_kept_from_is_no_failure(outcome, judged, success):
+    assert Ending(outcome, "x").success(judged) is success
 
 
 def test_a_word_about_the_task_before_is_not_taken_for_the_one_that_has_just_begun():

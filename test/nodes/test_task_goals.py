@@ -49,7 +49,7 @@ class Actor(CommanderNode):
     def configure(self):
         super().configure()
         counts, held = lambda: (self.steps, 12.5), lambda: self.held
-        acting = Acting(self.tasks.append, self.episode, counts, held)
+        acting = Acting(self.tasks.append, self.episode, counts, held, held)
         self.goals = TaskGoals(self, 30.0, acting, lambda: self.busy)
 
     def mission(self):

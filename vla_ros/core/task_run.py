@@ -46,6 +46,15 @@ class Ending:
     outcome: Outcome
     message: str
 
+    def success(self, judged: bool | None) -> bool | None:
+        """Return whether the task was done, None where nobody can say so.
+
+        Args:
+            judged: what the simulator's judge says.
+        """
+        said = {Outcome.SUCCEEDED: True, Outcome.FAILED: False, Outcome.HELD: None}
+        return said.get(self.outcome, judged)
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -5,13 +5,11 @@ step further: `PolicyActing`. Here is what is around that: tasks, episodes, and 
 """
 
 import sys
-import time
 from collections.abc import Callable
 
 from vla_ros.core import arm
-from vla_ros.core.errors import EpisodeError
 from vla_ros.core.policy_motion import PolicyMotion
-from vla_ros.core.task_run import Outcome, TaskRun
+from vla_ros.core.task_run import HELD_LIMIT_S, Outcome, TaskRun
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.deadman import DeadMan
@@ -43,6 +41,8 @@ _CLOSE_S = 1.0
 _SWITCH_S = 5e-4
 # In a long episode the arm rests for a moment after so long, and its servos are asked [s].
 _ASK_AFTER_S = 60.0
+# How often a policy that does not answer is asked between two episodes [s, wall].
+_ASK_AGAIN_S = 0.5
 
 
 class PolicyNode(CommanderNode):
@@ -100,7 +100,10 @@ class PolicyNode(CommanderNode):
         # Without a task of its own it waits for others'.
         self._serves = not task.strip() and not parameters.dry_run
         self._task = TaskInput(self, task, say, self._on_new_task, is_open=not self._serves)
-        acting = Acting(self._task.give, self._episode, lambda: acts.counts, lambda: acts.why_held)
+        acting = Acting(
+            *(self._task.give, self._episode, lambda: acts.counts),
+            *(lambda: acts.why_held, lambda: acts.why_unanswered),
+        )
         self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
             DeadMan(self, self.arm, parameters.deadman_s)
@@ -133,15 +136,19 @@ class PolicyNode(CommanderNode):
             while not self._task.text:
                 self.phase = "waiting for a task"
                 yield
+            if self._acts.why_unanswered:
+                yield from self._ask_again()
+                continue
             if not goes_on:
                 yield from self.go_to(arm.READY_RAD, 1.0)
                 if self.scene_can_reset:
                     yield from self.reset_scene()
-            run = TaskRun(self.parameters.episode_s)
+            run = TaskRun(self.parameters.episode_s, HELD_LIMIT_S)
             yield from self._episode(f"policy-{number:05d}", run)
             goes_on = run.ending.outcome == Outcome.CANCELLED
             number += 1
-            count += run.has_begun and not goes_on
+            # What a policy that did not answer has not done is no failure of it.
+            count += run.has_begun and not goes_on and run.ending.outcome != Outcome.HELD
 
     def _episode(self, episode_id: str, run: TaskRun) -> Steps:
         """Run one until `run` is over, which another task ends as well, also before it begins."""
@@ -171,10 +178,19 @@ class PolicyNode(CommanderNode):
             self.acting = self._pauses = False
             self._inputs.need_cameras(False)
         yield from self.settle()
-        outcome, reason = run.ending.outcome, run.ending.message
-        success = {Outcome.SUCCEEDED: True, Outcome.FAILED: False}.get(outcome, sim.success)
+        success, reason = run.ending.success(sim.success), run.ending.message
         yield from self.episodes.end(success, reason)
-        self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
+        if run.ending.outcome == Outcome.HELD and not self._serves:
+            self.get_logger().warning(f"{episode_id} does not count: {reason}")
+        else:
+            self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
+
+    def _ask_again(self) -> Steps:
+        """Ask from where the arm rests: without answers there is nothing to begin."""
+        self.phase = f"waiting for the policy's answer: {self._acts.why_unanswered}"
+        self._acts.show(self.now_ns, self._task.text)
+        yield from self.wait_steady(_ASK_AGAIN_S)
+        self._acts.take_answer(self.now_ns)
 
     def _ask_meanwhile(self, run: TaskRun) -> Steps:
         """Brake, and ask the servos how they are: a policy hardly ever rests by itself."""
@@ -191,22 +207,15 @@ class PolicyNode(CommanderNode):
             run.end(Outcome.ERROR, f"the motors have to rest: {self.arm.warm_reason}")
 
     def _begin(self, episode_id: str, task: str) -> Steps:
-        yield from self._until_seen()
+        yield from self._inputs.until_seen(self.parameters.driver_wait_s)
         yield from self.episodes.begin(episode_id, task)
 
     def _why_unwanted(self, task: str) -> str:
         return "another task" if self._task.text != task else ""
 
-    def _until_seen(self) -> Steps:
-        deadline = time.monotonic() + self.parameters.driver_wait_s
-        while missing := self._inputs.streams.missing():
-            if time.monotonic() > deadline:
-                raise EpisodeError(f"{missing} (waited {self.parameters.driver_wait_s:g} s)")
-            yield
-
     def _show(self) -> Steps:
         """Ask the policy at its rate, for as long as the episodes would take, and show its ways."""
-        yield from self._until_seen()
+        yield from self._inputs.until_seen(self.parameters.driver_wait_s)
         self.phase = "dry run: the arm is not commanded"
         start_ns = asked_ns = self.now_ns
         total_ns = int(self.parameters.episodes * self.parameters.episode_s * 1e9)
@@ -263,21 +272,12 @@ class PolicyNode(CommanderNode):
 
     def _note(self, episode_id: str, task: str, partial, success, duration_s: float, reason: str):
         outcome = self._acts.outcome
-        self.get_logger().info(
-            f"{episode_id}: success {success}, partial {partial}, {outcome['steps']} steps"
-        )
-        self._results.add(
-            {
-                "episode_id": episode_id,
-                "task": task,
-                "layout_seed": self.task_state.get("layout_seed"),
-                "partial": partial,
-                "success": success,
-                "reason": reason,
-                "duration_s": round(duration_s, 3),
-                **outcome,
-            }
-        )
+        steps = outcome["steps"]
+        self.get_logger().info(f"{episode_id}: success {success}, partial {partial}, {steps} steps")
+        facts = {"episode_id": episode_id, "task": task, "reason": reason}
+        facts |= {"layout_seed": self.task_state.get("layout_seed")}
+        facts |= {"partial": partial, "success": success, "duration_s": round(duration_s, 3)}
+        self._results.add(facts | outcome)
 
     def say_status(self) -> None:
         """Put the policy beside the mission and the arm on /diagnostics."""
@@ -287,7 +287,7 @@ class PolicyNode(CommanderNode):
     def close(self) -> None:
         """Leave the running inference, after a moment."""
         super().close()
-        leave_server(self._runner)  # first, so that what waits for it ends
+        #  # first, so that what waits for it ends
         inference, self._inference = self._inference, None
         if inference is not None and not inference.close(_CLOSE_S):
             self.get_logger().warning(f"the network still computes after {_CLOSE_S:g} s: left")

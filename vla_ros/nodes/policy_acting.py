@@ -1,7 +1,13 @@
 """What a policy does with the arm in a command period: asks, takes answers, goes on, or holds."""
 
 from vla_ros.core.contract import Contract
-from vla_ros.core.errors import KinematicsError, SafetyError, StaleDataError, VlaError
+from vla_ros.core.errors import (
+    KinematicsError,
+    RemoteError,
+    SafetyError,
+    StaleDataError,
+    VlaError,
+)
 from vla_ros.core.policy_motion import PolicyMotion, Question
 from vla_ros.nodes.arm_client import ArmClient
 from vla_ros.nodes.arm_status import Status
@@ -9,6 +15,9 @@ from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.policy_asking import Answer, Asker
 from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.preview import Preview
+
+# The server is away, or what the policy needs is not seen.
+_OUTAGES = (RemoteError, StaleDataError)
 
 
 class PolicyActing:
@@ -42,13 +51,18 @@ class PolicyActing:
         self._logger, self._arm, self._asker = node.get_logger(), arm, asker
         self._period_s, self._horizon = 1.0 / contract.rate_hz, contract.action.shape[0]
         self._preview = Preview(node, robot_name)
-        self._is_held = False
+        self._held_by: VlaError | None = None
         self.motion, self.facts = motion, PolicyFacts()
 
     @property
     def why_held(self) -> str:
         """Why the arm is held because of what is seen or answered; empty where it is not."""
-        return self.facts.problem if self._is_held else ""
+        return self.facts.problem if self._held_by is not None else ""
+
+    @property
+    def why_unanswered(self) -> str:
+        """Same, where that is no fault of the policy's: it is away, or cannot be asked."""
+        return self.why_held if isinstance(self._held_by, _OUTAGES) else ""
 
     @property
     def counts(self) -> tuple[int, float]:
@@ -66,7 +80,7 @@ class PolicyActing:
 
     def begin_episode(self) -> None:
         """Count anew, and leave nothing of before."""
-        self.facts, self._is_held = PolicyFacts(), False
+        self.facts, self._held_by = PolicyFacts(), None
         self.motion.restart_counts()
         # After a rest the next inference is a first one again.
         self.motion.queue.latency.restart()
@@ -111,14 +125,15 @@ class PolicyActing:
             way = self.motion.take(question, answer.chunk, answer.way, now_ns)
         except (StaleDataError, KinematicsError, SafetyError) as error:
             if question.life == self.motion.life:
+                self._held_by = None  # it did answer
                 self.facts.unused += 1
                 self._complain(f"a chunk is not used: {error}")
             return
         except VlaError as error:
             if question.life == self.motion.life:
-                self._hold(str(error), now_ns)
+                self._hold(error, now_ns)
             return
-        self._is_held = False
+        self._held_by = None
         self.facts.used(answer.act_ms, self._asker.age_ms(answer), way.cut)
         self._preview.show(way.plan)
 
@@ -126,14 +141,14 @@ class PolicyActing:
         try:
             self._asker.ask(question, task)
         except VlaError as error:
-            self._hold(str(error), now_ns)
+            self._hold(error, now_ns)
 
-    def _hold(self, reason: str, now_ns: int) -> None:
-        self.facts.held += not self._is_held
-        self._is_held = True
+    def _hold(self, error: VlaError, now_ns: int) -> None:
+        self.facts.held += self._held_by is None
+        self._held_by = error
         self.motion.fail(now_ns, self._period_s)
         self._arm.hold()
-        self._complain(f"holding: {reason}")
+        self._complain(f"holding: {error}")
 
     def _complain(self, sentence: str) -> None:
         self.facts.problem = sentence

@@ -1,5 +1,6 @@
 """What a policy is shown: cameras, where they are, and the arm, from the graph."""
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,10 +8,12 @@ from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
+from vla_ros.core.errors import EpisodeError
 from vla_ros.core.observation import ObservationStreams
 from vla_ros.core.transforms import Transform, frame_name, matrix_of_pose
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import ShellNode
 
 if TYPE_CHECKING:
@@ -66,6 +69,18 @@ class PolicyInputs:
         """Have the arm hold while a camera is silent or frozen, or no more."""
         for name in self._cameras:
             self._arm.need_camera(name, self._max_age_s if are_needed else None)
+
+    def until_seen(self, limit_s: float) -> Steps:
+        """Wait until all is seen that an observation is made of.
+
+        Raises:
+            EpisodeError: after `limit_s` [s, wall] it is not.
+        """
+        deadline_s = time.monotonic() + limit_s
+        while missing := self.streams.missing():
+            if time.monotonic() > deadline_s:
+                raise EpisodeError(f"{missing} (waited {limit_s:g} s)")
+            yield
 
     def _listen_to_camera(self, node: ShellNode, name: str, with_geometry: bool) -> None:
         def on_image(message: CompressedImage) -> None:

@@ -28,12 +28,14 @@ class Acting:
         episode: runs the episode of an id until a run is over, and ends its recording.
         counts: the steps taken in this episode, and what the last inference took [ms].
         held: why the node holds the arm while it acts; empty where it does not.
+        unanswered: same, where that is no fault of who acts.
     """
 
     set_task: Callable[[str], None]
     episode: Callable[[str, TaskRun], Steps]
     counts: Callable[[], tuple[int, float]]
     held: Callable[[], str]
+    unanswered: Callable[[], str]
 
 
 class TaskGoals:
@@ -165,7 +167,11 @@ class TaskGoals:
             self._was_ready = True
 
     def _held(self) -> str:
-        return self._node.arm.held_reason or (self._acting.held() if self._node.acting else "")
+        acting = self._acting
+        if self.goal is None:
+            # What else holds it in an episode of the node's own, such as a block, is its result.
+            return acting.unanswered() if self._node.acting else ""
+        return self._node.arm.held_reason or (acting.held() if self._node.acting else "")
 
     def _finish(self, ending: Ending) -> None:
         goal = self.goal
