@@ -287,7 +287,7 @@ class PolicyNode(CommanderNode):
     def close(self) -> None:
         """Leave the running inference, after a moment."""
         super().close()
-        #  # first, so that what waits for it ends
+        leave_server(self._runner)  # first, so that what waits for it ends
         inference, self._inference = self._inference, None
         if inference is not None and not inference.close(_CLOSE_S):
             self.get_logger().warning(f"the network still computes after {_CLOSE_S:g} s: left")
