@@ -1,10 +1,6 @@
 """A person teaches, in this process: a pad drives the arm, hands lead it, words end recordings."""
 
 import json
-import os
-import subprocess
-import sys
-import termios
 import time
 
 import numpy as np
@@ -21,16 +17,9 @@ from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm, kinematics, teleop_takes  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
-from vla_ros.core.errors import SafetyError  # noqa: E402
-from vla_ros.core.safety import wx250s_limits  # noqa: E402
-from vla_ros.core.teleop import Gamepad, TeleopParameters  # noqa: E402
-from vla_ros.core.teleop_pad import PadChoice, pad_of  # noqa: E402
-from vla_ros.core.teleop_takes import Confirmation, Takes  # noqa: E402
-from vla_ros.nodes import arm_torque, lifetime, qos, teleop, teleop_guide  # noqa: E402
+from vla_ros.nodes import demo, lifetime, mission, qos, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
-from vla_ros.nodes.teleop_joy import JoyDriver  # noqa: E402
-from vla_ros.nodes.teleop_keys import Keys  # noqa: E402
 
 LIMIT_S = 30.0
 DEAD_MAN, GRIPPER, RECORD, DISCARD = 4, 0, 7, 6
@@ -149,7 +138,7 @@ def stage(ros, make_driver):
     """Return a function that makes the stage with a teacher."""
     made = []
 
-    def make(teacher, pose=arm.READY_RAD):
+    def make(teacher, pose=arm.READY_RAD, **more):
         given = {
             "teacher": teacher,
             "task": "lift it",
@@ -157,7 +146,7 @@ def stage(ros, make_driver):
             "keys": False,
             "park": False,
             "joy.stale_s": 0.5,
-        }
+        } | more
         ros(*[word for name, value in given.items() for word in ("-p", f"{name}:={value}")])
         made.append(Stage(led_by_hand(make_driver)(pose)))
         return made[0]
@@ -266,186 +255,13 @@ def test_an_arm_in_its_cradle_is_let_go_at_once_and_a_raised_one_held_at_the_end
     assert scene.torque_asked() == [False, False, True, True]
 
 
-class StillArm:
-    """An arm at rest in the ready pose, that notes whether it was given a target."""
-
-    blocked_reason, asks_servos, at_rest, stopped = "", False, True, False
-    commanded = (arm.READY_RAD, 1.0)
-    targets = 0
-
-    def hold(self):
-        pass
-
-    def set_target(self, *_):
-        self.targets += 1
-
-
-class SilentNode:
-    """What of a node a pad's driver needs."""
-
-    def get_logger(self):
-        return None
-
-
-class LimpArm:
-    """A raised arm without torque, of a driver that does not answer."""
-
-    active = is_limp = True
-    asks_torque = False
-    measured = (arm.READY_RAD, 1.0)
-
-    def set_torque(self, enable):
-        self.asks_torque = True
-
-
-def test_an_arm_is_not_said_to_hold_before_the_driver_has_answered():
-    guide = object.__new__(teleop_guide.HandGuide)
-    guide._arm, guide._confirmation = LimpArm(), Confirmation(1.5, 10.0)
-    done, sentence = guide.switch(True)
-    assert done
-    assert "go on holding the arm until" in sentence
-    done, sentence = guide.switch(False)
-    assert not done
-    assert "still asked for the last switch" in sentence
-    with pytest.raises(SafetyError, match="ends with a limp arm, hold it"):
-        list(guide.take_hold(-1.0))
-
-
-@pytest.mark.parametrize(("active", "silent_s"), [(False, 0.0), (True, 0.6)])
-def test_torque_is_not_switched_on_where_the_servos_may_have_an_old_goal(active, silent_s):
-    class Measured:
-        pose = (arm.READY_RAD, 1.0)
-
-    torque = object.__new__(arm_torque.ArmTorque)
-    torque._arm, torque._loop, asked = Measured(), LimpArm(), []
-    torque._arm.silent_s, torque._ask = silent_s, lambda *words: asked.append(words)
-    with pytest.raises(SafetyError, match="might leap to an old goal"):
-        torque.switch(True, active)
-    assert asked == []
-    torque._arm.silent_s = 0.1
-    torque.switch(True, True)
-    assert len(asked) == 1
-
-
-def test_the_way_to_the_cradle_begins_with_a_press_after_the_route_was_set():
-    pad, still = Gamepad(pad_of(PadChoice("xbox")), TeleopParameters()), StillArm()
-    driver = JoyDriver(SilentNode(), still, pad, wx250s_limits(), TeleopParameters(), "base")
-
-    def hold(*buttons):
-        pad.hear(time.monotonic(), 0, [0.0] * 8, [int(n in buttons) for n in range(11)])
-        driver.tick()
-        return driver.drives
-
-    driver.tick()
-    assert not hold()
-    assert hold(DEAD_MAN)
-    driver.lead([arm.SLEEP_RAD])
-    count = still.targets
-    assert not hold(DEAD_MAN)
-    assert not hold(DEAD_MAN)
-    assert still.targets == count
-    assert not hold()
-    assert hold(DEAD_MAN)
-    assert still.targets == count + 1
-
-
-class WaitingNode:
-    """A node whose recorder does not answer."""
-
-    def __init__(self):
-        self.arm, self.episodes, self.abandoned = StillArm(), self, []
-
-    def ask_servos(self):
-        yield
-
-    def begin(self, *_):
-        while True:
-            yield
-
-    def abandon(self, reason):
-        self.abandoned.append(reason)
-
-
-def test_a_start_is_taken_back_while_the_recorder_is_waited_for_or_dropped_by_a_stop():
-    teaching = object.__new__(teleop.Teaching)
-    teaching._node, teaching._takes, teaching._task = WaitingNode(), Takes(1), "lift it"
-
-    def begin():
-        teaching._takes.say("start", 0.0)
-        steps = teaching._begin("demo-00000")
-        for _ in range(3):
-            next(steps)
-        return steps
-
-    steps = begin()
-    teaching._takes.say("discard", 0.0)
-    assert (list(steps), teaching._takes.state) == ([], "idle")
-    steps = begin()
-    teaching._node.arm.stopped = True
-    assert (list(steps), teaching._takes.state) == ([], "idle")
-    assert teaching._node.abandoned == ["discard", "discard"]
-
-
-def test_a_held_key_never_switches_the_torque_to_and_fro():
-    class Guide:
-        asked = ()
-
-        def switch(self, enable):
-            self.asked += (enable,)
-
-    guide = Guide()
-    keys = teleop._torque_keys(guide)
-    for key in "ttt  ":
-        keys[key]()
-    assert guide.asked == (False, False, False, True, True)
-
-
-CHILD = """
-import os, sys, time
-os.open(sys.argv[1], os.O_RDWR)  # of a session's leader: its terminal from here on
-from vla_ros.nodes.teleop_keys import Keys
-keys, got = Keys(), ""
-sys.stdin.readline()
-assert keys.read() == "", "typed before anybody asked"
-print("ready", flush=True)
-while "q" not in got:
-    got += keys.read()
-    time.sleep(0.01)
-keys.close()
-print(got)
-"""
-
-
-def test_keys_come_one_by_one_and_the_terminal_is_put_back():
-    ours, theirs = os.openpty()
-    before = termios.tcgetattr(theirs)
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, os.ttyname(theirs)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    os.write(ours, b"k\n")
-    child.stdin.write("\n")
-    child.stdin.flush()
-    assert child.stdout.readline() == "ready\n"
-    assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
-    os.write(ours, b"kdq")
-    assert child.communicate(timeout=LIMIT_S)[0] == "kdq\n"
-    assert termios.tcgetattr(theirs) == before
-    os.close(ours)
-    os.close(theirs)
-
-
-def test_without_a_terminal_of_its_own_it_reads_no_keys():
-    ours, theirs = os.openpty()
-    before = termios.tcgetattr(theirs)
-    os.write(ours, b"k\n")
-    for path in ("/no/such/terminal", os.ttyname(theirs)):
-        keys = Keys(path)
-        assert keys.read() == ""
-        keys.close()
-    assert termios.tcgetattr(theirs) == before
-    os.close(ours)
-    os.close(theirs)
+def test_a_script_that_cannot_go_on_parks_the_arm_before_the_node_ends(stage, monkeypatch):
+    cradle_rad = arm.READY_RAD - np.array([0, 0.05, 0, 0, 0, 0])
+    monkeypatch.setattr(arm, "SLEEP_RAD", cradle_rad)
+    monkeypatch.setattr(mission, "_SINK_S", 0.1)
+    monkeypatch.setattr(demo, "scripted_teacher", lambda *_: None)
+    scene = stage("scripted", park=True, driver_wait_s=1.0)
+    scene.until(scene.demo.done.done)
+    assert "needs the simulator" in scene.demo.exit_sentence
+    np.testing.assert_allclose(scene.driver.commands[-1], cradle_rad, atol=1e-6)
+    assert scene.torque_asked() == [False, False]
