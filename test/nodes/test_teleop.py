@@ -190,11 +190,15 @@ def test_a_pad_drives_the_arm_while_its_button_is_held_and_its_messages_come(sta
 
 def test_enough_kept_takes_end_the_node_by_words_of_services_too(stage, monkeypatch):
     scene = stage("joystick")
-    say = scene.demo._teaching._words.say
+    say, press = scene.demo._teaching._words.say, scene.demo._teaching._words.press
     scene.demo._teaching._takes.wanted = 1
     assert say("keep") == (False, "nothing is being recorded that you could keep (idle)")
-    assert say("start")[0]
-    assert say("discard") == (True, "the start is taken back: nothing more is recorded")
+    press("keep")
+    press("record")
+    assert scene.take == "asked for"
+    press("discard")
+    press("record")
+    assert scene.take == "idle", "so soon it was the same press"
     assert say("start")[0]
     scene.until(lambda: scene.take == "running")
     assert say("redo")[0]

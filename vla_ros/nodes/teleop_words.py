@@ -47,8 +47,11 @@ class TakeWords:
     ):
         self._node, self._logger, self._takes = node, node.get_logger(), takes
         self._presses = Presses(_APART_S)
-        said = {key: partial(self._press, word) for key, word in _KEYS.items()}
-        self._requests: dict[str, Callable[[], Answer]] = said | more_keys
+        self._on_key: dict[str, Callable[[], None]] = {
+            key: partial(self.press, word) for key, word in _KEYS.items()
+        }
+        for key, request in more_keys.items():
+            self._on_key[key] = lambda request=request: self._answer(request())
         for service, word in _SERVICES.items():
             node.create_service(Trigger, service, partial(self._on_service, word))
         self._keys = Keys() if keys else None
@@ -68,7 +71,13 @@ class TakeWords:
 
     def press(self, word: str) -> None:
         """Take in a word of a button, and say in the log what it did."""
-        self._answer(self._press(word))
+        if self._presses.counts(word, time.monotonic()):
+            self._answer(self.say(word))
+            return
+        self._logger.warning(
+            f"{word} within {_APART_S:g} s of the last is taken for the same press",
+            throttle_duration_sec=_APART_S,
+        )
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -83,17 +92,13 @@ class TakeWords:
 
     def _on_keys(self) -> None:
         for key in self._keys.read():
-            if key in self._requests:
-                self._answer(self._requests[key]())
-
-    def _press(self, word: str) -> Answer:
-        if self._presses.counts(word, time.monotonic()):
-            return self.say(word)
-        return False, f"{word} within {_APART_S:g} s of the last is taken for the same press"
+            if key in self._on_key:
+                self._on_key[key]()
 
     def _answer(self, answer: Answer) -> None:
         done, sentence = answer
+        # On lines of their own: rclpy raises where the severity of one line changes.
         if done:
             self._logger.info(sentence)
         else:
-            self._logger.warning(sentence, throttle_duration_sec=_APART_S)
+            self._logger.warning(sentence)
