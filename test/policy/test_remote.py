@@ -182,13 +182,15 @@ def test_what_the_other_side_says_at_the_end_stays_one_line(capsys):
         far.act(SEEN)
     assert str(caught.value).isprintable()
     with served(Runner()) as address, connect(address, proxy=None, compression=None) as rude:
-        rude.send(wire.pack(remote_link._hello()))
+        rude.send(wire.pack({**remote_link._hello(), "version": "0.0"}))
         rude.recv()
         rude.close(4000, RUDE_WORDS)
         said, deadline = "", time.monotonic() + 10.0
         while "is gone" not in said and time.monotonic() < deadline:
             said += capsys.readouterr().out
     assert "is gone (received 4000" in said
+    # Who reads it is told what to do about versions.
+    assert f"vla_ros 0.0 (here {wire.package_version()}: install the same" in said
     assert "\x1b" not in said
     assert not [line for line in said.splitlines() if line.startswith("serving 10.0.0.1")]
 
