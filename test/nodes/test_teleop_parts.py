@@ -34,6 +34,9 @@ class StillArm:
     commanded = (arm.READY_RAD, 1.0)
     targets = 0
 
+    def check_hardware(self):
+        return False
+
     def hold(self):
         pass
 
@@ -125,6 +128,12 @@ class WaitingNode(SilentNode):
             yield
         raise EpisodeError(self.fault)
 
+    def check(self):
+        pass
+
+    def end(self, *_):
+        yield
+
     def abandon(self, reason):
         self.abandoned.append(reason)
 
@@ -168,6 +177,20 @@ def test_where_recording_fails_for_good_the_arm_is_held_before_the_node_ends():
         list(steps)
     assert teaching._guide.holds
     assert teaching._node.exit_sentence == "the recorder is gone"
+
+
+def test_a_forgotten_recording_is_said_again_and_again(capsys):
+    teaching = object.__new__(teleop.Teaching)
+    node, takes = WaitingNode(), Takes(1)
+    teaching._node, teaching._takes, teaching._joy, teaching._look_s = node, takes, None, 0.0
+    takes.began(0.0)
+    steps = teaching._take("demo-00000")
+    for minute in (0, 4, 5, 9, 10):
+        node.now_ns = minute * 60 * 10**9
+        next(steps)
+    takes.say("discard", 600.0)
+    assert next(steps) is None
+    assert capsys.readouterr().out.count("demo-00000: still recording") == 2
 
 
 def test_a_held_key_never_switches_the_torque_to_and_fro():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from vla_ros.core import arm as facts
+from vla_ros.core.duty import Reminder
 from vla_ros.core.errors import VlaError
 from vla_ros.core.teleop import Gamepad, TeleopParameters
 from vla_ros.core.teleop_takes import Takes
@@ -25,6 +26,8 @@ _HOLD_S, _HOLD_AT_STOP_S = 6.0, 2.0
 _SERVO_LOOK_S = 5.0
 # Same in a recording: each question leaves a gap in its joint states.
 _SERVO_LOOK_RECORDED_S = 60.0
+# A forgotten recording would fill the disk, and nobody would know: how often it is said [min].
+_REMIND_MIN = 5.0
 _MOTION_WORDS = ("gripper", "frame")
 
 
@@ -168,11 +171,16 @@ class Teaching:
         node, takes = self._node, self._takes
         self._report(f"{episode_id}: recording")
         node.phase = f"recording {episode_id}: {takes.summary}"
+        forgotten = Reminder(_REMIND_MIN)
+        forgotten.attended(node.now_ns)
         while takes.state == "running":
             if node.arm.stopped:
                 takes.cut(f"stopped: {node.arm.blocked_reason}")
             node.episodes.check()
             takes.saw(*node.arm.commanded)
+            if forgotten.due(node.now_ns):
+                forgotten.attended(node.now_ns)
+                self._report(f"{episode_id}: still recording; keep or discard it")
             self._look_at_servos(_SERVO_LOOK_RECORDED_S)
             yield
         end = takes.end
