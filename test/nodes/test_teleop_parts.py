@@ -176,6 +176,8 @@ def test_where_recording_fails_for_good_the_arm_is_held_before_the_node_ends():
     with pytest.raises(EpisodeError, match="the recorder is gone"):
         list(steps)
     assert teaching._guide.holds
+    with pytest.raises(EpisodeError, match="nothing more to record"):
+        teaching._takes.say("start", 0.0)
     assert teaching._node.exit_sentence == "the recorder is gone"
 
 

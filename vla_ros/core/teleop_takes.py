@@ -126,6 +126,11 @@ class Takes:
         """Note that the take that was asked for, or ran, is none any more."""
         self.state, self.end, self._again = "idle", None, False
 
+    def give_up(self) -> None:
+        """Note that nothing more can be recorded."""
+        self.lost()
+        self._finished = True
+
     def over(self) -> None:
         """Note that the end was written; where the next was asked for meanwhile, it is now."""
         end, self.end = self.end, None

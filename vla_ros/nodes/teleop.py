@@ -83,6 +83,7 @@ class Teaching:
             yield from self._record()
         except VlaError as error:
             node.exit_sentence = str(error)
+            self._takes.give_up()
             node.get_logger().error(f"nothing more is recorded, because {error}")
             node.episodes.abandon(str(error))
             yield from self._put_to_rest()
