@@ -222,3 +222,18 @@ def test_a_displacement_counts_from_where_the_plans_end_when_it_arrives():
         body.tick(5)
     body.tick(60)
     np.testing.assert_allclose(body.tool_m, READY_M + [0, 0.06, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "asked"), [(1.0, 20), (0.5, 10), (0.0, 1)])
+def test_displacements_are_asked_for_at_the_speed_that_they_are_done_at(scale, asked):
+    body, questions = Arm(), []
+    body.motion.queue.speed_scale = scale
+    action = np.array([[0, 0.004, 0, 0, 0, 0, 1.0]])
+    for _ in range(200):  # 4 s, at 5 Hz
+        body.tick()
+        if body.motion.wants_chunk(body.now_ns):
+            questions.append(body.ask())
+            body.answer(questions[-1], Chunk(action, 0.2, np.ones(1)))
+    assert len(questions) == asked
+    ahead_m = kinematics.forward(body.motion.queue.goal)[1, 3] - body.tool_m[1]
+    assert ahead_m < 0.009

@@ -196,16 +196,18 @@ class HandOver:
         """Return whether it is time for the next observation, if none is being worked on.
 
         That is after `execute_steps` of the newest chunk, and earlier where the chunk could come
-        too late to go on without braking. A single action is worth one step: the next one is not
-        asked for before that has passed since the last was, or more would be done than was meant.
+        too late to go on without braking. After a single action it is once its step has passed, at
+        the speed it is done at: else more would be done than was meant.
         """
         newest = self._parts[-1]
         if newest.curve is None:
             return True
         plan = newest.curve.plan
         if plan.from_arrival:
-            since_ns = None if self._asked_ns is None else now_ns - self._asked_ns
-            return since_ns is None or not 0 <= since_ns < plan.duration_s * NS_PER_S
+            asked_ns = self._asked_ns
+            if asked_ns is None or now_ns < asked_ns:
+                return True
+            return (now_ns - asked_ns) * self.speed_scale >= plan.duration_s * NS_PER_S
         done_s = self._clock.now_s - newest.origin_s
         if done_s >= self.parameters.execute_steps * plan.step_s:
             return True
