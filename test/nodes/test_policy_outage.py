@@ -14,7 +14,7 @@ from vla_ros.nodes import policy  # noqa: E402
 def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_is_over(
     make_policy, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.3)
+    monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.2)
     monkeypatch.setattr(policy, "_ASK_AGAIN_S", 0.05)
     stage, runner = make_policy(tap_contract(), episodes="1")
     stage.until(lambda: stage.moved_m > 0.001)
@@ -27,6 +27,7 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
     assert not (tmp_path / "results.json").exists()
     # It is there again; a policy that then fails by itself is no outage.
     runner.raises = RunnerError("out of memory")
+    stage.until(lambda: stage.node.episodes.running)
     stage.until_held("out of memory")
-    stage.let_pass(0.5)
+    stage.let_pass(0.3)
     assert stage.node.episodes.running

@@ -17,6 +17,7 @@ from std_msgs.msg import String  # noqa: E402
 
 from vla_ros.core import arm, kinematics, teleop_takes  # noqa: E402
 from vla_ros.core.episode import DISCARDED  # noqa: E402
+from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.nodes import demo, lifetime, mission, qos, teleop_guide  # noqa: E402
 from vla_ros.nodes.conversions import stamp_from_ns  # noqa: E402
 from vla_ros.nodes.demo import DemoNode  # noqa: E402
@@ -79,8 +80,8 @@ class Stage:
             if not self.drives:
                 self.forward, self.held = 0.0, set()
                 self.let_pass(0.1)
-                self.held = {DEAD_MAN}
-                self.let_pass(0.3)
+                self.held, end_s = {DEAD_MAN}, time.monotonic() + 0.3
+                self.until(lambda end_s=end_s: self.drives or time.monotonic() > end_s)
             self.forward = forward if self.drives else 0.0
             self.let_pass(0.02)
         self.forward = 0.0
@@ -264,8 +265,14 @@ def test_a_script_that_cannot_go_on_parks_the_arm_before_the_node_ends(stage, mo
     monkeypatch.setattr(arm, "SLEEP_RAD", cradle_rad)
     monkeypatch.setattr(mission, "_SINK_S", 0.1)
     monkeypatch.setattr(demo, "scripted_teacher", lambda *_: None)
-    scene = stage("scripted", park=True, driver_wait_s=1.0)
+
+    def fail(_):
+        yield
+        raise EpisodeError("there is no simulator")
+
+    monkeypatch.setattr(DemoNode, "_until_sim", fail)
+    scene = stage("scripted", park=True)
     scene.until(scene.demo.done.done)
-    assert "needs the simulator" in scene.demo.exit_sentence
+    assert scene.demo.exit_sentence == "there is no simulator"
     np.testing.assert_allclose(scene.driver.commands[-1], cradle_rad, atol=1e-6)
     assert scene.torque_asked() == [False, False]
