@@ -131,6 +131,17 @@ def camera_stage(ros):
 
 
 @pytest.fixture
+def near_cradle(monkeypatch):
+    """Have the cradle near the ready pose, so that lying down takes no time; return its pose."""
+    from vla_ros.core import arm
+    from vla_ros.nodes import mission
+
+    monkeypatch.setattr(arm, "SLEEP_RAD", arm.READY_RAD - np.array([0, 0.05, 0, 0, 0, 0]))
+    monkeypatch.setattr(mission, "_SINK_S", 0.1)
+    return arm.SLEEP_RAD
+
+
+@pytest.fixture
 def make_policy(ros, make_driver, monkeypatch, tmp_path):
     """Return a function that makes a policy node with what is around it, and its runner.
 

@@ -51,11 +51,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage(ros, make_driver, monkeypatch):
+def stage(ros, make_driver, near_cradle, monkeypatch):
     monkeypatch.setattr(explorer, "_FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(episodes, "_GONE_S", 0.2)
     monkeypatch.setattr(episodes, "_LOOK_S", 0.05)
-    monkeypatch.setattr(mission, "_SINK_S", 0.1)
     made = []
 
     def make(**parameters):
@@ -76,7 +75,7 @@ def stage(ros, make_driver, monkeypatch):
 
 
 def test_a_cut_recording_is_tried_again_until_it_works(stage):
-    scene = stage(segments=1, segment_s=3.0)
+    scene = stage(segments=1, segment_s=1.5)
     scene.recorder.refuses = ("play-00001",)
     scene.until(scene.is_playing)
     scene.recorder.say("play-00000", "saved", path="/bags/s/play-00000", detail="no images")
@@ -110,7 +109,7 @@ def test_a_recorder_that_is_gone_ends_play_with_the_arm_at_rest(stage):
 
 
 def test_a_stopped_arm_waits_for_a_person_and_plays_on(stage):
-    scene = stage(segments=2, segment_s=2.0)
+    scene = stage(segments=2, segment_s=1.0)
     scene.until(scene.is_playing)
     asked = scene.driver.create_client(Trigger, qos.STOP_SERVICE)
     reset = scene.driver.create_client(Trigger, qos.RESET_STOP_SERVICE)
@@ -213,7 +212,7 @@ def test_motors_that_are_not_heard_of_end_play_where_they_lie(stage, monkeypatch
 
 def test_motors_that_are_warm_when_the_time_is_over_lie_where_they_are(stage, monkeypatch):
     monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
-    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true", hours=0.001)
+    scene = stage(segment_s=5.0, rest_every_min=0.0, rest_min=0.0, park="true", hours=0.0004)
     scene.driver.registers["all", "Present_Temperature"] = [40, 71, 40, 40, 40, 40, 40]
     scene.until(scene.node.done.done)
     assert scene.node.done.result() == 0

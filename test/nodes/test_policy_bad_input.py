@@ -113,8 +113,7 @@ def test_pictures_that_are_none_and_weights_that_went_bad_hold_the_arm(
     assert stage.node.acting
 
 
-@pytest.mark.parametrize("text", ["把胡萝卜放在盘子里", "{task: [yes, *no]} # 1.5"])
-def test_a_task_of_whatever_script_or_looks_reaches_the_policy_as_it_was_said(make_policy, text):
+def test_a_task_of_whatever_script_or_looks_reaches_the_policy_as_it_was_said(make_policy):
     stage, runner = make_policy(tap_contract())
     stage.until(lambda: runner.seen)
     for bad in ("put " * 2500, "go\nthen stop", "half \x1b[2J"):
@@ -126,8 +125,9 @@ def test_a_task_of_whatever_script_or_looks_reaches_the_policy_as_it_was_said(ma
     assert stage.node._task.text == "push"
     said = stage.driver.create_publisher(String, qos.TASK_TOPIC, 10)
     stage.until(said.get_subscription_count)
-    said.publish(String(data=text))
-    stage.until(lambda: runner.seen[-1].task == text)
+    for text in ("把胡萝卜放在盘子里", "{task: [yes, *no]} # 1.5"):
+        said.publish(String(data=text))
+        stage.until(lambda text=text: runner.seen[-1].task == text)
     stage.until_further()
 
 
