@@ -112,7 +112,8 @@ def test_another_task_ends_the_episode_and_what_the_old_one_asked_for(make_polic
     (told,) = stage.node.set_parameters([Parameter("speed_scale", value=2)])
     assert "speed_scale" in told.reason
     stage.node.set_parameters([Parameter("speed_scale", value=0.0)])
-    stage.until(lambda: stage.node.arm.at_rest)
+    # It comes to rest as the last of a spring's motion does, less with each command.
+    stage.until(lambda: np.abs(np.diff(stage.driver.commands[-3:], axis=0)).max() < 1e-5)
 
 
 def test_a_hand_on_the_switch_lets_the_arm_move_and_its_going_holds_it(make_policy):
