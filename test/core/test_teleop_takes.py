@@ -86,6 +86,35 @@ def test_a_take_that_was_cut_is_nobodys_verdict():
     assert takes.state == "idle"
 
 
+@pytest.mark.parametrize("end", ["cut", "lost", "lost before", "lost at the end"])
+def test_one_button_does_not_start_where_the_person_means_to_keep_a_take_that_ended_by_itself(end):
+    takes = Takes(wanted=1)
+    takes.say("record", 0.0)
+    if end != "lost before":
+        show(takes)
+    if end == "cut":
+        takes.cut("stopped: x")
+        takes.over()
+    else:
+        if end == "lost at the end":
+            takes.say("record", 5.0)
+        takes.lost()
+    with pytest.raises(EpisodeError, match=r"nothing is kept.*press once more to start anew"):
+        takes.say("record", 6.0)
+    assert takes.state == "idle"
+    takes.say("record", 8.0)
+    show(takes)
+    assert takes.say("record", 13.0) == "kept"
+    # Who says start knows.
+    takes.over()
+    takes.wanted = 2
+    takes.say("start", 14.0)
+    takes.lost()
+    takes.say("start", 15.0)
+    show(takes)
+    assert takes.say("record", 20.0) == "kept"
+
+
 def test_a_person_may_finish_early_but_not_in_the_middle_of_a_take():
     takes = Takes(wanted=5)
     takes.say("start", 5.0)

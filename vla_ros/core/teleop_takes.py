@@ -58,6 +58,8 @@ class Takes:
         self.end: End | None = None
         self.kept = self.failed = self.discarded = 0
         self._again = self._finished = False
+        # Whether a take ended without a word of the person's, who may not know it yet.
+        self._is_unnoticed = False
         self._began_s = 0.0
         self._began_at: tuple[np.ndarray, float] | None = None
         self._has_moved = False
@@ -82,12 +84,14 @@ class Takes:
             now_s: when [s, the clock of `began`].
 
         Raises:
-            EpisodeError: no such word, or it means nothing now; nothing has changed then.
+            EpisodeError: no such word, or it means nothing now; nothing has changed then, but that
+                the person knows what became of the last take.
         """
         if word not in WORDS:
             raise EpisodeError(f"{word!r} is no word of a teacher: say one of {', '.join(WORDS)}")
         if word == "record":
             word = "start" if self.state in ("idle", "ending") else "keep"
+            self._require_noticed()
         if word == "finish":
             return self._finish()
         if word == "start":
@@ -121,9 +125,11 @@ class Takes:
             self.lost()
         elif self.state == "running":
             self.state, self.end = "ending", End(None, reason)
+            self._is_unnoticed = True
 
     def lost(self) -> None:
         """Note that the take that was asked for, or ran, is none any more."""
+        self._is_unnoticed |= self.state != "idle"
         self.state, self.end, self._again = "idle", None, False
 
     def give_up(self) -> None:
@@ -143,6 +149,7 @@ class Takes:
             self.state = "asked for"
 
     def _start(self) -> str:
+        self._is_unnoticed = False
         if self.state == "ending":
             self._again = True
             return "starts as soon as the last one is saved"
@@ -169,6 +176,15 @@ class Takes:
     @property
     def _remedy(self) -> str:
         return "keep or discard it" if self.state == "running" else "discard it"
+
+    def _require_noticed(self) -> None:
+        """Raise EpisodeError, once, where the person may mean to keep what is not recorded."""
+        was_unnoticed, self._is_unnoticed = self._is_unnoticed, False
+        if was_unnoticed and not self.done:
+            raise EpisodeError(
+                "nothing is kept, and nothing started: what you started last has ended without a "
+                "word of yours, see above; press once more to start anew"
+            )
 
     def _require_demonstration(self, now_s: float) -> None:
         """Raise EpisodeError where the running take can be none: the person takes it for idle."""
