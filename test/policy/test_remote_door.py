@@ -2,11 +2,14 @@
 
 import contextlib
 import socket
+import threading
 
 import pytest
 from policy_servers import SEEN, Runner, runner_at, served
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.uri import parse_uri
 
 from vla_ros.core.errors import RemoteError
 from vla_ros.policy import remote_door, remote_link
@@ -71,3 +74,35 @@ def test_no_more_come_in_than_may_and_the_next_one_when_one_has_left(monkeypatch
             with contextlib.suppress(RemoteError), runner_at(address) as second:
                 assert len(second.act(SEEN)) == 1
                 break
+
+
+def ping_and_read_nothing(address):
+    """Open a connection, then send pings until nobody takes them; returns its socket."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(0.3)
+    sock.connect(("127.0.0.1", int(address.rpartition(":")[2])))
+    speaker = ClientProtocol(parse_uri(address))
+    speaker.send_request(speaker.connect())
+    sock.sendall(b"".join(speaker.data_to_send()))
+    speaker.receive_data(sock.recv(4096))
+    for _ in range(100):
+        speaker.send_ping(bytes(125))
+    pings = b"".join(speaker.data_to_send())
+    with contextlib.suppress(TimeoutError):
+        while True:
+            sock.sendall(pings)
+    return sock
+
+
+def test_who_reads_nothing_of_what_it_is_sent_is_left(monkeypatch):
+    monkeypatch.setattr(remote_door, "_DEAF_S", 1)
+    with contextlib.ExitStack() as stack:
+        # Else a server that waits for it would never end.
+        ending = threading.Timer(10.0, lambda: rude.close())
+        with served(Runner()) as address:
+            rude = stack.enter_context(ping_and_read_nothing(address))
+            ending.start()
+        was_left = ending.is_alive()
+        ending.cancel()
+    assert was_left

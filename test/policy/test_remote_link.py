@@ -38,8 +38,8 @@ def test_a_slow_server_is_left_and_its_late_answer_is_nobodys():
         assert far.act(SEEN).actions[0, 0] == np.float32(0.02)
 
 
-def deaf(listener, said, is_over):
-    """Accept one client and greet it, then read nothing of what it sends."""
+def deaf(listener, said, is_over, pings=None):
+    """Accept one client and greet it, then read nothing of what it sends, also of its pongs."""
     sock, _ = listener.accept()
     speaker = ServerProtocol()
 
@@ -53,17 +53,29 @@ def deaf(listener, said, is_over):
     hear()
     speaker.send_binary(said)
     sock.sendall(b"".join(speaker.data_to_send()))
+    if pings:
+        for _ in range(100):
+            speaker.send_ping(bytes(125))
+        sock.settimeout(0.3)
+        many = b"".join(speaker.data_to_send())
+        with contextlib.suppress(TimeoutError):
+            while True:
+                sock.sendall(many)
+        pings.set()
     is_over.wait(30.0)
     sock.close()
 
 
 @contextlib.contextmanager
-def deaf_server():
-    """Serve one client that nobody reads from; yields the address."""
+def deaf_server(pings=None):
+    """Serve one client that nobody reads from; yields the address.
+
+    `pings` is set when the client takes none any more.
+    """
     is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        arguments = listener, wire.pack(WELCOME), is_over
+        arguments = listener, wire.pack(WELCOME), is_over, pings
         thread = threading.Thread(target=deaf, args=arguments)
         thread.start()
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
@@ -104,6 +116,17 @@ def test_closing_ends_a_question_that_waits_and_waits_for_nobody():
     assert "no answer within" not in raised[0]
     with pytest.raises(RemoteError, match="was closed"):
         far.act(SEEN)
+
+
+def test_closing_waits_for_no_server_that_pings_and_reads_nothing():
+    is_full = threading.Event()
+    with deaf_server(is_full) as address:
+        far = RemoteRunner(address, timeout_s=20.0)
+        assert is_full.wait(20.0)
+        closing = threading.Thread(target=far.close, daemon=True)
+        closing.start()
+        closing.join(5.0)
+        assert not closing.is_alive()
 
 
 def test_who_does_not_prove_the_token_is_told_nothing():

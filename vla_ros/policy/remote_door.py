@@ -1,6 +1,7 @@
 """The door of a policy's server: how many come in at once, and that they have the token."""
 
 import socket
+import struct
 
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
@@ -18,6 +19,8 @@ from vla_ros.policy.remote_access import (
 
 # Robots, and who has not shown a token yet. Each takes two threads, and one message at a time.
 MAX_CONNECTIONS = 16
+# How long one that reads nothing of what it is sent keeps its place, and the server from ending.
+_DEAF_S = 5
 
 
 class Listener(socket.socket):
@@ -39,6 +42,9 @@ class Listener(socket.socket):
         is_full = len(self._connected) >= MAX_CONNECTIONS
         if not is_full:
             self._connected.append(sock)
+            # Whoever only sends pings is answered too, before it has proved anything.
+            limit = struct.pack("ll", _DEAF_S, 0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         else:
             sock.close()
             if not self._was_full:  # whoever goes on knocking does not fill the terminal

@@ -85,7 +85,12 @@ class Link:
         """End the connection; an `ask` that waits raises."""
         if self._asks:
             self._shut()  # else a `send` that nobody reads would keep us waiting
+        # Nor may one that begins now, or answers to pings of a server that does not read them.
+        timer = threading.Timer(_CLOSE_S, self._shut)
+        timer.daemon = True
+        timer.start()
         self._connection.close()
+        timer.cancel()
 
     def _cut_off(self) -> None:
         self._is_late = True
