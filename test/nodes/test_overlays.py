@@ -91,6 +91,13 @@ def test_who_listens_sees_where_the_policy_looks_and_how_open_its_gates_are(stag
     assert stage.pictures[0].header.stamp.nanosec == SEEN.pictured_ns
     (row,) = np.reshape(stage.gates[0].data, (-1, 4))
     assert row[:3].tolist() == [0.5, 0.5, 0.5]  # of a fresh policy
+    # However many were made between two looks, none is left to wait for the next ones.
+    for _ in range(3):
+        stage.inference.call(lambda: stage.publisher.answered(SEEN, stage.chunk))
+    stage.inference.call(lambda: None)  # behind the last overlay
+    assert stage.publisher._made.qsize() > 1
+    stage.publisher._look()
+    assert stage.publisher._made.empty()
     # Not more often than may be.
     stage.publisher._period_s = 1e6
     stage.until(lambda: stage.publisher._not_before_s > 1e5)

@@ -4,7 +4,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,12 +97,12 @@ class OverlayPublisher:
         start_s = time.monotonic()
         try:
             found = self._of(self._runner, seen, chunk)
+            pictures = {k: encode_jpeg(p, _JPEG_QUALITY) for k, p in found.pictures.items()}
         except VlaError as error:
             self._logger.warning(f"no overlay: {error}", throttle_duration_sec=10.0)
         except Exception:  # nothing that goes wrong here may end a node whose arm is up
             self._logger.error(f"no overlay: {traceback.format_exc()}", throttle_duration_sec=10.0)
         else:
-            pictures = {k: encode_jpeg(p, _JPEG_QUALITY) for k, p in found.pictures.items()}
             self._made.put((seen.pictured_ns, pictures, found.gates))
             self._say_once(time.monotonic() - start_s)
         self._not_before_s = time.monotonic() + self._period_s
@@ -119,15 +119,14 @@ class OverlayPublisher:
         """In the node's thread: publish what was made, and see who listens."""
         publishers = [*self._pictures.values(), *filter(None, [self._gates])]
         self._is_wanted = any(p.get_subscription_count() for p in publishers)
-        try:
+        # All: a fast network's period may be shorter than this timer's.
+        while not self._made.empty():
             stamp_ns, pictures, gates = self._made.get_nowait()
-        except Empty:
-            return
-        for camera, jpeg in pictures.items():
-            # In no camera's frame: it is cropped and scaled as the network is shown it.
-            self._pictures[camera].publish(conversions.compressed_to_msg(jpeg, stamp_ns, ""))
-        if gates is not None and self._gates is not None:
-            self._gates.publish(gates_to_msg(gates))
+            for camera, jpeg in pictures.items():
+                # In no camera's frame: it is cropped and scaled as the network is shown it.
+                self._pictures[camera].publish(conversions.compressed_to_msg(jpeg, stamp_ns, ""))
+            if gates is not None and self._gates is not None:
+                self._gates.publish(gates_to_msg(gates))
 
 
 def gates_to_msg(gates: "Gates") -> Float32MultiArray:
