@@ -25,7 +25,10 @@ from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 APT = apt_contract(horizon=8)
 
 
-def test_pictures_that_stop_or_never_change_hold_the_arm_and_later_it_goes_on(make_policy):
+def test_pictures_that_stop_or_never_change_hold_the_arm_and_later_it_goes_on(
+    make_policy, monkeypatch
+):
+    monkeypatch.setattr(policy, "HELD_LIMIT_S", 60.0)
     stage, runner = make_policy(
         APT, **{"image_max_age_s": "0.2", "safety.camera_frozen_rad": "0.05"}
     )

@@ -1,4 +1,4 @@
-"""policy_node in this process, while the server of its policy is away."""
+"""policy_node in this process, while its policy is away, or sees nothing."""
 
 import pytest
 
@@ -9,6 +9,7 @@ pytestmark = pytest.mark.ros
 from vla_ros.core.contract import tap_contract  # noqa: E402
 from vla_ros.core.errors import RemoteError, RunnerError  # noqa: E402
 from vla_ros.nodes import policy  # noqa: E402
+from vla_ros.nodes.mission import MissionNode  # noqa: E402
 
 
 def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_is_over(
@@ -16,8 +17,25 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
 ):
     monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.2)
     monkeypatch.setattr(policy, "_ASK_AGAIN_S", 0.05)
+
+    def settle(node):
+        yield from MissionNode.settle(node)
+        # As long as a bag takes: that it was held is not known from the arm any more.
+        yield from node.wait_steady(0.1)
+
+    monkeypatch.setattr(policy.PolicyNode, "settle", settle)
     stage, runner = make_policy(tap_contract(), episodes="1")
     stage.until(lambda: stage.moved_m > 0.001)
+    # Its camera is unplugged, and back.
+    stage.is_filming = False
+    stage.until(lambda: "the last picture of camera front is" in stage.node.phase)
+    count = len(runner.seen)
+    stage.let_pass(0.2)
+    assert (len(runner.seen), stage.node.episodes.running) == (count, False)
+    stage.is_filming = True
+    stage.until(lambda: stage.node.acting)
+    stage.until_further()
+    # Its server is away, and back.
     runner.raises = RemoteError("the link broke")
     asks = "waiting for the policy's answer: holding: the link broke"
     stage.until(lambda: stage.node.phase == asks)

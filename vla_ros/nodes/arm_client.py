@@ -132,6 +132,12 @@ class ArmClient:
         return self._loop.blocked_reason
 
     @property
+    def blind_reason(self) -> str:
+        """Why the arm is held for a camera that `need_camera` named; empty where it is not."""
+        verdict = self._loop.verdict
+        return verdict.sentence if verdict.cause == "camera" else ""
+
+    @property
     def warm_reason(self) -> str:
         """Why the motors have to rest, from a warm servo until all have cooled; else empty."""
         return self._servos.heat.warm_reason

@@ -181,7 +181,7 @@ class PolicyNode(CommanderNode):
         success, reason = run.ending.success(sim.success), run.ending.message
         yield from self.episodes.end(success, reason)
         if run.ending.outcome == Outcome.HELD and not self._serves:
-            self.get_logger().warning(f"{episode_id} does not count: {reason}")
+            self._acts.end_unanswered(episode_id, reason)
         else:
             self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
 

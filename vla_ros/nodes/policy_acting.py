@@ -62,7 +62,9 @@ class PolicyActing:
     @property
     def why_unanswered(self) -> str:
         """Same, where that is no fault of the policy's: it is away, or cannot be asked."""
-        return self.why_held if isinstance(self._held_by, _OUTAGES) else ""
+        said = self.why_held if isinstance(self._held_by, _OUTAGES) else ""
+        # While the arm is held for a camera, nobody is asked who could say that it is stale.
+        return said or self._arm.blind_reason
 
     @property
     def counts(self) -> tuple[int, float]:
@@ -85,6 +87,12 @@ class PolicyActing:
         # After a rest the next inference is a first one again.
         self.motion.queue.latency.restart()
         self.motion.begin_anew()
+
+    def end_unanswered(self, episode_id: str, reason: str) -> None:
+        """Say that an episode ended for want of answers; until there is one, none begins."""
+        self._logger.warning(f"{episode_id} does not count: {reason}")
+        if not isinstance(self._held_by, _OUTAGES):
+            self._held_by, self.facts.problem = StaleDataError(reason), reason
 
     def tick(self, now_ns: int, task: str) -> None:
         """Go one period further, and ask for the next chunk where it is time."""
