@@ -110,6 +110,7 @@ def plot(document: dict) -> bytes:
         field.set_xlim(left=0)
         field.set_yticks(places, names if number % wide == 0 else [""] * len(names), fontsize=8)
         field.tick_params(axis="x", labelsize=7)
+        field.locator_params(axis="x", nbins=5)
         field.margins(y=0.15)
     figure.suptitle("mean absolute error on held-out frames, 95 % intervals", fontsize=10)
     target = io.BytesIO()
