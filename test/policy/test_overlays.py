@@ -64,3 +64,13 @@ def test_what_the_runner_does_not_act_on_has_no_overlay():
     runner = runner_of(tap())
     with pytest.raises(ContractError, match="no picture of camera front"):
         overlays_of(runner, dataclasses.replace(SEEN, views={}), runner.act(SEEN))
+
+
+def test_an_answer_of_no_token_at_all_has_no_heat(monkeypatch):
+    runner = runner_of(tap("fast"))
+    chunk = runner.act(SEEN)
+    monkeypatch.setattr(runner.policy, "generate", lambda *_: [[]])  # decoded freely, it may be
+    found = overlays_of(runner, SEEN, chunk)
+    plain = runner.see("front", SEEN.views["front"].picture)
+    bare = overlay(plain, np.zeros((1, 1)), 1.0, SIDE_PX)
+    np.testing.assert_array_equal(found.pictures["front"], bare)

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 from policy_servers import SEEN, Runner, runner_at, served
@@ -70,10 +71,11 @@ def test_no_more_come_in_than_may_and_the_next_one_when_one_has_left(monkeypatch
         assert capsys.readouterr().out.count("refused 127.0.0.1: 2 are connected") == 1
         assert len(first.act(SEEN)) == 1
         silent.close()
-        while True:  # until the server has seen that
+        deadline, has_acted = time.monotonic() + 10.0, False
+        while not has_acted:  # until the server has seen that
+            assert time.monotonic() < deadline
             with contextlib.suppress(RemoteError), runner_at(address) as second:
-                assert len(second.act(SEEN)) == 1
-                break
+                has_acted = len(second.act(SEEN)) == 1
 
 
 def ping_and_read_nothing(address):
@@ -89,7 +91,7 @@ def ping_and_read_nothing(address):
     for _ in range(100):
         speaker.send_ping(bytes(125))
     pings = b"".join(speaker.data_to_send())
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(OSError):
         while True:
             sock.sendall(pings)
     return sock

@@ -83,8 +83,9 @@ def score_of_tap(policy: TapPolicy, text: Sequence[str] | None) -> Score:
         answers = policy.generate(images.detach(), text)
         first, end = policy.vlm.first_action_token, policy.vlm.end_token
         longest = max(map(len, answers))
-        tokens = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in answers])
-        tokens = tokens.to(images.device)
+        padded = [[*row, *[-1] * (longest - len(row))] for row in answers]
+        # Decoded freely an answer may have no token, and then nothing says that they are integers.
+        tokens = torch.tensor(padded, dtype=torch.int64, device=images.device)
         suffix = torch.where(tokens < 0, end, first + tokens)
         output = policy.vlm(images, said, suffix=suffix)
         sure = output.logits[:, :-1].log_softmax(-1).gather(2, suffix[:, :, None])[:, :, 0]
