@@ -20,6 +20,7 @@ from vla_ros.core.teleop import Gamepad, TeleopParameters  # noqa: E402
 from vla_ros.core.teleop_pad import PadChoice, pad_of  # noqa: E402
 from vla_ros.core.teleop_takes import Confirmation, Takes  # noqa: E402
 from vla_ros.nodes import arm_torque, teleop, teleop_guide  # noqa: E402
+from vla_ros.nodes.episodes import RecordingCutError  # noqa: E402
 from vla_ros.nodes.teleop_joy import JoyDriver  # noqa: E402
 from vla_ros.nodes.teleop_keys import Keys  # noqa: E402
 
@@ -128,12 +129,6 @@ class WaitingNode(SilentNode):
             yield
         raise EpisodeError(self.fault)
 
-    def check(self):
-        pass
-
-    def end(self, *_):
-        yield
-
     def abandon(self, reason):
         self.abandoned.append(reason)
 
@@ -156,6 +151,49 @@ def test_a_start_is_taken_back_while_the_recorder_is_waited_for_or_dropped_by_a_
     teaching._node.arm.stopped = True
     assert (list(steps), teaching._takes.state) == ([], "idle")
     assert teaching._node.abandoned == ["discard", "discard"]
+
+
+class RecordedNode(WaitingNode):
+    """A node whose recorder records at once, until it cuts the recording."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut, self.ends = False, []
+
+    def begin(self, *_):
+        yield
+
+    def check(self):
+        if self.cut:
+            raise RecordingCutError("the recorder ended it")
+
+    def end(self, *how):
+        self.ends.append(how)
+        yield
+
+
+def test_a_take_that_is_stopped_or_cut_is_nobodys_verdict_and_the_next_can_be_started():
+    teaching = object.__new__(teleop.Teaching)
+    node, takes = RecordedNode(), Takes(1)
+    teaching._node, teaching._takes, teaching._task = node, takes, "lift it"
+    teaching._joy, teaching._look_s = None, 0.0
+    steps = teaching._record()
+
+    def after(word=""):
+        if word:
+            takes.say(word, 0.0)
+        return [next(steps) for _ in range(5)] and takes.state
+
+    assert after("start") == "running"
+    node.arm.stopped, node.arm.blocked_reason = True, "a person"
+    assert (after(), node.ends) == ("idle", [(None, "stopped: a person")])
+    node.arm.stopped = False
+    assert after("start") == "running"
+    node.cut = True
+    assert after() == "idle"
+    node.cut = False
+    assert after("start") == "running"
+    assert takes.summary == "0 of 1 kept, 0 failed, 0 discarded"
 
 
 def test_where_recording_fails_for_good_the_arm_is_held_before_the_node_ends():
@@ -183,7 +221,7 @@ def test_where_recording_fails_for_good_the_arm_is_held_before_the_node_ends():
 
 def test_a_forgotten_recording_is_said_again_and_again(capsys):
     teaching = object.__new__(teleop.Teaching)
-    node, takes = WaitingNode(), Takes(1)
+    node, takes = RecordedNode(), Takes(1)
     teaching._node, teaching._takes, teaching._joy, teaching._look_s = node, takes, None, 0.0
     takes.began(0.0)
     steps = teaching._take("demo-00000")
