@@ -13,10 +13,10 @@ from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
 from vla_ros.core.errors import RemoteError
-from vla_ros.policy import remote_door, remote_link
+from vla_ros.policy import remote_door, remote_link, server
 from vla_ros.policy import remote_wire as wire
 from vla_ros.policy.remote import RemoteRunner
-from vla_ros.policy.remote_access import NONCE_HEADER, is_proof, new_nonce, proof_of
+from vla_ros.policy.remote_access import NONCE_HEADER, Address, is_proof, new_nonce, proof_of
 
 TOKEN = "0123456789abcdef"
 
@@ -108,3 +108,19 @@ def test_who_reads_nothing_of_what_it_is_sent_is_left(monkeypatch):
         was_left = ending.is_alive()
         ending.cancel()
     assert was_left
+
+
+def test_a_server_that_listens_no_longer_ends_with_a_sentence(monkeypatch, capsys):
+    class Deaf:
+        address, sha256 = Address("127.0.0.1", 8765), "5a"
+
+        def serve_forever(self):
+            """Return at once, as websockets does after an error of `accept`."""
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(server, "open_server", lambda args: Deaf())
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    assert server.main(["ckpt"]) == 1
+    assert "127.0.0.1:8765 listens no longer" in capsys.readouterr().err

@@ -258,17 +258,28 @@ def main(argv: list[str] | None = None) -> int:
     except VlaError as error:
         print(f"policy_server: {error}", file=sys.stderr)
         return 1
-    stopped = threading.Event()
+    asked, over = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    thread = threading.Thread(target=server.serve_forever)
+        signal.signal(number, lambda *_: (asked.set(), over.set()))
+
+    def listen_on() -> None:
+        server.serve_forever()  # websockets leaves it without a word where `accept` fails, too
+        over.set()
+
+    thread = threading.Thread(target=listen_on)
     thread.start()
     print(f"policy {args.checkpoint} is served on {server.address}", flush=True)
     print(f"checkpoint_sha256 {server.sha256}", flush=True)
-    stopped.wait()
+    over.wait()
+    if not asked.is_set():
+        print(
+            f"policy_server: {server.address} listens no longer, perhaps too many files are open "
+            "(ulimit -n); start it again",
+            file=sys.stderr,
+        )
     server.close()
     thread.join()
-    return 0
+    return 0 if asked.is_set() else 1
 
 
 if __name__ == "__main__":
