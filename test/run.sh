@@ -13,8 +13,12 @@ others=$!
 trap 'kill "$others"; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
-python -m pytest -m ros --durations=10
+# A process of its own: at the end of a long one, an arm in it once and again never became active, for
+# a reason that nobody has found yet.
+alone=test/nodes/test_policy_bad_input.py
+python -m pytest -m ros --durations=10 --ignore="$alone"
 nodes=$?
+python -m pytest -m ros "$alone" || nodes=$?
 wait "$others"
 status=$?
 trap 'rm -f "$report"' EXIT
