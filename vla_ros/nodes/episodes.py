@@ -117,7 +117,7 @@ class Episodes:
             self._current = None
             if said.episode_id == running and said.path:
                 self.paths.append(said.path)
-            raise _cut(RecordingState(running, said.state, detail=said.detail))
+            raise _cut(running, said)
 
     def end(self, success: bool | None, reason: str) -> Steps:
         """End the running episode; done once its bag is saved.
@@ -144,7 +144,7 @@ class Episodes:
             self.paths.append(said.path)
         # It says so in its detail; of a bag that nobody judged, and is kept, nothing is lost.
         if said.detail and (success is not None or not self.is_kept):
-            raise _cut(said)
+            raise _cut(episode_id, said)
 
     def abandon(self, reason: str) -> None:
         """End the running episode, if there is one, without waiting for its bag."""
@@ -192,6 +192,6 @@ class Episodes:
         self._state = RecordingState.from_json(message.data)
 
 
-def _cut(said: RecordingState) -> RecordingCutError:
+def _cut(episode_id: str, said: RecordingState) -> RecordingCutError:
     detail = said.detail or "see its log"
-    return RecordingCutError(f"the recorder ended {said.episode_id} ({said.state}): {detail}")
+    return RecordingCutError(f"the recorder ended {episode_id} ({said.state}): {detail}")
