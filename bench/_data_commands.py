@@ -98,6 +98,7 @@ def alternate(
     contenders: dict[str, Callable[[Path], list[Command]]], folder: Path, repeats: int
 ) -> dict[str, list[Run]]:
     """Run each in turn, `repeats` times; every run writes to a folder of its own, named by both."""
+    folder.mkdir(exist_ok=True)
     results: dict[str, list[Run]] = {name: [] for name in contenders}
     for repeat in range(repeats):
         for name, commands in contenders.items():
@@ -106,25 +107,26 @@ def alternate(
     return results
 
 
-def psnr_db(datasets: Path | list[Path], bags: list[Path]) -> float:
-    """Return the median PSNR of pictures against the source, resized by area.
+class Psnr(NamedTuple):
+    """Median PSNR against the source resized by area, of all colours and of brightness [dB]."""
 
-    Args:
-        datasets: one of all bags, or one a bag.
-        bags: an episode each.
-    """
-    found: list[float] = []
+    rgb_db: float
+    luma_db: float
+
+
+def quality(dataset: Path, bags: list[Path]) -> Psnr:
+    """Return how true the pictures of a dataset are, whose episodes are `bags`, in order."""
+    source = LerobotSource(dataset)
     each = PSNR_FRAMES // len(bags)
-    for dataset in [datasets] if isinstance(datasets, Path) else datasets:
-        source = LerobotSource(dataset)
-        # The one bag of each dataset, or all of them.
-        share = bags if isinstance(datasets, Path) else [bags[datasets.index(dataset)]]
-        for episode, path in zip(source.episodes, share, strict=True):
-            found += _episode_psnr_db(source, episode, path, each)
-    return statistics.median(found)
+    found = [
+        pair
+        for episode, path in zip(source.episodes, bags, strict=True)
+        for pair in _episode_quality(source, episode, path, each)
+    ]
+    return Psnr(*(statistics.median(values) for values in zip(*found, strict=True)))
 
 
-def _episode_psnr_db(source: LerobotSource, episode, path: Path, count: int) -> list[float]:
+def _episode_quality(source: LerobotSource, episode, path: Path, count: int) -> list[Psnr]:
     rows = np.linspace(0, episode.length - 1, count).astype(int)
     with Bag(path) as bag:
         index = bag.image_index(CAMERAS[0])
@@ -134,9 +136,15 @@ def _episode_psnr_db(source: LerobotSource, episode, path: Path, count: int) -> 
     shown = source.pictures(episode, f"observation.images.{CAMERAS[0]}", rows)
     for original, data in zip(originals, shown, strict=True):
         small = cv2.resize(original, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        error = np.mean((small.astype(float) - decoded(data, "bench")) ** 2)
-        found.append(10 * np.log10(255**2 / max(error, 1e-9)))
+        pair = small, decoded(data, "bench")
+        grey = tuple(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pair)
+        found.append(Psnr(_psnr_db(*pair), _psnr_db(*grey)))
     return found
+
+
+def _psnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
+    error = np.mean((wanted.astype(float) - found) ** 2)
+    return 10 * np.log10(255**2 / max(error, 1e-9))
 
 
 def matching_crf(quality_db: Callable[[int], float], wanted_db: float) -> tuple[int, float]:

@@ -8,10 +8,10 @@
         --data data/play --recipe qwen --backbone Qwen/Qwen2.5-VL-3B-Instruct \
         --action-tokens ~/fast --out ckpt/stage1
 
-a_t = f(o_t, o_t+1) on measured displacements, whatever label the dataset was converted with; by
-action tokens and cross-entropy (the authors' code), or `--head mlp`, mean squared error (the text,
-equations 2 and 3 of arXiv 2607.02466). `--condition vision` shows o_t alone: behaviour cloning from
-vision on the same data, the control that the paper lacks.
+a_t = f(o_t, o_t+k) on measured displacements (the paper has k = 1), whatever label the dataset was
+converted with; by action tokens and cross-entropy (the authors' code), or `--head mlp`, mean
+squared error (the text, equations 2 and 3 of arXiv 2607.02466). `--condition vision` shows o_t
+alone: behaviour cloning from vision on the same data, the control that the paper lacks.
 
 Takes, by rule, play and policy episodes whatever their outcome, and demonstrations that failed:
 what happened between two pictures is true either way. With --kinds, all episodes of these kinds.
@@ -42,6 +42,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         choices=("pair", "vision"),
         help="what the model is shown: both pictures, or the first alone; else the recipe's",
     )
+    parser.add_argument(
+        "--pair-offset",
+        type=int,
+        metavar="K",
+        help="learn the motion from o_t to o_t+K; the paper has 1, else the recipe's",
+    )
     return parser.parse_args(argv)
 
 
@@ -59,6 +65,8 @@ def train(
         frozen_vision="never" if backbone.is_fresh else recipe.tap.frozen_vision,
     )
     recipe = replace(recipe, tap=tap)
+    if args.pair_offset is not None:
+        recipe = replace(recipe, pair_offset=args.pair_offset)
     size = backbone.vlm.image_size
     data = stage_1_data(args.data, recipe, size, args.kinds, args.weights)
     policy = TapPolicy(backbone.vlm, tap, action_tokens(args, recipe, data))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench._data_bags import jpegs, write_bag
-from bench._data_commands import matching_crf, psnr_db
+from bench._data_commands import matching_crf, quality
 from bench._data_peers import without_type_parameters
 from training.convert import convert
 from training.datasets.frames import MaxAge
@@ -34,7 +34,8 @@ def test_quality_is_measured_against_the_source(tmp_path):
     contract = tap_contract(("front", "wrist"), 224, 30.0)
     convert([tmp_path / "play-0"], tmp_path / "data", contract, MaxAge())
     # JPEG of quality 95 of a noisy picture; another frame's picture would give 15 to 25 dB.
-    assert 33 < psnr_db(tmp_path / "data", [tmp_path / "play-0"]) < 60
+    found = quality(tmp_path / "data", [tmp_path / "play-0"])
+    assert 33 < found.rgb_db < found.luma_db < 60
 
 
 @pytest.mark.parametrize(("finest_db", "expected"), [(60, 20), (10, 1), (200, 50)])

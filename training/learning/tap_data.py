@@ -154,8 +154,9 @@ def stage_1_data(
     normalizer = Normalizer.fit(actions)
     if recipe.pair_span > 0:
         bounds = (normalizer.low, normalizer.high)
+        span = max(recipe.pair_span, recipe.pair_offset)
         trained = [
-            pairs_within(d, split.trained, recipe.pair_span, *bounds)
+            pairs_within(d, split.trained, span, *bounds)
             for d, split in zip(datasets, splits, strict=True)
         ]
     return TapData(

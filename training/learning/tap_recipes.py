@@ -26,11 +26,13 @@ class TapRecipe(EngineConfig):
         shift_px: random shift of the pictures, up to this many pixels each way, the same for both
             pictures of a pair. The papers augment nothing; 0 turns it off.
         pair_offset: Stage 1 learns and is measured on pairs (o_t, o_t+k) for this k, with the
-            motion summed up over the k steps; the paper has 1.
-        pair_span: Stage 1 trains on pairs up to so many frames apart, forward and backward in time,
-            with the displacement between the two poses as label; 0 takes (o_t, o_t+k) alone, as
-            the paper does. Forward pairs alone let a network that remembers the play answer from
-            one picture. Held-out errors are always of (o_t, o_t+k).
+            motion summed up over the k steps; the paper has 1. Over a second the arm crosses
+            many pixels, and what it did the second before no longer tells what it does.
+        pair_span: Stage 1 trains on pairs up to so many frames apart, and up to `pair_offset` at
+            least, forward and backward in time, with the displacement between the two poses as
+            label; 0 takes (o_t, o_t+k) alone, as the paper does. Forward pairs alone let a network
+            that remembers the play answer from one picture. Held-out errors are always of
+            (o_t, o_t+k).
         val_fraction: part of the bags that is held out.
         eval_samples: how many samples, at most, evenly spread over the held-out ones.
         keep_normalizer: Stage 2 from a checkpoint keeps that checkpoint's action scale, so that
@@ -50,8 +52,8 @@ class TapRecipe(EngineConfig):
     weight_decay: float = 0.05
     decay_tokens: bool = False
     shift_px: int = 4
-    pair_offset: int = 1
-    pair_span: int = 3
+    pair_offset: int = 5
+    pair_span: int = 5
     val_fraction: float = 0.2
     num_evals: int = 4
     eval_samples: int = 512
@@ -95,6 +97,7 @@ def qwen(stage: int) -> TapRecipe:
         batch_size=128,
         peak_lr=5e-5,
         shift_px=0,
+        pair_offset=1,
         pair_span=0,
         shard=True,
         num_evals=10,

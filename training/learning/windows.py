@@ -157,7 +157,7 @@ def pairs_within(
     """Return pairs up to `span` frames apart, forward and backward in time.
 
     Their labels are exact: the displacement between two measured poses. Those whose motion (6,)
-    leaves [low, high], the range of single steps, are left out.
+    leaves [low, high], the range of what is measured, are left out.
     """
     first, second = [], []
     for offset in [*range(-span, 0), *range(1, span + 1)]:
