@@ -62,16 +62,20 @@ class Recordings:
             return [do.writer_command(peer, [path], part, crf) for path, part in parts]
 
         ways = {f"{peer.name}-one": one, f"{peer.name}-each": each}
-        tried = do.alternate(ways, self.folder / "tried", 1)
-        names = sorted(ways, key=lambda name: tried[name][0].wall_s)
+        tried = do.alternate(ways, self.folder / "tried", 1) if self.cores > 1 else {}
+        names = sorted(ways, key=lambda name: tried[name][0].wall_s) if tried else list(ways)
         contenders = {f"ours-{peer.name}": self.ours(self.cores), names[0]: ways[names[0]]}
         results = do.alternate(contenders, self.folder, self.repeats)
-        out = self.folder / "tried" / f"{peer.name}-one-0"
+        out = self.folder / ("tried" if tried else ".") / f"{peer.name}-one-0"
         title = f"{peer.name}'s {label} (AV1, crf {crf})"
         rows = self._rows(results, names[0], title, goal)
         found = do.quality(out, self.paths)
         is_alike = found.luma_db <= wanted.luma_db + 0.5
-        slower = Row(f"the same, {names[1]}, once", "s", rows[0].ours, tried[names[1]][0].wall_s)
+        slower = [
+            Row(f"the same, {name}, once", "s", rows[0].ours, tried[name][0].wall_s)
+            for name in names[1:]
+            if tried
+        ]
         marks = [
             Row(f"PSNR of brightness, against {title}", "dB", wanted.luma_db, found.luma_db),
             Row(f"PSNR of all colours, against {title}", "dB", wanted.rgb_db, found.rgb_db),
@@ -79,7 +83,7 @@ class Recordings:
         size = Row(f"size, against {title}", "MB", do.size_mb([self.dataset()]), do.size_mb([out]))
         words = f"≥ {goal:g}x, brightness as true or ours truer"
         first = rows[0].with_goal(words, bool(rows[0].met) and is_alike)
-        return [first, slower, *rows[1:], *marks, size]
+        return [first, *slower, *rows[1:], *marks, size]
 
     def _short(self) -> Path:
         short = self.folder / "short" / "play-0"
