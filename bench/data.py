@@ -7,11 +7,11 @@
 
 Parts are measured one after the other, and each is printed and kept in bench/results/data.json as
 soon as it is done; one that fails is named, and the others go on. Everybody gets the same `--cores`
-of the machine, nothing else runs meanwhile, and there are as many bags as cores. A peer runs twice:
-as one process, whose encoder takes all cores, and as a process a bag into datasets of their own,
-which nobody has to join; the faster is measured, in turn with ours. Its quality is set to that of
-our pictures: the coarsest crf within 0.5 dB, found on the first seconds. Compared is brightness:
-their videos halve the resolution of colours, which no crf makes good.
+of the machine, nothing else runs on them meanwhile, and there are as many bags as cores. With
+several, a peer is tried as one process, whose encoder takes all cores, and as a process a bag into
+datasets of their own, which nobody has to join; the faster is measured, in turn with ours. Its
+quality is set to that of our pictures: the coarsest crf within 0.5 dB, found on the first seconds.
+Compared is brightness: their videos halve the resolution of colours, which no crf makes good.
 
 --peers makes environments of the peers in the user's cache folder ($XDG_CACHE_HOME/vla_ros_bench).
 --large converts a bag of 10 GB, written under --folder, tells its peak memory, and has the doctor
