@@ -97,6 +97,11 @@ class Ours:
         return 1.0 - self._queue.rate
 
     @property
+    def starved(self) -> bool:
+        """See `Queue`."""
+        return self._queue.starved
+
+    @property
     def left(self) -> int:
         """See `Queue`."""
         return round(self._queue.remaining_s / PERIOD_S)
@@ -141,6 +146,11 @@ class LeRobot:
     def left(self) -> int:
         """See `Queue`."""
         return len(self._held) - self._popped
+
+    @property
+    def starved(self) -> bool:
+        """See `Queue`."""
+        return bool(self.lost)
 
     def _catch_up(self) -> None:
         """Have the queue itself pop what was popped here."""

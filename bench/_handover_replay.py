@@ -29,6 +29,11 @@ class Queue(Protocol):
         ...
 
     @property
+    def starved(self) -> bool:
+        """Whether the last `pop` had no plan left to give of."""
+        ...
+
+    @property
     def left(self) -> int:
         """How many ticks can be popped."""
         ...
@@ -55,7 +60,7 @@ def replay(
     """
     rng = np.random.default_rng(seed)
     q = demonstration.q[0]
-    commands, asked, lost, phase_s = [q], [], 0.0, 0.0
+    commands, asked, lost, starved, phase_s = [q], [], 0.0, 0, 0.0
     arrival: int | None = None
     queue.start(q)
     has_begun = False
@@ -74,5 +79,6 @@ def replay(
         popped = queue.pop(tick)
         q = q if popped is None else popped
         lost += has_begun * queue.lost
+        starved += has_begun and queue.starved
         commands.append(q)
-    return count(demonstration, np.array(commands), lost), asked
+    return count(demonstration, np.array(commands), lost, starved), asked

@@ -158,6 +158,7 @@ class Counts:
         rms_jerk_rad_s3: third difference of the commands, over all joints and ticks.
         lost: ticks' worth of plan that was not followed, after the first chunk: a tick that holds
             is one, one that goes at half speed a half.
+        starved: ticks with no plan left, after the first chunk.
         backward: steps against the direction of the demonstration.
         covered: share of the demonstration's time that was done.
         apart_rad: RMS distance from the demonstration's path.
@@ -166,12 +167,13 @@ class Counts:
     largest_step_rad: float
     rms_jerk_rad_s3: float
     lost: float
+    starved: float
     backward: float
     covered: float
     apart_rad: float
 
 
-def count(demonstration: Demonstration, commands: np.ndarray, lost: float) -> Counts:
+def count(demonstration: Demonstration, commands: np.ndarray, lost: float, starved: int) -> Counts:
     """Return the counts of commands (N, 6), the first one where the arm began."""
     steps = np.diff(commands, axis=0)
     jerk = np.diff(commands, n=3, axis=0) / PERIOD_S**3
@@ -187,6 +189,7 @@ def count(demonstration: Demonstration, commands: np.ndarray, lost: float) -> Co
         largest_step_rad=float(np.abs(steps).max()),
         rms_jerk_rad_s3=float(np.sqrt(np.mean(jerk**2))),
         lost=lost,
+        starved=starved,
         backward=backward,
         covered=phase_s / (len(steps) * PERIOD_S),
         apart_rad=float(np.sqrt(np.mean(np.square(apart)))),

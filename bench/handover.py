@@ -78,7 +78,7 @@ class Bench:
 
     def itself(self) -> list[Row]:
         """Return what the demonstrations do themselves: nothing that follows them can do less."""
-        counts = [count(d, d.q[: self.num_ticks + 1], 0.0) for d, _ in self.worlds]
+        counts = [count(d, d.q[: self.num_ticks + 1], 0.0, 0) for d, _ in self.worlds]
         steps = [1000.0 * found.largest_step_rad for found in counts]
         jerks = [found.rms_jerk_rad_s3 for found in counts]
         return [
@@ -97,6 +97,7 @@ def compared(what: str, ours: Counts, theirs: Counts | None) -> list[Row]:
     for name, unit, goal in (
         ("largest_step_rad", "mrad", 0.5),
         ("rms_jerk_rad_s3", "rad/s^3", 0.5),
+        ("starved", "ticks", 1.0),
         ("lost", "ticks", 1.0),
         ("backward", "steps", 0.0),
         ("covered", "%", None),
@@ -120,6 +121,7 @@ def compared(what: str, ours: Counts, theirs: Counts | None) -> list[Row]:
 _WORDS = {
     "largest_step_rad": "largest joint step",
     "rms_jerk_rad_s3": "RMS jerk",
+    "starved": "starved ticks",
     "lost": "plan time lost",
     "backward": "backward steps",
     "covered": "demonstration's time covered",

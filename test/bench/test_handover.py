@@ -24,9 +24,9 @@ def demonstration():
 
 
 def test_what_the_demonstration_does_itself_is_no_fault(demonstration):
-    counts = count(demonstration, demonstration.q[:80], lost=3.0)
+    counts = count(demonstration, demonstration.q[:80], lost=3.0, starved=2)
     assert counts.largest_step_rad == np.abs(np.diff(demonstration.q[:80], axis=0)).max()
-    assert (counts.lost, counts.backward) == (3, 0)
+    assert (counts.lost, counts.starved, counts.backward) == (3, 2, 0)
     assert counts.covered == pytest.approx(1.0, abs=0.03)
     assert counts.apart_rad == pytest.approx(0.0, abs=1e-9)
 
@@ -34,10 +34,11 @@ def test_what_the_demonstration_does_itself_is_no_fault(demonstration):
 def test_a_step_back_is_counted_and_so_is_its_jerk(demonstration):
     commands = demonstration.q[:80].copy()
     commands[50] = demonstration.q[45]
-    counts = count(demonstration, commands, lost=0.0)
+    counts = count(demonstration, commands, lost=0.0, starved=0)
     assert counts.backward == 1
     assert (
-        counts.rms_jerk_rad_s3 > 10 * count(demonstration, demonstration.q[:80], 0).rms_jerk_rad_s3
+        counts.rms_jerk_rad_s3
+        > 10 * count(demonstration, demonstration.q[:80], 0, 0).rms_jerk_rad_s3
     )
 
 
@@ -66,7 +67,7 @@ class Recorder:
 
     def __init__(self):
         self.calls = []
-        self.lost, self.left = 0.0, 0
+        self.lost, self.starved, self.left = 0.0, False, 0
 
     def start(self, q):
         self.calls.append("start")
@@ -78,7 +79,7 @@ class Recorder:
         self.calls.append(("deliver", tick, latency_s))
 
     def pop(self, tick):
-        self.lost = 0.5
+        self.lost, self.starved = 0.5, tick != 6
         return None
 
 
@@ -105,16 +106,18 @@ def test_a_chunk_comes_when_its_latency_is_over(demonstration):
     assert asked == [1, 6]
     # Three ticks after the first chunk; before it, nothing is lost.
     assert counts.lost == 1.5
+    assert counts.starved == 2
 
 
 def test_goals_are_judged_on_the_numbers():
-    ours = Counts(0.010, 5.0, 0, 0, 1.0, 0.01)
-    theirs = Counts(0.019, 10.0, 0, 2, 1.0, 0.02)
+    ours = Counts(0.010, 5.0, 0, 1, 0, 1.0, 0.01)
+    theirs = Counts(0.019, 10.0, 0, 0, 2, 1.0, 0.02)
     rows = {row.what.partition(": ")[2]: row for row in compared("x", ours, theirs)}
     assert rows["largest joint step"].met is False
     assert rows["largest joint step"].ratio == pytest.approx(1.9)
     assert rows["RMS jerk"].met
     assert rows["plan time lost"].met
+    assert rows["starved ticks"].met is False
     assert rows["backward steps"].met
     assert rows["demonstration's time covered"].met is None
     backward = SimpleNamespace(**{**vars(ours), "backward": 1})
