@@ -4,6 +4,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from training.recordings.messages import decoded
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 224
 PSNR_FRAMES = 60
+MEMORY_EVERY_S = 0.05
 # Highest and lowest quality of AV1 that is tried.
 CRFS = (1, 50)
 
@@ -52,7 +54,11 @@ def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
         subprocess.Popen(command.arguments, cwd=ROOT, env=command.env, **with_errors)
         for command in commands
     ]
-    cpu_s = peak_mb = 0.0
+    peaks_mb = {process.pid: 0.0 for process in started}
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch_memory, args=(peaks_mb, ended), daemon=True)
+    watch.start()
+    cpu_s = 0.0
     for process, command in zip(started, commands, strict=True):
         assert process.stderr is not None
         said = process.stderr.read()
@@ -62,8 +68,27 @@ def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
             where = " ".join(command.arguments[:4])
             raise SystemExit(f"{where}… failed:\n{said.decode()[-2000:]}")
         cpu_s += usage.ru_utime + usage.ru_stime
-        peak_mb = max(peak_mb, usage.ru_maxrss / 1000)
-    return Run(time.perf_counter() - start, cpu_s, peak_mb)
+    wall_s = time.perf_counter() - start
+    ended.set()
+    watch.join()
+    return Run(wall_s, cpu_s, max(peaks_mb.values()))
+
+
+def _watch_memory(peaks_mb: dict[int, float], ended: threading.Event) -> None:
+    """Keep the peak memory of processes and of all that they start, until `ended`.
+
+    What wait4 tells of a child begins with the memory of the parent that forked it.
+    """
+    while not ended.wait(MEMORY_EVERY_S):
+        for pid in list(peaks_mb):
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:
+                continue
+            peaks_mb.update({int(c): 0.0 for c in children if int(c) not in peaks_mb})
+            peak_kib = next((int(x.split()[1]) for x in lines if x.startswith("VmHWM:")), 0)
+            peaks_mb[pid] = max(peaks_mb[pid], peak_kib * 1024 / 1e6)
 
 
 def convert_command(bags: Path, out: Path, workers: int, *more: str) -> list[str]:

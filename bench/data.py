@@ -3,15 +3,16 @@
     python -m bench.data                      ours alone, some minutes
     python -m bench.data --peers --large      every row, in one go: about an hour and a half
     python -m bench.data --verdicts           what LeRobot and validators say of what is written
-    python -m bench.data --only loader doctor some parts, nothing is kept
+    python -m bench.data --only loader doctor some parts
 
-Parts are measured one after the other, and each is printed and kept in bench/results/data.json as
-soon as it is done; one that fails is named, and the others go on. Everybody gets the same `--cores`
-of the machine, nothing else runs on them meanwhile, and there are as many bags as cores. With
-several, a peer is tried as one process, whose encoder takes all cores, and as a process a bag into
-datasets of their own, which nobody has to join; the faster is measured, in turn with ours. Its
-quality is set to that of our pictures: the coarsest crf within 0.5 dB, found on the first seconds.
-Compared is brightness: their videos halve the resolution of colours, which no crf makes good.
+Parts are measured one after the other, and each is printed and kept in bench/results as
+data_PART.json as soon as it is done; one that fails is named, and the others go on. Everybody gets
+the same `--cores` of the machine, nothing else runs on them meanwhile, and there are as many bags
+as cores. With several, a peer is tried as one process, whose encoder takes all cores, and as a
+process a bag into datasets of their own, which nobody has to join; the faster is measured, in turn
+with ours. Its quality is set to that of our pictures: the coarsest crf within 0.5 dB, found on the
+first seconds. Compared is brightness: their videos halve the resolution of colours, which no crf
+makes good.
 
 --peers makes environments of the peers in the user's cache folder ($XDG_CACHE_HOME/vla_ros_bench).
 --large converts a bag of 10 GB, written under --folder, tells its peak memory, and has the doctor
@@ -57,17 +58,27 @@ class Bench:
 
     def own(self) -> list[Row]:
         """Return what conversion costs by itself."""
-        names = {"ours-one": self.made.ours(1), "ours-all": self.made.ours(self.cores)}
-        results = do.alternate(names, self.folder, self.repeats)
-        one, every = (median_run(results[name]) for name in names)
-        bare = statistics.median(self._bare_s() for _ in range(self.repeats))
-        over = one.wall_s / bare
-        out = self.folder / "ours-one-0"
+        contenders = {"ours-one": self.made.ours(1)}
+        if self.cores > 1:
+            contenders["ours-all"] = self.made.ours(self.cores)
+        runs: dict[str, list[do.Run]] = {name: [] for name in contenders}
+        bare: list[float] = []
+        for repeat in range(self.repeats):
+            for name, found in do.alternate(contenders, self.folder / f"own-{repeat}", 1).items():
+                runs[name] += found
+            bare.append(self._bare_s())
+        one = median_run(runs["ours-one"])
+        bare_s = statistics.median(bare)
+        over = one.wall_s / bare_s
+        every = [median_run(found).wall_s for name, found in runs.items() if name != "ours-one"]
+        out = self.folder / "own-0" / "ours-one-0"
         what = f"{self.seconds:g} s of 2 cameras 640x480 at 30 Hz to {SIZE} px"
         return [
             Row(f"convert {what}, 1 worker", "s", one.wall_s),
-            Row(f"convert, {self.cores} workers on as many bags", "s", every.wall_s),
-            Row("bare decode, resize and encode of the same pictures", "s", bare),
+            *(Row(f"convert, {self.cores} workers on as many bags", "s", s) for s in every),
+            Row(
+                "bare decode, resize and encode of the same pictures", "s", statistics.median(bare)
+            ),
             Row("1 worker over the bare cost", "x", over, goal="≤ 1.5", met=over <= 1.5),
             Row("PSNR against the source resized", "dB", do.quality(out, self.made.paths).rgb_db),
             Row("size of the dataset", "MB", do.size_mb([out])),
@@ -187,7 +198,6 @@ def main() -> int:
         bench = Bench(Path(name), args)
         parts = args.only or (*PARTS, *(PEER_PARTS if args.peers else ()))
         parts = [*parts, *(["large"] if args.large and not args.only else [])]
-        rows: list[Row] = []
         failed = []
         for part in parts:
             print(f"\n{part}:", flush=True)
@@ -198,10 +208,9 @@ def main() -> int:
                 failed.append(part)
                 continue
             show(found)
-            rows += found
-            if not args.only and not args.quick:
-                save("data", rows, _versions(args.peers))
-    print(f"\n{len(rows)} rows; failed: {', '.join(failed) or 'none'}")
+            if not args.quick:
+                save(f"data_{part}", found, _versions(args.peers or part in PEER_PARTS))
+    print(f"\n{len(parts)} parts; failed: {', '.join(failed) or 'none'}")
     return 1 if failed else 0
 
 
