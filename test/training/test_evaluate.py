@@ -72,7 +72,7 @@ def parts(path, stage=2):
     """Return the dataset and the stage's episodes of it, trained on and held out."""
     dataset = open_dataset(path, SIDE)
     taken = (stage_1_episodes if stage == 1 else stage_2_episodes)(dataset)
-    return dataset, *split_episodes(dataset, taken, 0.2)
+    return dataset, *split_episodes(dataset, taken, 0.2)[:2]
 
 
 def actions_of(dataset, episodes):

@@ -230,7 +230,7 @@ def test_refuses_a_folder_of_other_things_before_training(stage1, tmp_path, caps
 
 def test_the_options_of_the_stage_scripts_are_frozen(capsys):
     # A new knob goes into training/learning/tap_recipes.py. Weights belong to the datasets given.
-    for script, extra in ((stage1_tap, ["--condition"]), (stage2_tap, ["--init"])):
+    for script, extra in ((stage1_tap, ["--condition", "--pair-offset"]), (stage2_tap, ["--init"])):
         with pytest.raises(SystemExit):
             script.parse_arguments(["--help"])
         text = capsys.readouterr().out

@@ -66,10 +66,14 @@ def _chosen(dataset: Dataset, episodes: list[Episode], wanted: str) -> list[Epis
 
 
 class Split(NamedTuple):
-    """Episodes of one dataset, and parts of some, in the dataset's order."""
+    """Episodes of one dataset, and parts of some, in the dataset's order.
+
+    `left_out`: episodes on neither side, as an earlier stage was trained on them.
+    """
 
     trained: list[Episode]
     held_out: list[Episode]
+    left_out: int = 0
 
 
 def split_episodes(dataset: Dataset, taken: list[Episode], fraction: float) -> Split:

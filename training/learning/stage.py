@@ -125,11 +125,7 @@ def run_stage(stage: Stage, stop_after: int | None = None) -> dict:
     """
     args, config, world, facts = stage.args, stage.job.config, stage.job.world, stage.provenance
     if world.is_first:
-        print(
-            f"Stage {stage.data.stage}: {len(stage.data.trained)} samples of "
-            f"{stage.data.num_episodes} episodes, {len(stage.data.held_out)} held out; "
-            f"{config.steps} steps of {config.batch_size}"
-        )
+        print(f"{_taken(stage.data)}; {config.steps} steps of {config.batch_size}")
     if args.dry_run:
         cost = measure(stage.job)
         if world.is_first:
@@ -177,6 +173,16 @@ def run_stage(stage: Stage, stop_after: int | None = None) -> dict:
         if log is not None:
             log.close()
     return metrics
+
+
+def _taken(data: StageData) -> str:
+    """Return what a stage learns from, in words."""
+    left_out = sum(row["left_out"] for row in data.facts)
+    known = f", {left_out} episodes left out that an earlier stage learned from" if left_out else ""
+    return (
+        f"Stage {data.stage}: {len(data.trained)} samples of {data.num_episodes} episodes, "
+        f"{len(data.held_out)} held out{known}"
+    )
 
 
 def _log(log: EventLog | None, step: int, held_out: HeldOut) -> None:

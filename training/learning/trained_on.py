@@ -74,6 +74,7 @@ def note(dataset: Dataset, split: Split) -> dict:
         "sha256": dataset.sha256,
         "label": dataset.label,
         "trained": {e.recording: ends.get(e.recording) for e in split.trained},
+        "left_out": split.left_out,
     }
 
 
@@ -100,11 +101,15 @@ def split_stage(
     if init is not None:
         earlier = TrainedOn.by(init)
         splits = [
-            split._replace(held_out=earlier.parts(dataset, split.held_out)[1])
+            _without(*earlier.parts(dataset, split.held_out), split)
             for dataset, split in zip(datasets, splits, strict=True)
         ]
         _require_held_out(datasets, splits, "an earlier stage was trained on all that would be")
     return splits
+
+
+def _without(trained_on: list[Episode], others: list[Episode], split: Split) -> Split:
+    return split._replace(held_out=others, left_out=len(trained_on))
 
 
 def _require_once(datasets: list[Dataset], taken: list[list[Episode]]) -> None:

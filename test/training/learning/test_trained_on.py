@@ -67,10 +67,12 @@ def test_a_run_that_does_not_tell_is_refused(run):
 
 def test_what_an_earlier_stage_was_trained_on_is_not_held_out():
     data = dataset_of([episode(5 * i, 5 * i + 5, f"r{i}") for i in range(40)])
-    ((trained, held_out),) = split_stage([data], [data.episodes], 0.2)
+    ((trained, held_out, left_out),) = split_stage([data], [data.episodes], 0.2)
+    assert left_out == 0
     init = run_of(**{held_out[0].recording: None, trained[0].recording: None})
-    ((again, fewer),) = split_stage([data], [data.episodes], 0.2, init)
-    assert (again, fewer) == (trained, held_out[1:])
+    ((again, fewer, left_out),) = split_stage([data], [data.episodes], 0.2, init)
+    assert (again, fewer, left_out) == (trained, held_out[1:], 1)
+    assert note(data, Split(again, fewer, left_out))["left_out"] == 1
     init = run_of(**{e.recording: None for e in held_out})
     with pytest.raises(DatasetError, match="earlier stage was trained on all"):
         split_stage([data], [data.episodes], 0.2, init)
