@@ -87,6 +87,37 @@ def test_without_that_limit_it_is_held_for_as_long_as_it_takes():
     assert run.judge(Facts(199 * S, held="blocked")) is None
 
 
+def test_time_in_which_something_outside_held_the_arm_is_not_its_own_and_has_an_end_too():
+    outside = {"held": "no hand on the switch", "is_outside": True}
+    run = begun(time_limit_s=10.0)
+    # A block is its own doing: 2 s and 4 s, then 4 s that are not its, then 4 s to the limit.
+    for at_s, facts in ((102, {"held": "blocked"}), (106, {}), (110, outside), (113, {})):
+        assert run.judge(Facts(at_s * S, **facts)) is None
+    assert run.judge(Facts(114 * S)).outcome == Outcome.TIME_LIMIT
+    assert run.elapsed_s == 14.0
+    run = begun(time_limit_s=10.0)
+    for at_s in (104, 109):
+        assert run.judge(Facts(at_s * S, **outside)) is None
+        assert run.judge(Facts((at_s + 1) * S)) is None
+    ending = run.judge(Facts(114 * S, **outside))
+    said = "the arm was held for 10 s in all: no hand on the switch"
+    assert (ending.outcome, ending.message) == (Outcome.HELD, said)
+
+
+def test_a_look_at_the_servos_is_nobodys_time_and_a_stop_in_it_counts_at_once():
+    run = begun(time_limit_s=10.0)
+    run.judge(Facts(104 * S, held="late"))
+    for at_s in range(105, 125):
+        assert run.judge(Facts(at_s * S, held="late", pauses=True)) is None
+    assert (run.judge(Facts(125 * S)), run.elapsed_s) == (None, 25.0)
+    ending = run.judge(Facts(126 * S, stopped="a button", pauses=True))
+    assert ending.outcome == Outcome.STOPPED
+    run = begun(time_limit_s=10.0)
+    assert run.judge(Facts(109 * S)) is None
+    assert run.judge(Facts(120 * S, pauses=True)) is None
+    assert run.judge(Facts(121 * S)).outcome == Outcome.TIME_LIMIT
+
+
 @pytest.mark.parametrize("limit_s", [0.0, -1.0, math.nan, math.inf, 86400.1, 1e9])
 def test_a_time_limit_that_is_none_is_refused(limit_s):
     with pytest.raises(TaskError, match="time limit of a task must be above 0 s, up to 86400 s"):
@@ -131,10 +162,10 @@ def test_what_the_simulator_cannot_judge_nobody_has_judged():
         (Outcome.FAILED, None, False),
         (Outcome.TIME_LIMIT, False, False),
         (Outcome.TIME_LIMIT, None, None),
-        (Outcome.HELD, False, None),
+        *((outcome, False, None) for outcome in Outcome if outcome > Outcome.TIME_LIMIT),
     ],
 )
-def test_a_task_that_the_arm_was_kept_from_is_no_failure(outcome, judged, success):
+def test_a_task_that_the_policy_was_kept_from_is_no_failure(outcome, judged, success):
     assert Ending(outcome, "x").success(judged) is success
 
 

@@ -21,7 +21,7 @@ from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
-from vla_ros.nodes import policy, qos  # noqa: E402
+from vla_ros.nodes import episodes, policy, qos  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
 from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 from vla_ros.policy.checkpoint_hash import checkpoint_sha256  # noqa: E402
@@ -116,18 +116,37 @@ def test_another_task_ends_the_episode_and_what_the_old_one_asked_for(make_polic
     stage.until(lambda: np.abs(np.diff(stage.driver.commands[-3:], axis=0)).max() < 1e-5)
 
 
-def test_a_hand_on_the_switch_lets_the_arm_move_and_its_going_holds_it(make_policy):
+def test_a_hand_on_the_switch_lets_the_arm_move_and_its_going_holds_it(
+    make_policy, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.3)
+    ends, say_end = [], episodes.Episodes._say_end
+
+    def note(self, *how):
+        ends.append(how)
+        say_end(self, *how)
+
+    monkeypatch.setattr(episodes.Episodes, "_say_end", note)
     stage, _ = make_policy(apt_contract(horizon=8), deadman_s="0.3")
     switch = stage.driver.create_publisher(Bool, qos.DEADMAN_TOPIC, 1)
     hand = stage.driver.create_timer(0.05, lambda: switch.publish(Bool(data=True)))
     assert "dead-man's switch" in stage.node.arm.blocked_reason
+    stage.node.task_state = {"task": "push", "partial": False, "success": False}
     stage.until(lambda: stage.moved_m > 0.008)
     hand.cancel()
     stage.until(lambda: "dead-man's switch" in stage.node.arm.blocked_reason)
     stage.until(lambda: stage.node.arm.at_rest)
     rested_m = stage.moved_m
+    # Whoever lets go for long ends the episode, and nobody's failure is noted; no other begins.
+    stage.until(lambda: "waiting to begin: the dead-man's switch" in stage.node.phase)
+    ((success, reason),) = ends
+    assert success is None
+    assert reason.startswith("the arm was held for 0.3 s: the dead-man's switch is not held")
+    assert not (tmp_path / "results.json").exists()
+    assert stage.moved_m == rested_m
     hand.reset()
-    stage.until(lambda: stage.moved_m > rested_m + 0.008)
+    stage.until_further()
+    assert stage.node.acting
 
 
 def test_a_dry_run_shows_what_it_would_do_and_has_no_way_to_the_arm(make_policy):

@@ -19,10 +19,12 @@ from std_srvs.srv import Trigger  # noqa: E402
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.contract import apt_contract, tap_contract  # noqa: E402
 from vla_ros.core.task_run import Outcome  # noqa: E402
-from vla_ros.nodes import episodes, mission, policy, qos, servo_check  # noqa: E402
+from vla_ros.nodes import episodes, mission, policy, policy_waits, qos, servo_check  # noqa: E402
 from vla_ros.nodes.task_server import do_task_type  # noqa: E402
 
 APT = apt_contract(horizon=8)
+# What a judge says of a task that is being done.
+NOT_YET = {"task": "push", "partial": False, "success": False}
 
 
 def test_pictures_that_stop_or_never_change_hold_the_arm_and_later_it_goes_on(
@@ -77,9 +79,10 @@ def test_a_chunk_of_before_a_block_is_over(make_policy, monkeypatch):
 
 
 def test_a_stop_ends_the_episode_and_the_next_one_begins_at_the_ready_pose_after_a_reset(
-    make_policy, tmp_path
+    make_policy, monkeypatch, tmp_path
 ):
     stage, _ = make_policy(APT, episodes="0")
+    stage.node.task_state = NOT_YET
     estop = stage.driver.create_publisher(Bool, qos.ESTOP_TOPIC, qos.ESTOP)
     reset = stage.driver.create_client(Trigger, qos.RESET_STOP_SERVICE)
     stage.until(lambda: stage.moved_m > 0.008 and estop.get_subscription_count())
@@ -88,22 +91,39 @@ def test_a_stop_ends_the_episode_and_the_next_one_begins_at_the_ready_pose_after
     rested_m = stage.moved_m
     stage.let_pass(0.3)
     assert stage.moved_m == rested_m
-    (episode,) = json.loads((tmp_path / "results.json").read_text())["episodes"]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["judged"], results["successes"]) == (0, None)
+    (episode,) = results["episodes"]
     assert episode["reason"].startswith("the arm was stopped: ")
+    assert (episode["success"], episode["partial"]) == (None, False)
     stage.until(reset.service_is_ready)
     reset.call_async(Trigger.Request())
     stage.until(lambda: abs(stage.moved_m) < 1e-6)
     stage.until_further()
-    assert stage.node.episodes.running
+    # It is judged as well while its servos are asked, by a driver that does not answer.
+    waited = []
+
+    def wait(node):
+        while node.acting:
+            waited.append(node.arm.at_rest)
+            yield
+
+    monkeypatch.setattr(policy_waits, "_ASK_AFTER_S", 0.0)
+    monkeypatch.setattr(policy.PolicyNode, "ask_servos", wait)
+    stage.until(lambda: len(waited) > 10)
+    estop.publish(Bool(data=True))
+    stage.until(lambda: stage.node.phase.startswith("stopped: "))
+    assert all(waited)
 
 
 def test_warm_motors_end_a_long_episode_and_rest_lying_down_until_they_have_cooled(
     make_policy, near_cradle, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(policy, "_ASK_AFTER_S", 0.4)
+    monkeypatch.setattr(policy_waits, "_ASK_AFTER_S", 0.4)
     monkeypatch.setattr(servo_check, "_PERIOD_S", 0.0)
     monkeypatch.setattr(mission, "_COOL_LOOK_S", 0.05)
     stage, _ = make_policy(tap_contract(), episodes="0")
+    stage.node.task_state = NOT_YET
     degrees = stage.driver.registers
     degrees["all", "Present_Temperature"] = [40] * 7
     answer, rested = stage.driver.answer, []
@@ -123,6 +143,7 @@ def test_warm_motors_end_a_long_episode_and_rest_lying_down_until_they_have_cool
     stage.until(lambda: stage.node.phase.startswith("letting the motors cool: shoulder is at 71"))
     (episode,) = json.loads((tmp_path / "results.json").read_text())["episodes"]
     assert episode["reason"].startswith("the motors have to rest: shoulder is at 71")
+    assert (episode["success"], episode["partial"]) == (None, False)
     assert "have to rest until they have cooled" in stage.node._why_busy()
     assert stage.node.arm.is_limp
     np.testing.assert_allclose(stage.driver.commands[-1], near_cradle, atol=1e-6)

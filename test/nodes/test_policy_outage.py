@@ -1,5 +1,6 @@
 """policy_node in this process, while its policy is away, or sees nothing."""
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
@@ -8,7 +9,7 @@ pytestmark = pytest.mark.ros
 
 from vla_ros.core.contract import tap_contract  # noqa: E402
 from vla_ros.core.errors import RemoteError, RunnerError  # noqa: E402
-from vla_ros.nodes import policy  # noqa: E402
+from vla_ros.nodes import policy, policy_waits  # noqa: E402
 from vla_ros.nodes.mission import MissionNode  # noqa: E402
 
 
@@ -16,7 +17,7 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
     make_policy, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.2)
-    monkeypatch.setattr(policy, "_ASK_AGAIN_S", 0.05)
+    monkeypatch.setattr(policy_waits, "_ASK_AGAIN_S", 0.05)
 
     def settle(node):
         yield from MissionNode.settle(node)
@@ -37,7 +38,7 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
     stage.until_further()
     # Its server is away, and back.
     runner.raises = RemoteError("the link broke")
-    asks = "waiting for the policy's answer: holding: the link broke"
+    asks = "waiting for the policy's answer: the link broke"
     stage.until(lambda: stage.node.phase == asks)
     rested_m, count = stage.moved_m, len(runner.seen)
     stage.until(lambda: len(runner.seen) > count + 2)
@@ -49,3 +50,23 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
     stage.until_held("out of memory")
     stage.let_pass(0.3)
     assert stage.node.episodes.running
+
+
+def test_a_camera_that_stays_frozen_ends_the_node_with_the_arm_parked(
+    make_policy, near_cradle, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.2)
+    monkeypatch.setattr(policy_waits, "_ASK_AGAIN_S", 0.05)
+    stage, _ = make_policy(
+        tap_contract(), outage_s="1.5", park="true", **{"safety.camera_frozen_rad": "0.05"}
+    )
+    stage.until(lambda: stage.moved_m > 0.001)
+    stage.is_changing = False
+    stage.until(stage.node.done.done)
+    assert stage.node.done.result() == 1
+    said = stage.node.exit_sentence
+    assert "(outage_s): camera front shows the same picture" in said
+    assert "restart camera_node; see to that, then start the node again" in said
+    np.testing.assert_allclose(stage.driver.commands[-1], near_cradle, atol=1e-6)
+    # Of several tries none is the policy's failure.
+    assert not (tmp_path / "results.json").exists()

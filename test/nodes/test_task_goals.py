@@ -49,7 +49,8 @@ class Actor(CommanderNode):
     def configure(self):
         super().configure()
         counts, held = lambda: (self.steps, 12.5), lambda: self.held
-        acting = Acting(self.tasks.append, self.episode, counts, held, held)
+        others = lambda: "", lambda: False
+        acting = Acting(self.tasks.append, self.episode, counts, held, *others)
         self.goals = TaskGoals(self, 30.0, acting, lambda: self.busy)
 
     def mission(self):

@@ -49,11 +49,14 @@ class Ending:
     def success(self, judged: bool | None) -> bool | None:
         """Return whether the task was done, None where nobody can say so.
 
+        Only who had his time has failed: where a person, a stop, heat, an outage or another task
+        ended a roll-out, nobody knows what would have come of it.
+
         Args:
             judged: what the simulator's judge says.
         """
-        said = {Outcome.SUCCEEDED: True, Outcome.FAILED: False, Outcome.HELD: None}
-        return said.get(self.outcome, judged)
+        said = {Outcome.SUCCEEDED: True, Outcome.FAILED: False, Outcome.TIME_LIMIT: judged}
+        return said.get(self.outcome)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Facts:
         judge: what the sentence says of that judge.
         stopped: why the arm is stopped until a person's reset; empty while it is not.
         held: why it is kept from moving, for however short; empty while it is not.
+        is_outside: whether what holds it is nothing that came of who acts: the time is not his.
+        pauses: whether it rests to look after the arm: the time is nobody's, and holds nothing.
         cancelled: why nobody wants it any more; empty where somebody does.
     """
 
@@ -75,13 +80,16 @@ class Facts:
     stopped: str = ""
     held: str = ""
     cancelled: str = ""
+    is_outside: bool = False
+    pauses: bool = False
 
 
 class TaskRun:
     """One roll-out, from when it was asked for to its end.
 
     Args:
-        time_limit_s: how long it may take once it has begun [s].
+        time_limit_s: how long it may take once it has begun [s], without pauses and the time in
+            which something outside held the arm; that may be as long again.
         held_limit_s: how long the arm may be kept from moving in a row [s]; inf: for ever.
 
     Attributes:
@@ -102,14 +110,14 @@ class TaskRun:
             raise TaskError(f"held_limit_s must be above 0, got {held_limit_s:g}")
         self._limit_s, self._held_limit_s = time_limit_s, held_limit_s
         self._last_ns: int | None = None
-        self._elapsed_ns = self._held_ns = 0
+        self._elapsed_ns = self._held_ns = self._own_ns = self._outside_ns = 0
         self.has_begun = False
         self.ending: Ending | None = None
 
     def begin(self) -> None:
         """Note that the arm is the policy's from here on; the time limit counts from here."""
         self.has_begun, self._last_ns = True, None
-        self._elapsed_ns = self._held_ns = 0
+        self._elapsed_ns = self._held_ns = self._own_ns = self._outside_ns = 0
 
     def end(self, outcome: Outcome, message: str) -> None:
         """End it for a reason that is none of the facts, unless it is over."""
@@ -117,7 +125,7 @@ class TaskRun:
 
     @property
     def elapsed_s(self) -> float:
-        """The time from `begin` to the end, or to the last look at it [s]."""
+        """The time from `begin` to the end, or to the last look at it, whosever [s]."""
         return self._elapsed_ns / 1e9 if self.has_begun else 0.0
 
     def judge(self, facts: Facts) -> Ending | None:
@@ -130,10 +138,19 @@ class TaskRun:
             # A simulated clock may be set back.
             passed_ns = 0 if self._last_ns is None else max(0, facts.now_ns - self._last_ns)
             self._last_ns = facts.now_ns
-            self._elapsed_ns += passed_ns
-            self._held_ns = self._held_ns + passed_ns if facts.held else 0
+            self._count(passed_ns, facts)
             self.ending = self._judged(facts)
         return self.ending
+
+    def _count(self, passed_ns: int, facts: Facts) -> None:
+        self._elapsed_ns += passed_ns
+        if facts.pauses:
+            return
+        self._held_ns = self._held_ns + passed_ns if facts.held else 0
+        if facts.held and facts.is_outside:
+            self._outside_ns += passed_ns
+        else:
+            self._own_ns += passed_ns
 
     def _judged(self, facts: Facts) -> Ending | None:
         if facts.stopped:
@@ -148,7 +165,12 @@ class TaskRun:
             return Ending(
                 Outcome.HELD, f"the arm was held for {self._held_limit_s:g} s: {facts.held}"
             )
-        if self.elapsed_s >= self._limit_s:
+        if self.has_begun and self._outside_ns / 1e9 >= self._limit_s:
+            # A camera that sees now and then would make it last for ever.
+            return Ending(
+                Outcome.HELD, f"the arm was held for {self._limit_s:g} s in all: {facts.held}"
+            )
+        if self.has_begun and self._own_ns / 1e9 >= self._limit_s:
             return Ending(Outcome.TIME_LIMIT, "time limit")
         return None
 

@@ -18,7 +18,7 @@ from vla_ros.core.safety import SafetyLimits, wx250s_limits
 from vla_ros.core.seen import Seen
 from vla_ros.core.watch import lost_sentence
 from vla_ros.nodes.arm_start import ArmStart
-from vla_ros.nodes.arm_status import Status, arm_status
+from vla_ros.nodes.arm_status import Status, arm_status, held_from_outside
 from vla_ros.nodes.arm_stream import CommandStream, MeasuredArm
 from vla_ros.nodes.arm_torque import ArmTorque
 from vla_ros.nodes.driver_return import DriverReturn
@@ -132,10 +132,9 @@ class ArmClient:
         return self._loop.blocked_reason
 
     @property
-    def blind_reason(self) -> str:
-        """Why the arm is held for a camera that `need_camera` named; empty where it is not."""
-        verdict = self._loop.verdict
-        return verdict.sentence if verdict.cause == "camera" else ""
+    def held_from_outside(self) -> tuple[str, str]:
+        """What holds the arm that did not come of its motion: see the function."""
+        return held_from_outside(self._loop)
 
     @property
     def warm_reason(self) -> str:

@@ -1,4 +1,4 @@
-"""What the arm client says about the arm on /diagnostics."""
+"""What the arm client says about the arm: on /diagnostics, and who holds it."""
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from vla_ros.nodes.diagnostics import ERROR, OK, STALE, WARN
 from vla_ros.nodes.servo_check import ServoCheck
 
 Status = tuple[int, str, dict[str, object]]
+
+# What a verdict says of others than who moves the arm.
+_OUTSIDE = ("camera", "stale", "frozen", "clock")
 
 
 def arm_status(
@@ -45,3 +48,17 @@ def arm_status(
     if servos.heat.warm_reason:
         return WARN, f"warm, let the motors rest: {servos.heat.warm_reason}", values
     return OK, "follows its commands", values
+
+
+def held_from_outside(loop: CommandLoop) -> tuple[str, str]:
+    """Return what holds the arm that did not come of its motion, in one word and in a sentence.
+
+    The word is a verdict's cause, "stop", "wait" or "leash"; both are empty where nothing does,
+    and where the arm was blocked.
+    """
+    verdict = loop.verdict
+    if verdict.cause in _OUTSIDE:
+        return verdict.cause, verdict.sentence
+    if loop.is_stopped:
+        return ("stop" if loop.stop_reason else "wait"), loop.blocked_reason
+    return ("leash", loop.leash_reason) if loop.leash_reason else ("", "")

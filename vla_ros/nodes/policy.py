@@ -4,6 +4,7 @@ In each command period the motion that `core/policy_motion.py` makes of the poli
 step further: `PolicyActing`. Here is what is around that: tasks, episodes, and what ends them.
 """
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ from vla_ros.nodes.policy_loading import (
 from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
 from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
+from vla_ros.nodes.policy_waits import PolicyWaits
 from vla_ros.nodes.task_goals import Acting, TaskGoals
 from vla_ros.nodes.task_server import build_sentence, do_task_type
 
@@ -39,10 +41,6 @@ _CLOSE_S = 1.0
 # Python hands its lock over so often [s]: at its own 5 ms, the Python part of the network's thread
 # (inverse kinematics of a chunk) would keep the commands waiting.
 _SWITCH_S = 5e-4
-# In a long episode the arm rests for a moment after so long, and its servos are asked [s].
-_ASK_AFTER_S = 60.0
-# How often a policy that does not answer is asked between two episodes [s, wall].
-_ASK_AGAIN_S = 0.5
 
 
 class PolicyNode(CommanderNode):
@@ -95,14 +93,16 @@ class PolicyNode(CommanderNode):
         self._acts = acts = PolicyActing(
             self, self.arm, asker, motion, runner.contract, parameters.robot_name
         )
-        self._pauses = False
         say = None if parameters.dry_run else self.episodes.say_task
         # Without a task of its own it waits for others'.
         self._serves = not task.strip() and not parameters.dry_run
+        # A goal ends as soon as it is held for long, and who asks for another one is somebody else.
+        outage_s = math.inf if self._serves else parameters.outage_s
+        self._waits = waits = PolicyWaits(self, acts, self._inputs, outage_s)
         self._task = TaskInput(self, task, say, self._on_new_task, is_open=not self._serves)
         acting = Acting(
             *(self._task.give, self._episode, lambda: acts.counts),
-            *(lambda: acts.why_held, lambda: acts.why_unanswered),
+            *(lambda: acts.why_held, lambda: acts.why_interrupted, lambda: waits.pauses),
         )
         self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
@@ -120,6 +120,7 @@ class PolicyNode(CommanderNode):
     def mission(self) -> Steps:
         """Run the episodes, then park, also where one failed."""
         yield from self.until_active()
+        self._waits.begin_anew()
         if self.parameters.dry_run:
             yield from self._show()
         else:
@@ -136,24 +137,27 @@ class PolicyNode(CommanderNode):
             while not self._task.text:
                 self.phase = "waiting for a task"
                 yield
-            if self._acts.why_unanswered:
-                yield from self._ask_again()
+            if (yield from self._waits.until_answered(self._task.text)):
                 continue
+            yield from self._waits.until_let()
             if not goes_on:
                 yield from self.go_to(arm.READY_RAD, 1.0)
                 if self.scene_can_reset:
                     yield from self.reset_scene()
+                yield from self._waits.until_let()
+            if not self._task.text:
+                continue
             run = TaskRun(self.parameters.episode_s, HELD_LIMIT_S)
             yield from self._episode(f"policy-{number:05d}", run)
             goes_on = run.ending.outcome == Outcome.CANCELLED
             number += 1
-            # What a policy that did not answer has not done is no failure of it.
+            # What a policy that was kept from it has not done is no failure of it.
             count += run.has_begun and not goes_on and run.ending.outcome != Outcome.HELD
 
     def _episode(self, episode_id: str, run: TaskRun) -> Steps:
         """Run one until `run` is over, which another task ends as well, also before it begins."""
         task = self._task.text
-        self._require_cool(run)
+        self._waits.require_cool(run)
         begin = self._begin(episode_id, task)
         if not (yield from self._goals.unless_over(begin, run, lambda: self._why_unwanted(task))):
             # Of no motion there is nothing to keep; the recorder may not have answered yet.
@@ -163,48 +167,26 @@ class PolicyNode(CommanderNode):
         self._acts.begin_episode()
         sim = self._goals.judge_anew(task)
         run.begin()
+        watch = self._waits.watch(run)
         try:
             # While the policy acts, the arm holds without pictures; on its own ways it needs none.
             self._inputs.need_cameras(True)
             self.acting = True
-            asked_ns = self.now_ns
             while run.judge(self._goals.facts(self._why_unwanted(task))) is None:
                 self.episodes.check()
-                if not 0 <= self.now_ns - asked_ns < _ASK_AFTER_S * 1e9:
-                    yield from self._ask_meanwhile(run)
-                    asked_ns = self.now_ns
+                next(watch)
                 yield
         finally:
-            self.acting = self._pauses = False
+            watch.close()
+            self.acting = False
             self._inputs.need_cameras(False)
         yield from self.settle()
         success, reason = run.ending.success(sim.success), run.ending.message
         yield from self.episodes.end(success, reason)
         if run.ending.outcome == Outcome.HELD and not self._serves:
-            self._acts.end_unanswered(episode_id, reason)
+            self._waits.end_held(episode_id, reason)
         else:
             self._note(episode_id, task, sim.partial, success, run.elapsed_s, reason)
-
-    def _ask_again(self) -> Steps:
-        """Ask from where the arm rests: without answers there is nothing to begin."""
-        self.phase = f"waiting for the policy's answer: {self._acts.why_unanswered}"
-        self._acts.show(self.now_ns, self._task.text)
-        yield from self.wait_steady(_ASK_AGAIN_S)
-        self._acts.take_answer(self.now_ns)
-
-    def _ask_meanwhile(self, run: TaskRun) -> Steps:
-        """Brake, and ask the servos how they are: a policy hardly ever rests by itself."""
-        self._pauses = True
-        while not self.arm.at_rest:
-            yield
-        yield from self.ask_servos()
-        self._pauses = False
-        self._require_cool(run)
-
-    def _require_cool(self, run: TaskRun) -> None:
-        """End a run where a servo is so warm that all have to rest."""
-        if self.arm.warm_reason:
-            run.end(Outcome.ERROR, f"the motors have to rest: {self.arm.warm_reason}")
 
     def _begin(self, episode_id: str, task: str) -> Steps:
         yield from self._inputs.until_seen(self.parameters.driver_wait_s)
@@ -263,7 +245,7 @@ class PolicyNode(CommanderNode):
 
     def on_tick(self) -> None:
         """Go one period further, and ask for the next chunk where it is time."""
-        if self._pauses:
+        if self._waits.pauses:
             self._acts.rest()
         else:
             self._acts.tick(self.now_ns, self._task.text)

@@ -62,9 +62,16 @@ class PolicyActing:
     @property
     def why_unanswered(self) -> str:
         """Same, where that is no fault of the policy's: it is away, or cannot be asked."""
-        said = self.why_held if isinstance(self._held_by, _OUTAGES) else ""
+        cause, sentence = self._arm.held_from_outside
         # While the arm is held for a camera, nobody is asked who could say that it is stale.
-        return said or self._arm.blind_reason
+        if cause == "camera":
+            return sentence
+        return str(self._held_by) if isinstance(self._held_by, _OUTAGES) else ""
+
+    @property
+    def why_interrupted(self) -> str:
+        """Why the arm is held for what came of nothing that the policy said; empty where not."""
+        return self.why_unanswered or self._arm.held_from_outside[1]
 
     @property
     def counts(self) -> tuple[int, float]:
@@ -88,9 +95,8 @@ class PolicyActing:
         self.motion.queue.latency.restart()
         self.motion.begin_anew()
 
-    def end_unanswered(self, episode_id: str, reason: str) -> None:
-        """Say that an episode ended for want of answers; until there is one, none begins."""
-        self._logger.warning(f"{episode_id} does not count: {reason}")
+    def miss(self, reason: str) -> None:
+        """Note that the policy could not be asked; that ends with its next answer."""
         if not isinstance(self._held_by, _OUTAGES):
             self._held_by, self.facts.problem = StaleDataError(reason), reason
 

@@ -47,6 +47,8 @@ class PolicyInputs:
         self._arm = arm
         self._cameras = runner.cameras
         self._max_age_s = image_max_age_s
+        self._pictures: dict[str, bytes] = {}
+        self._remembered: dict[str, bytes] = {}
         with_geometry = runner.contract.needs_extrinsics
         self.streams = ObservationStreams(
             runner.cameras,
@@ -70,6 +72,15 @@ class PolicyInputs:
         for name in self._cameras:
             self._arm.need_camera(name, self._max_age_s if are_needed else None)
 
+    def remember(self) -> None:
+        """Note the pictures that there are now, for `are_remembered`."""
+        self._remembered = dict(self._pictures)
+
+    @property
+    def are_remembered(self) -> bool:
+        """Whether a camera's picture is still the one of then, to the last bit."""
+        return any(self._pictures[name] == data for name, data in self._remembered.items())
+
     def until_seen(self, limit_s: float) -> Steps:
         """Wait until all is seen that an observation is made of.
 
@@ -88,6 +99,7 @@ class PolicyInputs:
             data = bytes(message.data)
             self.streams.take_picture(name, stamp_ns, data, message.header.frame_id)
             self._arm.saw_image(name, stamp_ns, data)
+            self._pictures[name] = data
 
         def on_info(message: CameraInfo) -> None:
             size = message.width, message.height

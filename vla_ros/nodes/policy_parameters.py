@@ -42,6 +42,14 @@ class PolicyParameters(CommanderParameters):
     image_max_age_s: float = parameter(
         0.5, "An older image is not shown to the network; the arm holds.", "s", 0.01, 10.0
     )
+    outage_s: float = parameter(
+        30.0,
+        "How long answers may stay away - the server gone, a picture missing or frozen - until "
+        "the arm parks and the node ends.",
+        "s",
+        1.0,
+        MAX_TIME_LIMIT_S,
+    )
     deadman_s: float = parameter(
         0.0, "Without a true on /vla/deadman for so long the arm holds; 0: not used.", "s", 0, 10.0
     )

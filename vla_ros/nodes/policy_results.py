@@ -34,14 +34,14 @@ class PolicyResults:
     def to_dict(self) -> dict:
         """Return all that is known as plain JSON types."""
         durations = [value for outcome in self._outcomes for value in outcome["inference_ms"]]
+        judged = [o["success"] for o in self._outcomes if o["success"] is not None]
         p50, p95 = np.percentile(durations, [50, 95]) if durations else (None, None)
         return {
             "task": self._task,
             **self._policy,
-            # Nobody judges a real arm: no number then.
-            "successes": None
-            if any(outcome["success"] is None for outcome in self._outcomes)
-            else sum(outcome["success"] for outcome in self._outcomes),
+            # Of those that were judged. Nobody judges a real arm: no number then.
+            "judged": len(judged),
+            "successes": sum(judged) if judged else None,
             "inference_ms_p50": p50,
             "inference_ms_p95": p95,
             "episodes": self._outcomes,

@@ -28,14 +28,16 @@ class Acting:
         episode: runs the episode of an id until a run is over, and ends its recording.
         counts: the steps taken in this episode, and what the last inference took [ms].
         held: why the node holds the arm while it acts; empty where it does not.
-        unanswered: same, where that is no fault of who acts.
+        interrupted: why the arm is held while it acts, for what came of nothing that it did.
+        pauses: whether it rests to look after the arm.
     """
 
     set_task: Callable[[str], None]
     episode: Callable[[str, TaskRun], Steps]
     counts: Callable[[], tuple[int, float]]
     held: Callable[[], str]
-    unanswered: Callable[[], str]
+    interrupted: Callable[[], str]
+    pauses: Callable[[], bool]
 
 
 class TaskGoals:
@@ -94,7 +96,11 @@ class TaskGoals:
             unwanted = "cancelled"
         # After a silence the servos are prepared anew: that holds the arm, and stops nothing.
         stopped = node.arm.stop_reason
-        return Facts(node.now_ns, said, judge, stopped, self._held(), unwanted)
+        is_outside = node.acting and bool(self._acting.interrupted())
+        return Facts(
+            *(node.now_ns, said, judge, stopped, self._held(), unwanted, is_outside),
+            self._acting.pauses(),
+        )
 
     def unless_over(
         self, steps: Steps, run: TaskRun, unwanted: Callable[[], str] = lambda: ""
@@ -170,7 +176,7 @@ class TaskGoals:
         acting = self._acting
         if self.goal is None:
             # What else holds it in an episode of the node's own, such as a block, is its result.
-            return acting.unanswered() if self._node.acting else ""
+            return acting.interrupted() if self._node.acting else ""
         return self._node.arm.held_reason or (acting.held() if self._node.acting else "")
 
     def _finish(self, ending: Ending) -> None:

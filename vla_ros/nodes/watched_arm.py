@@ -25,7 +25,8 @@ class WatchedArm:
 
     stopped = is_limp = asks_servos = False
     at_rest = arrived = True
-    stop_reason = blocked_reason = blind_reason = warm_reason = ""
+    stop_reason = blocked_reason = warm_reason = ""
+    held_from_outside = ("", "")
 
     def __init__(self, node: ShellNode, robot_name: str, limits: SafetyLimits):
         self._arm = MeasuredArm(node, robot_name, limits)
