@@ -35,13 +35,14 @@ from vla_ros.policy.remote_access import (
     Address,
     read_token,
 )
-from vla_ros.policy.remote_door import Door, listen, peer_of
+from vla_ros.policy.remote_door import MAX_HELLO_BYTES, Door, Sparingly, listen, peer_of
 
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
 
-# How long a client may take for its HTTP request, to say who it is, and to say goodbye.
-_OPEN_S, _HELLO_S, _CLOSE_S = 2.0, 5.0, 1.0
+# How long a client may take for its HTTP request, to say who it is, and to say goodbye; and how
+# long the server's end waits for all of them: one may read so slowly that it would be for ever.
+_OPEN_S, _HELLO_S, _CLOSE_S, _END_S = 2.0, 5.0, 1.0, 2.0
 # The protocol's limit is 123.
 _MAX_REASON_BYTES = 120
 
@@ -71,21 +72,24 @@ class PolicyServer:
         require_token(address, token)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._worker.submit(runner.warm_up).result()
-        self._runner, self.sha256, self._door = runner, sha256, Door(token)
+        self._runner, self.sha256 = runner, sha256
+        self._refused, self._failed = Sparingly(), Sparingly()
+        self._door = Door(token, self._refused)
         self._connections: set[ServerConnection] = set()
-        # Whoever knocks at an open port does not fill the terminal with tracebacks.
+        # Whoever knocks does not fill the terminal with tracebacks.
         quiet = logging.getLogger("vla_ros.policy.server")
         quiet.setLevel(logging.CRITICAL)
         try:
+            self._listener = listen(address, self._refused)
             self._server = serve(
                 self._serve_one,
-                sock=listen(address),
+                sock=self._listener,
                 process_request=self._door.require_nonce,
                 process_response=self._door.show_token,
                 # A page in somebody's browser can reach loopback too; browsers say where it is of.
                 origins=[None],
                 compression=None,
-                max_size=wire.MAX_REQUEST_BYTES,
+                max_size=MAX_HELLO_BYTES,  # until it is let in
                 max_queue=1,
                 open_timeout=_OPEN_S,
                 close_timeout=_CLOSE_S,
@@ -105,30 +109,38 @@ class PolicyServer:
 
     def close(self) -> None:
         """Say goodbye to all clients and let what is being inferred end."""
+        ending = threading.Timer(_END_S, self._listener.hang_up)
+        ending.start()
         self._server.shutdown()
         for connection in tuple(self._connections):  # that websockets below 17 leaves open
             connection.close(CloseCode.GOING_AWAY)
+        ending.cancel()
         self._worker.shutdown(wait=True, cancel_futures=True)
+        self._refused.tell_rest()
+        self._failed.tell_rest()
 
     def _serve_one(self, connection: ServerConnection) -> None:
         peer = peer_of(connection)
         self._connections.add(connection)
+        is_in = False
         try:
             version = self._greet(connection)
-            ours = wire.package_version()
+            is_in, ours = True, wire.package_version()
             same = "" if version == ours else f" (here {ours}: install the same on both machines)"
             print(f"serving {peer}, vla_ros {version}{same}", flush=True)
             for data in connection:
                 connection.send(self._answer(connection, data))
             print(f"{peer} has left", flush=True)
         except RemoteError as error:
-            print(f"refused {peer}: {error}", flush=True)
+            self._refused.tell(f"refused {peer}: {error}")
             reason = str(error).encode("ascii", "replace")[:_MAX_REASON_BYTES].decode()
             connection.close(CloseCode.POLICY_VIOLATION, reason)
         except (ConnectionClosed, TimeoutError) as error:
-            print(f"{peer} is gone ({wire.one_line(str(error))})", flush=True)
+            gone = f"{peer} is gone ({wire.one_line(str(error))})"
+            print(gone, flush=True) if is_in else self._refused.tell(gone)
         except Exception:
-            traceback.print_exc()  # websockets closes the connection, and is told to be quiet
+            # websockets closes the connection, and is told to be quiet.
+            self._failed.tell(traceback.format_exc(), is_error=True)
             raise
         finally:
             self._connections.discard(connection)
@@ -150,9 +162,11 @@ class PolicyServer:
                     "install the same vla_ros on both machines"
                 )
             self._door.require_proof(connection, hello.get("proof"))
+            self._listener.let_in(connection.socket)
         except RemoteError as error:
             connection.send(_refusal(0, error))
             raise
+        connection.protocol.max_message_size = wire.MAX_REQUEST_BYTES
         welcome = {
             "kind": "welcome",
             "protocol": wire.PROTOCOL,
@@ -183,7 +197,7 @@ class PolicyServer:
             return _refusal(number, error)
         except Exception as error:
             # A bug, or a GPU out of memory: said to the client, and the next one may go well.
-            traceback.print_exc()
+            self._failed.tell(traceback.format_exc(), is_error=True)
             failed = f"the policy failed with {type(error).__name__}; the server's terminal has it"
             return _refusal(number, RemoteError(failed))
         answer = {"kind": "chunk", "number": number, "chunk": messages.chunk_to_map(chunk)}
