@@ -30,11 +30,19 @@ def test_an_address_is_host_and_port(text, host, port, again):
 
 @pytest.mark.parametrize(
     "text",
-    ["http://a:1", "ws://", "ws://a:0", "ws://a:99999", "ws://a:b", "ws://a/b", "ws://u:p@a"],
+    ["http://a:1", "ws://", "ws://a:0", "ws://a:99999", "ws://a:b", "ws://a/b"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(RemoteError, match=r"no address of a policy server: give ws://HOST:PORT"):
         address_of(text)
+
+
+@pytest.mark.parametrize("user", ["u:secret@", ":secret@", "secret@", "@", "u@:secret@"])
+@pytest.mark.parametrize("host", ["gpu", "gpu:8765", "gpu:port"])
+def test_an_address_holds_no_password_and_none_is_said_again(user, host):
+    with pytest.raises(RemoteError, match="no user and no password: give ws://") as raised:
+        address_of(f"ws://{user}{host}")
+    assert "secret" not in str(raised.value)
 
 
 def test_a_folder_is_no_address():

@@ -13,9 +13,10 @@ from websockets.sync.server import serve
 
 from vla_ros.core.errors import RemoteError
 from vla_ros.core.observation import CameraView, Chunk, Observation
+from vla_ros.policy import remote_link
 from vla_ros.policy import remote_wire as wire
 from vla_ros.policy.remote import RemoteRunner
-from vla_ros.policy.remote_access import NONCE_HEADER, PROOF_HEADER, new_nonce
+from vla_ros.policy.remote_access import NONCE_HEADER, PROOF_HEADER, address_of, new_nonce
 
 TOKEN = "0123456789abcdef"
 
@@ -116,6 +117,105 @@ def test_closing_ends_a_question_that_waits_and_waits_for_nobody():
     assert "no answer within" not in raised[0]
     with pytest.raises(RemoteError, match="was closed"):
         far.act(SEEN)
+
+
+@contextlib.contextmanager
+def acting_in_a_thread(far):
+    """Have a runner that lost its server ask; yields the thread and what it raised."""
+    raised = []
+
+    def act():
+        try:
+            far.act(SEEN)
+        except RemoteError as error:
+            raised.append(str(error))
+
+    far._drop(far._link)
+    asker = threading.Thread(target=act, daemon=True)
+    asker.start()
+    yield asker, raised
+    asker.join(10.0)
+
+
+def test_closing_ends_the_look_for_a_server_that_is_not_reached(monkeypatch):
+    is_asked, go_on = threading.Event(), threading.Event()
+    ours, theirs = socket.socketpair()
+
+    def take_long(address, timeout):
+        is_asked.set()
+        assert go_on.wait(30.0)
+        return ours
+
+    with served(Runner()) as address:
+        far = RemoteRunner(address, timeout_s=60.0)
+    monkeypatch.setattr(remote_link.socket, "create_connection", take_long)
+    with acting_in_a_thread(far) as (asker, raised):
+        assert is_asked.wait(10.0)
+        far.close()
+        asker.join(10.0)
+        assert not asker.is_alive()
+    assert raised[0].endswith("the connection was closed")
+    go_on.set()
+    theirs.settimeout(10.0)
+    assert theirs.recv(1) == b""  # what came too late is not left open
+    theirs.close()
+
+
+@pytest.mark.parametrize("says", ["nothing", "that it is one"])
+def test_closing_ends_the_wait_for_a_server_that_does_not_answer(says):
+    with served(Runner()) as address:
+        far = RemoteRunner(address, timeout_s=60.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        far._address = address_of(f"ws://127.0.0.1:{silent.getsockname()[1]}")
+        with acting_in_a_thread(far) as (asker, raised):
+            sock, _ = silent.accept()
+            request = sock.recv(65536)
+            if says != "nothing":
+                speaker = ServerProtocol()
+                speaker.receive_data(request)
+                speaker.send_response(speaker.accept(speaker.events_received()[0]))
+                sock.sendall(b"".join(speaker.data_to_send()))
+                assert sock.recv(65536)  # its hello
+            far.close()
+            asker.join(10.0)
+            assert not asker.is_alive()
+        assert raised
+        sock.close()
+
+
+def test_a_name_that_is_not_found_in_time_is_not_waited_for(monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(remote_link.socket, "create_connection", lambda *_: go_on.wait(30.0))
+    with pytest.raises(RemoteError, match=r"no policy server on ws://gpu:8765 \(timed out\)"):
+        RemoteRunner("ws://gpu", timeout_s=0.1)
+    go_on.set()
+
+
+def test_a_host_that_can_be_none_is_said():
+    with pytest.raises(RemoteError, match=r"no policy server on ws://x+:8765 \(.*too long"):
+        RemoteRunner("ws://" + "x" * 64)
+
+
+def test_a_server_sends_nobody_elsewhere():
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        port = elsewhere.getsockname()[1]
+
+        def lead_on(connection, request):
+            response = connection.respond(302, "")
+            response.headers["Location"] = f"ws://127.0.0.1:{port}/"
+            return response
+
+        with serve(None, "127.0.0.1", 0, process_request=lead_on) as found:
+            thread = threading.Thread(target=found.serve_forever)
+            thread.start()
+            address = f"ws://127.0.0.1:{found.socket.getsockname()[1]}"
+            with pytest.raises(RemoteError, match=r"^policy server ws://.*(redirect|status 302)"):
+                RemoteRunner(address, timeout_s=2.0)
+            found.shutdown()
+            thread.join()
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
 
 
 def test_closing_waits_for_no_server_that_pings_and_reads_nothing():

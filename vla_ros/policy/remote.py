@@ -54,10 +54,12 @@ class RemoteRunner:
     ):
         self._address, self._token, self._timeout_s = address_of(address), token, timeout_s
         self._link: Link | None = None
+        self._opening: Link | None = None
         self._number = self._failures = 0
         self._is_closed = False
         self._next_try_s = time.monotonic()
         link = Link(self._address, token, timeout_s)
+        link.open()
         self._welcome = link.welcome
         try:
             self._read_welcome(self._welcome)
@@ -119,11 +121,12 @@ class RemoteRunner:
         """Do nothing: a server has acted before anybody could reach it."""
 
     def close(self) -> None:
-        """End the connection for good; an `act` that waits raises."""
+        """End the connection for good; an `act` that waits, or connects anew, raises."""
         self._is_closed = True
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
+        opening, link, self._link = self._opening, self._link, None
+        for one in (opening, link):
+            if one is not None:
+                one.close()
 
     @property
     def _name(self) -> str:
@@ -148,8 +151,11 @@ class RemoteRunner:
                 f"no connection to {self._name}; {self._failures} tries failed, the next one is in "
                 f"{left_s:.1f} s"
             )
+        link = self._opening = Link(self._address, self._token, self._timeout_s)
         try:
-            link = Link(self._address, self._token, self._timeout_s)
+            if self._is_closed:  # just now, by another thread, which found nothing to close
+                link.close()
+            link.open()
             changed = [key for key in _STAYS if link.welcome.get(key) != self._welcome.get(key)]
             if changed:
                 link.close()
@@ -162,6 +168,8 @@ class RemoteRunner:
             wait_s = min(_FIRST_WAIT_S * 2 ** min(self._failures, 10), _LONGEST_WAIT_S)
             self._failures, self._next_try_s = self._failures + 1, time.monotonic() + wait_s
             raise
+        finally:
+            self._opening = None
         self._failures, self._link = 0, link
         if self._is_closed:  # meanwhile, by another thread, which may have found no link to close
             link.close()

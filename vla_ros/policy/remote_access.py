@@ -54,14 +54,19 @@ def address_of(text: str) -> Address:
     """Return the address in "ws://HOST:PORT"; without port: the default one.
 
     Raises:
-        RemoteError: there is none.
+        RemoteError: there is none, or a user or a password in it.
     """
+    if "@" in text:  # not said again: it may hold what nobody else shall see
+        raise RemoteError(
+            f"an address of a policy server has no user and no password: give {SCHEME}HOST:PORT, "
+            f"and the token in a file that {TOKEN_FILE_VARIABLE} names"
+        )
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         parts, host, port = urlsplit(""), None, None
-    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
     if not text.startswith(SCHEME) or not host or port == 0 or not is_bare:
         raise RemoteError(
             f"{text!r} is no address of a policy server: give {SCHEME}HOST:PORT, for example "

@@ -2,6 +2,9 @@
 
 import socket
 import threading
+import time
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NotInTime
 from contextlib import suppress
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -26,7 +29,7 @@ _SAME_TOKEN = f"in {TOKEN_VARIABLE} or in a file that {TOKEN_FILE_VARIABLE} name
 
 
 class Link:
-    """An open connection. One caller at a time; `close` may come from another thread.
+    """A connection. One caller at a time; `close` may come from another thread, at any time.
 
     Args:
         address: of the server.
@@ -35,21 +38,28 @@ class Link:
 
     Attributes:
         welcome: what it said of itself.
-
-    Raises:
-        RemoteError: there is no server, or not one that we can talk to.
     """
 
     def __init__(self, address: Address, token: str | None, timeout_s: float):
+        self._address, self._token, self._timeout_s = address, token, timeout_s
         self._name = f"policy server {address}"
         self._asks = self._is_late = False
+        self._reached: Future[socket.socket] = Future()
+        self._connection: ClientConnection | None = None
+
+    def open(self) -> None:
+        """Connect, once.
+
+        Raises:
+            RemoteError: there is no server, or not one that we can talk to; or `close` was called.
+        """
         nonce = new_nonce()
-        self._connection = self._connect(address, None if token is None else nonce, timeout_s)
         try:
+            self._connection = self._connect(None if self._token is None else nonce)
             hello = _hello()
-            if token is not None:
-                hello["proof"] = self._proof(token, nonce)
-            self.welcome = self.ask(wire.pack(hello), timeout_s)
+            if self._token is not None:
+                hello["proof"] = self._proof(self._connection, self._token, nonce)
+            self.welcome = self.ask(wire.pack(hello), self._timeout_s)
             self._check_welcome()
         except RemoteError as error:
             self.close()
@@ -61,6 +71,7 @@ class Link:
         Raises:
             RemoteError: there is none in time, or none that can be read.
         """
+        assert self._connection is not None  # it is open
         # A timeout of `recv` alone would leave a `send` that waits for a peer that does not read.
         timer = threading.Timer(timeout_s, self._cut_off)
         timer.daemon = True
@@ -82,9 +93,13 @@ class Link:
         return wire.unpack(said)
 
     def close(self) -> None:
-        """End the connection; an `ask` that waits raises."""
-        if self._asks:
+        """End the connection; an `open` or `ask` that waits raises."""
+        if self._reached.cancel():
+            return
+        if self._asks or self._connection is None:
             self._shut()  # else a `send` that nobody reads would keep us waiting
+        if self._connection is None:
+            return
         # Nor may one that begins now, or answers to pings of a server that does not read them.
         timer = threading.Timer(_CLOSE_S, self._shut)
         timer.daemon = True
@@ -97,39 +112,76 @@ class Link:
         self._shut()
 
     def _shut(self) -> None:
-        with suppress(OSError):  # it is closed already
-            self._connection.socket.shutdown(socket.SHUT_RDWR)
+        if self._reached.exception() is None:
+            with suppress(OSError):  # it is closed already
+                self._reached.result().shutdown(socket.SHUT_RDWR)
 
-    def _connect(self, address: Address, nonce: str | None, timeout_s: float) -> ClientConnection:
+    def _connect(self, nonce: str | None) -> ClientConnection:
+        limit_s = time.monotonic() + self._timeout_s
+        threading.Thread(target=self._reach, name="connect", daemon=True).start()
         try:
+            # With a socket of our own websockets goes nowhere else when a server tells it to.
             # Entered, not only called: websockets 17.1 warns of what later will not connect.
             return connect(
-                str(address),
+                str(self._address),
+                sock=self._await_socket(),
                 additional_headers=None if nonce is None else {NONCE_HEADER: nonce},
                 compression=None,
                 # What the environment says of proxies is meant for the web.
                 proxy=None,
-                open_timeout=timeout_s,
+                open_timeout=limit_s - time.monotonic(),
                 close_timeout=_CLOSE_S,
                 max_size=wire.MAX_ANSWER_BYTES,
                 max_queue=1,
             ).__enter__()
         except InvalidStatus as error:
             raise RemoteError(_why_refused(self._name, error.response.status_code)) from None
-        except (OSError, EOFError, WebSocketException) as error:
+        # A ValueError: a host's name that is none, or a server that names a place to go to instead.
+        except (OSError, EOFError, WebSocketException, ValueError) as error:
             why = wire.one_line(str(error)) or type(error).__name__
             raise RemoteError(
-                f"no policy server on {address} ({why}); start python -m "
+                f"no policy server on {self._address} ({why}); start python -m "
                 "vla_ros.policy.server there, and the ssh tunnel if there is one"
             ) from None
 
-    def _proof(self, token: str, nonce: str) -> str:
+    def _reach(self) -> None:
+        """Connect a socket, in a thread of its own: looking up a name cannot be interrupted."""
+        try:
+            address = self._address.host, self._address.port
+            sock = socket.create_connection(address, self._timeout_s)
+            sock.settimeout(None)
+        except Exception as error:
+            if self._reached.set_running_or_notify_cancel():
+                self._reached.set_exception(error)
+        else:
+            if self._reached.set_running_or_notify_cancel():
+                self._reached.set_result(sock)
+            else:
+                sock.close()
+
+    def _await_socket(self) -> socket.socket:
+        """Return the socket once it is connected.
+
+        Raises:
+            RemoteError: `close` was called.
+            OSError, ValueError: it cannot be connected, or not in time.
+        """
+        try:
+            return self._reached.result(self._timeout_s)
+        except CancelledError:
+            raise RemoteError("the connection was closed") from None
+        except NotInTime:
+            if self._reached.cancel():
+                raise TimeoutError("timed out") from None
+            return self._reached.result()
+
+    def _proof(self, connection: ClientConnection, token: str, nonce: str) -> str:
         """Return our proof of the token, once the server has given its own.
 
         Raises:
             RemoteError: it has not: who does not know the token is neither told nor asked anything.
         """
-        response = self._connection.response
+        response = connection.response
         assert response is not None  # of a connection that is open
         theirs = nonce_of(response.headers.get_all(NONCE_HEADER))
         given = response.headers.get_all(PROOF_HEADER)

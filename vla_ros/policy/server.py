@@ -76,9 +76,8 @@ class PolicyServer:
         self._refused, self._failed = Sparingly(), Sparingly()
         self._door = Door(token, self._refused)
         self._connections: set[ServerConnection] = set()
-        # Whoever knocks does not fill the terminal with tracebacks.
         quiet = logging.getLogger("vla_ros.policy.server")
-        quiet.setLevel(logging.CRITICAL)
+        quiet.setLevel(logging.CRITICAL)  # no traceback of each that knocks
         try:
             self._listener = listen(address, self._refused)
             self._server = serve(
