@@ -1,6 +1,8 @@
 """The commander's half of the handshake, against a recorder that goes away or cuts short."""
 
+import itertools
 import time
+import types
 
 import pytest
 
@@ -14,6 +16,7 @@ from std_msgs.msg import String  # noqa: E402
 from vla_ros.core.episode import EpisodeEvent, RecordingState  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
 from vla_ros.nodes import episodes, qos  # noqa: E402
+from vla_ros.nodes.commander import CommanderNode  # noqa: E402
 from vla_ros.nodes.episodes import (  # noqa: E402
     Episodes,
     RecorderGoneError,
@@ -104,6 +107,25 @@ def test_a_recording_that_was_cut_is_noticed_and_its_bag_is_counted(scene):
     scene.recorder.say("play-00002", "saved", **cut)
     scene.run(scene.episodes.end(None, "segment over"))
     assert scene.episodes.paths == ["/bags/play-00000", *[cut["path"]] * 2]
+
+
+def test_an_episode_is_given_up_at_once_and_the_recorder_waited_for_where_the_node_ends(scene):
+    waits, events = [], scene.episodes._events
+    scene.episodes._events = types.SimpleNamespace(
+        publish=events.publish,
+        wait_for_all_acked=lambda duration: waits.append(duration.nanoseconds),
+        get_subscription_count=events.get_subscription_count,
+    )
+    scene.recorder.answer = ""
+    steps = scene.episodes.begin("play-00000")
+    scene.run(itertools.takewhile(lambda _: not scene.recorder.events, steps))
+    scene.episodes.abandon("discard")
+    assert (scene.episodes.running, waits) == (False, [])
+    scene.run(itertools.takewhile(lambda _: len(scene.recorder.events) < 2, itertools.repeat(0)))
+    assert scene.recorder.events[-1].reason == "discard"
+    ending = types.SimpleNamespace(episodes=scene.episodes, exit_sentence="")
+    CommanderNode.close(ending)
+    assert (ending.episodes, waits) == (None, [500_000_000])
 
 
 def test_a_start_that_is_refused_leaves_no_episode_running(scene):

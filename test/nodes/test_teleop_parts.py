@@ -31,7 +31,8 @@ DEAD_MAN = 4
 class StillArm:
     """An arm at rest in the ready pose, that notes whether it was given a target."""
 
-    blocked_reason, asks_servos, at_rest, stopped = "", False, True, False
+    blocked_reason = stop_reason = ""
+    asks_servos, at_rest, stopped = False, True, False
     commanded = (arm.READY_RAD, 1.0)
     targets = 0
 
@@ -148,7 +149,7 @@ def test_a_start_is_taken_back_while_the_recorder_is_waited_for_or_dropped_by_a_
     teaching._takes.say("discard", 0.0)
     assert (list(steps), teaching._takes.state) == ([], "idle")
     steps = begin()
-    teaching._node.arm.stopped = True
+    teaching._node.arm.stop_reason = "a person"
     assert (list(steps), teaching._takes.state) == ([], "idle")
     assert teaching._node.abandoned == ["discard", "discard"]
 
@@ -185,8 +186,13 @@ def test_a_take_that_is_stopped_or_cut_is_nobodys_verdict_and_the_next_can_be_st
         return [next(steps) for _ in range(5)] and takes.state
 
     assert after("start") == "running"
-    node.arm.stopped, node.arm.blocked_reason = True, "a person"
+    node.arm.stop_reason = "a person"
     assert (after(), node.ends) == ("idle", [(None, "stopped: a person")])
+    node.arm.stop_reason = ""
+    assert after("start") == "running"
+    # Nobody has stopped it: it waits for its driver.
+    node.arm.stopped, node.arm.blocked_reason = True, "the driver was silent: ..."
+    assert (after(), node.ends[1:]) == ("idle", [(None, "the driver was silent: ...")])
     node.arm.stopped = False
     assert after("start") == "running"
     node.cut = True

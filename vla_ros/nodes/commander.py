@@ -123,6 +123,7 @@ class CommanderNode(MissionNode):
         """Tell the recorder of the end of an episode that nothing else has ended."""
         if self.episodes is not None:
             self.episodes.abandon(self.exit_sentence or "the node ended")
+            self.episodes.flush()
             self.episodes = None
 
     # --- what subclasses write ---

@@ -18,6 +18,7 @@ from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.commander import CommanderNode, CommanderParameters
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import run
+from vla_ros.nodes.mission import why_cut
 from vla_ros.nodes.params import ParameterError, group, parameter
 from vla_ros.nodes.seeds import SEED_MAX, given_or_drawn
 from vla_ros.nodes.teleop import Teaching
@@ -177,15 +178,17 @@ class DemoNode(CommanderNode):
         self._teacher_done = False
         end_ns = self.now_ns + int(self.parameters.episode_s * 1e9)
         self.acting = True
-        while self.now_ns < end_ns and not self._teacher_done and not self.arm.stopped:
+        cut = ""
+        while self.now_ns < end_ns and not self._teacher_done and not cut:
             self.episodes.check()
             yield
-        stopped = self.arm.blocked_reason
+            cut = why_cut(self.arm)
         yield from self.settle()
         # The sim judges every 0.2 s.
         yield from self.wait(0.5)
-        success = bool(self.task_state["success"])
-        reason = "teacher done" if self._teacher_done else stopped or "time limit"
+        # A teacher that was cut short has not failed.
+        success = None if cut else bool(self.task_state["success"])
+        reason = cut or ("teacher done" if self._teacher_done else "time limit")
         yield from self.episodes.end(success, reason)
         return success
 

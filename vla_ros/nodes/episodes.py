@@ -147,10 +147,16 @@ class Episodes:
             raise _cut(episode_id, said)
 
     def abandon(self, reason: str) -> None:
-        """End the running episode, if there is one, without waiting for its bag."""
+        """End the running episode, if there is one, without waiting for anybody."""
         if self._current is not None and self._node.context.ok():
             self._say_end(None, reason)
-            # The process may end right after; the recorder should still hear this.
+
+    def flush(self) -> None:
+        """Wait for a moment until the recorder has what was said: for where the process may end.
+
+        Commands would wait, too.
+        """
+        if self._node.context.ok():
             self._events.wait_for_all_acked(Duration(seconds=_FLUSH_S))
 
     def _say_end(self, success: bool | None, reason: str) -> None:

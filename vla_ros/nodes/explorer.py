@@ -20,6 +20,7 @@ from vla_ros.nodes.episodes import RecorderGoneError, Steps
 from vla_ros.nodes.explorer_motion import make_motion
 from vla_ros.nodes.explorer_parameters import ExplorerParameters
 from vla_ros.nodes.lifetime import run
+from vla_ros.nodes.mission import why_cut
 from vla_ros.nodes.play_log import PlayLog
 from vla_ros.nodes.player import Player
 from vla_ros.nodes.rest_camera import RestCamera
@@ -169,8 +170,8 @@ class ExplorerNode(CommanderNode):
         self.acting = True
         while goes_on and self.now_ns < end_ns:
             self.episodes.check()
-            if self.arm.stopped:
-                outcome, reason = "stopped", f"stopped: {self.arm.blocked_reason}"
+            if cut := why_cut(self.arm):
+                outcome, reason = "stopped", cut
                 break
             if self.arm.warm_reason:
                 outcome, reason = "stopped", f"the motors have to rest: {self.arm.warm_reason}"

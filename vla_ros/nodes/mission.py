@@ -28,6 +28,13 @@ _SINK_S, _ANSWER_S = 1.0, 5.0
 _COOL_LOOK_S = 5.0
 
 
+def why_cut(arm: ArmClient) -> str:
+    """Return why what is under way ends: a stop, or a driver that was silent; empty where not."""
+    if arm.stop_reason:
+        return f"stopped: {arm.stop_reason}"
+    return arm.blocked_reason if arm.stopped else ""
+
+
 class MissionNode(ShellNode):
     """A node with an arm and episodes, and the steps that take both somewhere.
 
@@ -117,7 +124,7 @@ class MissionNode(ShellNode):
         """Ask the servos how they are, and wait while the arm is stopped until a person's reset."""
         yield from self.ask_servos()
         while self.arm.stopped:
-            self.phase = f"stopped: {self.arm.blocked_reason}"
+            self.phase = why_cut(self.arm)
             yield
 
     def settle(self) -> Steps:

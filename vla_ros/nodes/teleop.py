@@ -15,6 +15,7 @@ from vla_ros.core.teleop_takes import Takes
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.diagnostics import OK, WARN
 from vla_ros.nodes.episodes import RecordingCutError, Steps
+from vla_ros.nodes.mission import why_cut
 from vla_ros.nodes.teleop_guide import HandGuide
 from vla_ros.nodes.teleop_joy import JoyDriver, JoyTopic
 from vla_ros.nodes.teleop_parameters import JoyParameters
@@ -150,9 +151,9 @@ class Teaching:
         node.phase = f"starting to record {episode_id}"
         steps = self._begin_steps(episode_id)
         while takes.state == "asked for":
-            if node.arm.stopped:
+            if cut := why_cut(node.arm):
                 takes.cut("")
-                self._report(f"no recording begins: the arm is stopped: {node.arm.blocked_reason}")
+                self._report(f"no recording begins: {cut}")
                 break
             try:
                 next(steps)
@@ -175,8 +176,8 @@ class Teaching:
         forgotten = Reminder(_REMIND_MIN)
         forgotten.attended(node.now_ns)
         while takes.state == "running":
-            if node.arm.stopped:
-                takes.cut(f"stopped: {node.arm.blocked_reason}")
+            if cut := why_cut(node.arm):
+                takes.cut(cut)
             node.episodes.check()
             takes.saw(*node.arm.commanded)
             if forgotten.due(node.now_ns):

@@ -1,0 +1,54 @@
+"""A scripted demonstration, with an arm and a judge that are told; no graph."""
+
+import types
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("interbotix_xs_msgs")
+
+from vla_ros.nodes.demo import DemoNode
+
+
+class Scene:
+    """What of demo_node one demonstration needs, and how its recording ended."""
+
+    def __init__(self):
+        self.parameters = types.SimpleNamespace(task="push", episode_s=30.0)
+        self.task_state = {"success": False}
+        self.episodes = self._teacher = self
+        self.arm = types.SimpleNamespace(stop_reason="", blocked_reason="", stopped=False)
+        self.now_ns, self.ends = 0, []
+        self._teacher_done = False
+
+    def nothing(self, *_):
+        return iter(())
+
+    begin = settle = wait = reset = check = nothing
+
+    def end(self, *how):
+        self.ends.append(how)
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("arm", "end"),
+    [
+        ({"stop_reason": "a button", "stopped": True}, (None, "stopped: a button")),
+        (
+            {"blocked_reason": "the driver was silent: ...", "stopped": True},
+            (None, "the driver was silent: ..."),
+        ),
+        # A block is the teacher's: it goes on, here to its time limit.
+        ({"blocked_reason": "elbow is blocked"}, (False, "time limit")),
+    ],
+)
+def test_a_demonstration_that_was_cut_is_no_failure_and_says_who_cut_it(arm, end):
+    scene = Scene()
+    steps = DemoNode._attempt(scene, "demo-00000")
+    next(steps)
+    vars(scene.arm).update(arm)
+    next(steps, None)
+    scene.now_ns = 31 * 10**9
+    assert list(steps) == []
+    assert scene.ends == [end]
