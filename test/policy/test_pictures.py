@@ -162,8 +162,16 @@ def test_a_header_that_says_gigabytes_is_no_picture():
         start = data.index(header) + at
         sides = (b"\xfd\xe8" if ending == ".jpg" else b"\x00\x00\xfd\xe8") * 2
         data[start : start + len(sides)] = sides
-        with pytest.raises(ContractError, match="front cannot be decoded"):
+        with pytest.raises(ContractError, match=r"decoded \(.*its header says 65000 x 65000"):
             dataset_jpeg(bytes(data), 32, "front")
+
+
+def test_a_header_that_is_not_found_hides_no_size():
+    jpeg = encode_jpeg(gradient(32, 32), 90)
+    # A marker that has no length, which OpenCV skips.
+    hidden = jpeg[:2] + b"\xff\x01" + jpeg[2:]
+    with pytest.raises(ContractError, match=r"cannot be decoded \(.*: no picture"):
+        decode_jpeg(hidden, "front")
 
 
 def test_a_grey_jpeg_of_the_datasets_size_becomes_one_in_colour():

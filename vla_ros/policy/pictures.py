@@ -16,7 +16,7 @@ from vla_ros.core.errors import ContractError
 
 # 224 px at this quality is within half a dB of lossless for a camera's own JPEG.
 DATASET_JPEG_QUALITY = 95
-_JPEG_START = b"\xff\xd8"
+_JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: all of C0..CF but the tables C4 and CC and the extension C8.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _REDUCED = (8, 4, 2)
@@ -129,10 +129,9 @@ def _decode(data: bytes, step: int, where: str) -> np.ndarray:
     """Return the picture (H, W, 3) uint8 RGB, of a JPEG at 1/`step` of its size, rounded up."""
     shape = jpeg_shape(data)
     try:
+        _check_size(data, shape)
         if shape is None:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        elif shape[0] * shape[1] > _MAX_PIXELS:
-            raise ValueError(f"its header says {shape[1]} x {shape[0]} pixels")
         else:
             height, width = (-(-side // step) for side in shape)
             # An accurate DCT and full upsampling by default, as in OpenCV.
@@ -143,6 +142,19 @@ def _decode(data: bytes, step: int, where: str) -> np.ndarray:
     if image is None:
         raise _undecodable(data, where, "no picture")
     return image
+
+
+def _check_size(data: bytes, shape: tuple[int, int] | None) -> None:
+    """Raise ValueError for what says that it is larger than pictures are, and a JPEG that hides it.
+
+    A PNG of 3 MB can hold a billion pixels of one colour.
+    """
+    if data.startswith(_JPEG_START) and shape is None:
+        raise ValueError("no picture")
+    if data.startswith(_PNG_START):
+        shape = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if shape is not None and shape[0] * shape[1] > _MAX_PIXELS:
+        raise ValueError(f"its header says {shape[1]} x {shape[0]} pixels")
 
 
 def _undecodable(data: bytes, where: str, reason: str) -> ContractError:

@@ -16,6 +16,7 @@ from vla_ros.policy.remote_wire import array_of, count_of, named, one_line, text
 _MAX_STEPS = 1000
 _MAX_VIEWS = 8
 _MAX_RATE_HZ = 1000.0
+_MAX_NAME = 100
 # The arm's reach, and the furthest chunk from there in each of three axes.
 _FURTHEST_POSE_M = 3.0
 # Products of rotations in double precision are off by 1e-15.
@@ -195,8 +196,10 @@ def contract_from_text(text: str) -> Contract:
             _require_field(field)
         if not 0 < float(contract.rate_hz) <= _MAX_RATE_HZ:
             raise ValueError(f"rate_hz is {contract.rate_hz}")
-        if not all(isinstance(name, str) for name in contract.cameras):
-            raise ValueError("names of cameras must be texts")
+        if len(contract.cameras) > _MAX_VIEWS:
+            raise ValueError(f"it has {len(contract.cameras)} cameras")
+        for name in (contract.name, contract.robot_model, *contract.cameras):
+            _require_name(name)
     except (ValueError, TypeError, RecursionError, OverflowError, ContractError) as error:
         raise RemoteError(f"a contract cannot be read ({one_line(str(error))})") from None
     return contract
@@ -209,8 +212,19 @@ def _require_field(field: Field) -> None:
         raise ValueError(f"shape of {field.name} is {field.shape}")
     if field.dtype not in ("uint8", "float32"):
         raise ValueError(f"dtype of {field.name} is {field.dtype}")
+    for name in (field.name, field.unit):
+        _require_name(name)
     for bound in (field.low, field.high):
+        numbers = bound if isinstance(bound, tuple) else (bound,)
+        if not all(type(number) in (int, float) and np.isfinite(number) for number in numbers):
+            raise ValueError(f"bounds of {field.name} are no numbers")
         np.broadcast_to(np.asarray(bound, np.float64), field.shape)
+
+
+def _require_name(name: object) -> None:
+    """Raise ValueError unless `name` is a text that may stand in a message to people."""
+    if not isinstance(name, str) or len(name) > _MAX_NAME or not name.isprintable():
+        raise ValueError("a name must be a short text")
 
 
 def _kind(array: np.ndarray | None) -> str:

@@ -131,8 +131,11 @@ def array_of(message: Mapping, key: str) -> np.ndarray | None:
         expected *= size
     if not isinstance(data, bytes) or len(data) != expected:
         raise RemoteError(f"{key} of a message says {shape} {dtype}, and brings other bytes")
-    # A copy: what comes out of bytes cannot be written to.
-    array = np.frombuffer(data, dtype).astype(_DTYPES[dtype]).reshape(shape)
+    try:
+        # A copy: what comes out of bytes cannot be written to.
+        array = np.frombuffer(data, dtype).astype(_DTYPES[dtype]).reshape(shape)
+    except ValueError as error:  # numpy multiplies the sizes beside a zero too
+        raise RemoteError(f"{key} of a message cannot have shape {shape} ({error})") from None
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
         raise RemoteError(f"{key} of a message has numbers that are not finite")
     return array
