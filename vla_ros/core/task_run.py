@@ -49,8 +49,8 @@ class Ending:
     def success(self, judged: bool | None) -> bool | None:
         """Return whether the task was done, None where nobody can say so.
 
-        Only who had his time has failed: where a person, a stop, heat, an outage or another task
-        ended a roll-out, nobody knows what would have come of it.
+        Only a policy that had its time has failed: where a person, a stop, heat, an outage or
+        another task ended a roll-out, nobody knows what would have come of it.
 
         Args:
             judged: what the simulator's judge says.
@@ -69,9 +69,9 @@ class Facts:
         judge: what the sentence says of that judge.
         stopped: why the arm is stopped until a person's reset; empty while it is not.
         held: why it is kept from moving, for however short; empty while it is not.
-        is_outside: whether what holds it is nothing that came of who acts: the time is not his.
-        pauses: whether it rests to look after the arm: the time is nobody's, and holds nothing.
         cancelled: why nobody wants it any more; empty where somebody does.
+        is_outside: whether what holds it came of nothing that the policy did.
+        pauses: whether it rests so that its servos can be asked: time that counts for nothing.
     """
 
     now_ns: int
@@ -89,7 +89,7 @@ class TaskRun:
 
     Args:
         time_limit_s: how long it may take once it has begun [s], without pauses and the time in
-            which something outside held the arm; that may be as long again.
+            which something outside held the arm; that may be as long in all.
         held_limit_s: how long the arm may be kept from moving in a row [s]; inf: for ever.
 
     Attributes:

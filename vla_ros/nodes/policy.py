@@ -139,13 +139,13 @@ class PolicyNode(CommanderNode):
                 yield
             if (yield from self._waits.until_answered(self._task.text)):
                 continue
-            yield from self._waits.until_let()
+            if (yield from self._waits.until_let()):
+                continue
             if not goes_on:
                 yield from self.go_to(arm.READY_RAD, 1.0)
                 if self.scene_can_reset:
                     yield from self.reset_scene()
-                yield from self._waits.until_let()
-            if not self._task.text:
+            if not self._task.text or self.arm.blocked_reason:
                 continue
             run = TaskRun(self.parameters.episode_s, HELD_LIMIT_S)
             yield from self._episode(f"policy-{number:05d}", run)

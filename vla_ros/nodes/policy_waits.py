@@ -91,7 +91,7 @@ class PolicyWaits:
     def until_answered(self, task: str) -> Steps:
         """Ask from where the arm rests: without answers there is nothing to begin.
 
-        Returns whether it was asked, and things may be otherwise than before.
+        Returns whether it had to be asked, which is done once.
 
         Raises:
             EpisodeError: there was none for too long.
@@ -110,13 +110,18 @@ class PolicyWaits:
         return True
 
     def until_let(self) -> Steps:
-        """Wait while the arm is kept from moving: of that there is nothing to record."""
-        node = self._node
+        """Wait while the arm is kept from moving: of that there is nothing to record.
+
+        Returns whether it was, and may be elsewhere now.
+        """
+        node, waited = self._node, False
         while reason := node.arm.blocked_reason:
+            waited = True
             node.phase = f"waiting to begin: {reason}"
             # A raised arm grows warm.
             yield from node.ask_servos()
             yield
+        return waited
 
     def end_held(self, episode_id: str, reason: str) -> None:
         """Note an episode that ended because the arm was held, which is no result."""
