@@ -58,7 +58,7 @@ def test_a_camera_that_stays_frozen_ends_the_node_with_the_arm_parked(
     monkeypatch.setattr(policy, "HELD_LIMIT_S", 0.2)
     monkeypatch.setattr(policy_waits, "_ASK_AGAIN_S", 0.05)
     stage, _ = make_policy(
-        tap_contract(), outage_s="1.5", park="true", **{"safety.camera_frozen_rad": "0.05"}
+        tap_contract(), outage_s="1.0", park="true", **{"safety.camera_frozen_rad": "0.05"}
     )
     stage.until(lambda: stage.moved_m > 0.001)
     stage.is_changing = False
