@@ -66,10 +66,23 @@ def test_what_the_runner_does_not_act_on_has_no_overlay():
         overlays_of(runner, dataclasses.replace(SEEN, views={}), runner.act(SEEN))
 
 
-def test_an_answer_of_no_token_at_all_has_no_heat(monkeypatch):
+def test_tokens_that_were_answered_are_not_decoded_again(monkeypatch):
     runner = runner_of(tap("fast"))
     chunk = runner.act(SEEN)
-    monkeypatch.setattr(runner.policy, "generate", lambda *_: [[]])  # decoded freely, it may be
+    assert chunk.tokens
+    decoded_anew = overlays_of(runner, SEEN, dataclasses.replace(chunk, tokens=None))
+    monkeypatch.setattr(runner.policy, "generate", None)
+    found = overlays_of(runner, SEEN, chunk)
+    np.testing.assert_array_equal(found.pictures["front"], decoded_anew.pictures["front"])
+    # It is these tokens that the heat is of.
+    swapped = dataclasses.replace(chunk, tokens=chunk.tokens[::-1])
+    assert np.any(overlays_of(runner, SEEN, swapped).pictures["front"] != found.pictures["front"])
+
+
+def test_an_answer_of_no_token_at_all_has_no_heat():
+    runner = runner_of(tap("fast"))
+    # Decoded freely, it may be.
+    chunk = dataclasses.replace(runner.act(SEEN), tokens=())
     found = overlays_of(runner, SEEN, chunk)
     plain = runner.see("front", SEEN.views["front"].picture)
     bare = overlay(plain, np.zeros((1, 1)), 1.0, SIDE_PX)

@@ -89,12 +89,15 @@ class Chunk:
         openings: (H,) gripper of each, 0 closed or 1 open.
         T_base_tool: (H, 4, 4) tool poses in base_link, due 1 to H periods after the observation;
             None: each action is a displacement (`core.actions`) of whatever pose is then commanded.
+        tokens: that the actions were decoded from, for who asks what they hang on; None: of none,
+            or of a policy elsewhere.
     """
 
     actions: np.ndarray
     period_s: float
     openings: np.ndarray
     T_base_tool: np.ndarray | None = None
+    tokens: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.actions)

@@ -72,15 +72,20 @@ def heat_of(features: Tensor, gradient: Tensor) -> Tensor:
     return (weights * features).sum(1).relu()
 
 
-def score_of_tap(policy: TapPolicy, text: Sequence[str] | None) -> Score:
-    """Return how sure TAP is of what it answers to instructions (n), None in Stage 1."""
+def score_of_tap(
+    policy: TapPolicy, text: Sequence[str] | None, answered: list[list[int]] | None = None
+) -> Score:
+    """Return how sure TAP is of what it answers to instructions (n), None in Stage 1.
+
+    `answered`: the tokens of `TapPolicy.generate`, where they are known: else they are decoded.
+    """
     said = None if text is None else [sentence.lower() for sentence in text]
 
     def score(images: Tensor) -> tuple[VlmOutput, Tensor]:
         if policy.head is not None:
             output = policy.vlm(images, said)
             return output, policy.head(output.last).float().norm(dim=1).sum()
-        answers = policy.generate(images.detach(), text)
+        answers = policy.generate(images.detach(), text) if answered is None else answered
         first, end = policy.vlm.first_action_token, policy.vlm.end_token
         longest = max(map(len, answers))
         padded = [[*row, *[-1] * (longest - len(row))] for row in answers]

@@ -54,7 +54,8 @@ def overlays_of(runner: PolicyRunner, observation: Observation, chunk: Chunk) ->
     else:
         assert isinstance(runner, TapRunner)
         policy = runner.policy
-        score = score_of_tap(policy, text)
+        answered = None if chunk.tokens is None else [list(chunk.tokens)]
+        score = score_of_tap(policy, text, answered)
     with nullcontext() if watch is None else watch.watched():
         heat = heat_maps(policy.vlm, images, score)[0].cpu().numpy()
     pictures = {

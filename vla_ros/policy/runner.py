@@ -176,13 +176,14 @@ class TapRunner(PolicyRunner):
     @torch.inference_mode()
     def act(self, observation: Observation, decided: Decided | None = None) -> Chunk:
         """See `PolicyRunner`; single actions have nothing to go on from."""
-        images = self.images(observation)
-        output = self.policy.act(images, [observation.task])[0].cpu().numpy()
-        actions = self._normalizer.invert(output)
+        images, text = self.images(observation), [observation.task]
+        rows = self.policy.generate(images, text) if self.policy.head is None else None
+        actions = self._normalizer.invert(self.policy.act(images, text, rows)[0].cpu().numpy())
         for action in actions:
             self.contract.action.validate(action)
         openings = (actions[:, GRIPPER_INDEX] > TAP_OPEN_ABOVE).astype(np.float64)
-        return Chunk(actions, 1.0 / self.contract.rate_hz, openings)
+        tokens = tuple(rows[0]) if rows else None
+        return Chunk(actions, 1.0 / self.contract.rate_hz, openings, tokens=tokens)
 
 
 class AptRunner(PolicyRunner):
@@ -217,8 +218,7 @@ class AptRunner(PolicyRunner):
             planned = decided.T_base_tool, decided.openings
             chunk = chunk_from_poses(decided.T_commanded, *planned, T_base_camera)
             known = known_prefix(chunk, decided.fixed, horizon)
-        shape = (1, 1, horizon, CHUNK_SIZE)
-        noise = torch.randn(shape, generator=self._noise).to(self._device)
+        noise = torch.randn((1, 1, horizon, CHUNK_SIZE), generator=self._noise).to(self._device)
         seen = self.policy.look(images, [observation.task])
         told = told.to(self._device)
         actions = self.policy.denoise(seen, told, noise, known=known)[0, 0].cpu().numpy()

@@ -191,8 +191,12 @@ class TapPolicy(nn.Module):
         return suffix.to(actions.device), target.to(actions.device)
 
     @torch.no_grad()
-    def act(self, images: Tensor, text: Sequence[str] | None) -> Tensor:
+    def act(
+        self, images: Tensor, text: Sequence[str] | None, rows: list[list[int]] | None = None
+    ) -> Tensor:
         """Return normalised actions (B, H, 7) float32, not clipped; arguments as in `forward`.
+
+        `rows`: what `generate` gave, where that is known already.
 
         Raises:
             ContractError: the network's output is not finite or, unless `malformed` is "zeros", no
@@ -200,7 +204,7 @@ class TapPolicy(nn.Module):
         """
         if self.head is not None:
             return self._regress(self.vlm(*self._shown(images, text)).last)
-        chunks = np.stack([self._chunk(tokens) for tokens in self.generate(images, text)])
+        chunks = np.stack([self._chunk(tokens) for tokens in rows or self.generate(images, text)])
         return torch.from_numpy(chunks).to(images.device)
 
     @torch.no_grad()
