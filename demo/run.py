@@ -245,19 +245,28 @@ def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
 
 def rollout_films(out: Path, episodes: list[dict]) -> list[dict]:
     """Return each roll-out's frames (T, H, W, 3) and its label, read from the recorded bags."""
+    # An episode that was kept from moving has a bag and counts as no result.
+    told = {episode["episode_id"]: episode for episode in episodes}
     films = []
-    for path, episode in zip(finished_bags(out / "bags" / "policy"), episodes, strict=True):
+    for path in finished_bags(out / "bags" / "policy"):
+        if path.name not in told:
+            continue
+        episode = told[path.name]
         with Bag(path) as bag:
             frames = [image for _, image in bag.images("front")]
-        outcome = "success" if episode["success"] else "partial" if episode["partial"] else "failed"
+        outcome = {True: "success", None: "not judged"}.get(episode["success"])
+        outcome = outcome or ("partial" if episode["partial"] else "failed")
         films.append({"frames": frames, "label": f"{path.name}: {outcome}"})
     return films
 
 
 def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: dict) -> dict:
     """Return every measured figure of the run as plain JSON types."""
-    episodes = acted["results"]["episodes"]
-    successes = sum(bool(e["success"]) for e in episodes)
+    # What a stop or an outage ended is nobody's failure, and no trial.
+    episodes = [e for e in acted["results"]["episodes"] if e["success"] is not None]
+    if not episodes:
+        raise DemoError("no roll-out was judged; the reasons are in demo/logs/policy.log")
+    successes = sum(e["success"] for e in episodes)
     stages = {
         name: {
             key: stage[key]
