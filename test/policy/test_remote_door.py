@@ -14,8 +14,9 @@ from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
 from vla_ros.core.errors import RemoteError
-from vla_ros.core.observation import CameraView, Observation
+from vla_ros.core.observation import CameraView, Chunk, Observation
 from vla_ros.policy import remote_door, remote_link, server
+from vla_ros.policy import remote_messages as messages
 from vla_ros.policy import remote_wire as wire
 from vla_ros.policy.remote import RemoteRunner
 from vla_ros.policy.remote_access import NONCE_HEADER, Address, is_proof, new_nonce, proof_of
@@ -180,8 +181,11 @@ def test_what_is_told_again_and_again_is_counted(capsys):
     assert said.err == "failed (and 5 more before)\n"
 
 
-def ping_and_read_nothing(address):
-    """Come in, then send pings until nobody takes them; returns the socket."""
+LONG = Chunk(np.zeros((50_000, 7), np.float32), 0.2, np.ones(50_000))
+
+
+def ask_and_read_nothing(address):
+    """Come in, then ask until nobody takes it; returns the socket."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.settimeout(0.3)
@@ -193,24 +197,23 @@ def ping_and_read_nothing(address):
     speaker.send_binary(wire.pack(remote_link._hello()))
     sock.sendall(b"".join(speaker.data_to_send()))
     sock.recv(4096)
-    for _ in range(100):
-        speaker.send_ping(bytes(125))
-    pings = b"".join(speaker.data_to_send())
+    question = {"number": 1, "observation": messages.observation_to_map(SEEN), "decided": None}
     with contextlib.suppress(OSError):
         while True:
-            sock.sendall(pings)
+            speaker.send_binary(wire.pack(question))
+            sock.sendall(b"".join(speaker.data_to_send()))
     return sock
 
 
 def test_who_reads_nothing_of_what_it_is_sent_is_left(monkeypatch):
     monkeypatch.setattr(remote_door, "_DEAF_S", 1)
     monkeypatch.setattr(remote_door, "MAX_CONNECTIONS", 1)
-    with served(Runner()) as address, ping_and_read_nothing(address):
-        deadline, has_acted = time.monotonic() + 20.0, False
-        while not has_acted:
+    with served(Runner(lambda _: LONG)) as address, ask_and_read_nothing(address):
+        deadline, is_in = time.monotonic() + 20.0, False
+        while not is_in:
             assert time.monotonic() < deadline
-            with contextlib.suppress(RemoteError), runner_at(address) as next_one:
-                has_acted = len(next_one.act(SEEN)) == 1
+            with contextlib.suppress(RemoteError), runner_at(address):
+                is_in = True
 
 
 def test_who_reads_slowly_does_not_keep_the_server_from_ending():
@@ -222,8 +225,8 @@ def test_who_reads_slowly_does_not_keep_the_server_from_ending():
                 sock.recv(64)
 
     with contextlib.ExitStack() as stack:
-        with served(Runner()) as address:
-            rude = stack.enter_context(ping_and_read_nothing(address))
+        with served(Runner(lambda _: LONG)) as address:
+            rude = stack.enter_context(ask_and_read_nothing(address))
             reader = threading.Thread(target=read_slowly, args=(rude,))
             reader.start()
             # Else a server that waits for it would never end.

@@ -115,6 +115,15 @@ def _read_private(path: Path) -> str:
     return text
 
 
+def require_token(address: Address, token: str | None) -> None:
+    """Raise RemoteError if others than this machine could come in without a token."""
+    if token is None and not address.is_loopback:
+        raise RemoteError(
+            f"{address.host} is reached from other machines, and there is no token: give "
+            f"--token-file FILE or {TOKEN_VARIABLE}, or stay on 127.0.0.1 and use an ssh tunnel"
+        )
+
+
 def new_nonce() -> str:
     """Return what nobody has said before: 64 hexadecimal digits."""
     return secrets.token_hex(32)

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as NotInTime
 from contextlib import suppress
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from vla_ros.core.errors import RemoteError
 from vla_ros.policy import remote_wire as wire
@@ -23,6 +23,7 @@ from vla_ros.policy.remote_access import (
     nonce_of,
     proof_of,
 )
+from vla_ros.policy.remote_pace import PacedClient
 
 _CLOSE_S = 0.3
 _SAME_TOKEN = f"in {TOKEN_VARIABLE} or in a file that {TOKEN_FILE_VARIABLE} names, on both machines"
@@ -45,7 +46,7 @@ class Link:
         self._name = f"policy server {address}"
         self._asks = self._is_late = False
         self._reached: Future[socket.socket] = Future()
-        self._connection: ClientConnection | None = None
+        self._connection: PacedClient | None = None
 
     def open(self) -> None:
         """Connect, once.
@@ -76,6 +77,7 @@ class Link:
         timer = threading.Timer(timeout_s, self._cut_off)
         timer.daemon = True
         self._asks, self._is_late = True, False
+        self._connection.renew()
         timer.start()
         try:
             self._connection.send(data)
@@ -116,13 +118,13 @@ class Link:
             with suppress(OSError):  # it is closed already
                 self._reached.result().shutdown(socket.SHUT_RDWR)
 
-    def _connect(self, nonce: str | None) -> ClientConnection:
+    def _connect(self, nonce: str | None) -> PacedClient:
         limit_s = time.monotonic() + self._timeout_s
         threading.Thread(target=self._reach, name="connect", daemon=True).start()
         try:
             # With a socket of our own websockets goes nowhere else when a server tells it to.
             # Entered, not only called: websockets 17.1 warns of what later will not connect.
-            return connect(
+            found = connect(
                 str(self._address),
                 sock=self._await_socket(),
                 additional_headers=None if nonce is None else {NONCE_HEADER: nonce},
@@ -133,7 +135,10 @@ class Link:
                 close_timeout=_CLOSE_S,
                 max_size=wire.MAX_ANSWER_BYTES,
                 max_queue=1,
+                create_connection=PacedClient,
             ).__enter__()
+            assert isinstance(found, PacedClient)
+            return found
         except InvalidStatus as error:
             raise RemoteError(_why_refused(self._name, error.response.status_code)) from None
         # A ValueError: a host's name that is none, or a server that names a place to go to instead.
@@ -175,7 +180,7 @@ class Link:
                 raise TimeoutError("timed out") from None
             return self._reached.result()
 
-    def _proof(self, connection: ClientConnection, token: str, nonce: str) -> str:
+    def _proof(self, connection: PacedClient, token: str, nonce: str) -> str:
         """Return our proof of the token, once the server has given its own.
 
         Raises:

@@ -34,8 +34,10 @@ from vla_ros.policy.remote_access import (
     TOKEN_VARIABLE,
     Address,
     read_token,
+    require_token,
 )
 from vla_ros.policy.remote_door import MAX_HELLO_BYTES, Door, Sparingly, listen, peer_of
+from vla_ros.policy.remote_pace import PacedServer
 
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
@@ -75,7 +77,7 @@ class PolicyServer:
         self._runner, self.sha256 = runner, sha256
         self._refused, self._failed = Sparingly(), Sparingly()
         self._door = Door(token, self._refused)
-        self._connections: set[ServerConnection] = set()
+        self._connections: set[PacedServer] = set()
         quiet = logging.getLogger("vla_ros.policy.server")
         quiet.setLevel(logging.CRITICAL)  # no traceback of each that knocks
         try:
@@ -93,6 +95,7 @@ class PolicyServer:
                 open_timeout=_OPEN_S,
                 close_timeout=_CLOSE_S,
                 logger=quiet,
+                create_connection=PacedServer,
             )
         except (OSError, OverflowError) as error:
             self._worker.shutdown()
@@ -119,6 +122,7 @@ class PolicyServer:
         self._failed.tell_rest()
 
     def _serve_one(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, PacedServer)
         peer = peer_of(connection)
         self._connections.add(connection)
         is_in = False
@@ -129,6 +133,7 @@ class PolicyServer:
             print(f"serving {peer}, vla_ros {version}{same}", flush=True)
             for data in connection:
                 connection.send(self._answer(connection, data))
+                connection.renew()
             print(f"{peer} has left", flush=True)
         except RemoteError as error:
             self._refused.tell(f"refused {peer}: {error}")
@@ -144,7 +149,7 @@ class PolicyServer:
         finally:
             self._connections.discard(connection)
 
-    def _greet(self, connection: ServerConnection) -> str:
+    def _greet(self, connection: PacedServer) -> str:
         """Tell a client what is served, if it speaks as we do; return its version.
 
         Raises:
@@ -165,7 +170,7 @@ class PolicyServer:
         except RemoteError as error:
             connection.send(_refusal(0, error))
             raise
-        connection.protocol.max_message_size = wire.MAX_REQUEST_BYTES
+        connection.let_in(wire.MAX_REQUEST_BYTES)
         welcome = {
             "kind": "welcome",
             "protocol": wire.PROTOCOL,
@@ -180,7 +185,7 @@ class PolicyServer:
         connection.send(wire.pack(welcome))
         return version
 
-    def _answer(self, connection: ServerConnection, data: bytes | str) -> bytes:
+    def _answer(self, connection: PacedServer, data: bytes | str) -> bytes:
         """Return the answer to what a client sent.
 
         Raises:
@@ -203,21 +208,12 @@ class PolicyServer:
         return wire.pack(answer)
 
     def _act(
-        self, connection: ServerConnection, observation: Observation, decided: Decided | None
+        self, connection: PacedServer, observation: Observation, decided: Decided | None
     ) -> Chunk:
         """Act, in the one thread that does, unless who asked has left meanwhile."""
         if connection.state is not State.OPEN:
             raise RemoteError("nobody waits for this chunk")
         return self._runner.act(observation, decided)
-
-
-def require_token(address: Address, token: str | None) -> None:
-    """Raise RemoteError if others than this machine could come in without a token."""
-    if token is None and not address.is_loopback:
-        raise RemoteError(
-            f"{address.host} is reached from other machines, and there is no token: give "
-            f"--token-file FILE or {TOKEN_VARIABLE}, or stay on 127.0.0.1 and use an ssh tunnel"
-        )
 
 
 def _refusal(number: int, error: VlaError) -> bytes:
