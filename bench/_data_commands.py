@@ -169,7 +169,7 @@ def _episode_quality(source: LerobotSource, episode, path: Path, count: int) -> 
 
 def _psnr_db(wanted: np.ndarray, found: np.ndarray) -> float:
     error = np.mean((wanted.astype(float) - found) ** 2)
-    return 10 * np.log10(255**2 / max(error, 1e-9))
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
 def matching_crf(quality_db: Callable[[int], float], wanted_db: float) -> tuple[int, float]:
