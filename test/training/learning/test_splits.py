@@ -64,7 +64,7 @@ def test_refuses_kinds_that_are_not_there_and_says_what_is(dataset):
 def test_a_fraction_of_the_recordings_is_held_out_and_each_is_whole():
     # Two pieces each.
     data = dataset_of([episode(i, f"recording {i // 2}") for i in range(800)])
-    trained, held_out = split_episodes(data, data.episodes, 0.2)
+    trained, held_out, _ = split_episodes(data, data.episodes, 0.2)
     assert 0.15 < len(held_out) / 800 < 0.25
     assert not {e.recording for e in trained} & {e.recording for e in held_out}
     assert sorted([*trained, *held_out], key=lambda e: e.first) == data.episodes
@@ -90,16 +90,16 @@ def test_no_stage_holds_out_what_another_trains_on_whatever_kinds_it_takes():
 
 def test_fellows_decide_whether_they_are_taken_or_not():
     data = dataset_of([episode(0), episode(1)])
-    trained, held_out = split_episodes(data, data.episodes, 0.2)
+    trained, held_out, _ = split_episodes(data, data.episodes, 0.2)
     assert (len(trained), len(held_out)) == (1, 1)
-    assert split_episodes(data, trained, 0.2) == (trained, [])
-    assert split_episodes(data, held_out, 0.2) == ([], held_out)
+    assert split_episodes(data, trained, 0.2) == (trained, [], 0)
+    assert split_episodes(data, held_out, 0.2) == ([], held_out, 0)
 
 
 def split_of(numbers):
     """Return which of plays by number are trained on, and which are held out."""
     episodes = [episode(number) for number in sorted(numbers)]
-    trained, held_out = split_episodes(dataset_of(episodes), episodes, 0.2)
+    trained, held_out, _ = split_episodes(dataset_of(episodes), episodes, 0.2)
     return {e.first // 5 for e in trained}, {e.first // 5 for e in held_out}
 
 
@@ -139,7 +139,7 @@ def test_a_recording_without_a_fellow_is_cut_in_time():
     whole = Episode(10, 30, "a", "play", "", None, recording="x", start_ns=3 * SECOND_NS)
     fellows = [episode(i, None, "demo", True) for i in range(6, 9)]
     data = dataset_of([whole, *fellows])
-    (trained,), (held_out,) = split_episodes(data, [whole], 0.2)
+    (trained,), (held_out,), _ = split_episodes(data, [whole], 0.2)
     assert (trained.first, trained.end, trained.start_ns) == (10, 26, 3 * SECOND_NS)
     # 16 frames of 0.2 s later.
     assert (held_out.first, held_out.end, held_out.start_ns) == (26, 30, 6_200_000_000)
@@ -147,4 +147,4 @@ def test_a_recording_without_a_fellow_is_cut_in_time():
 
 def test_a_recording_without_a_fellow_that_is_too_short_is_trained_on():
     data = dataset_of([episode(0, length=3)])
-    assert split_episodes(data, data.episodes, 0.2) == (data.episodes, [])
+    assert split_episodes(data, data.episodes, 0.2) == (data.episodes, [], 0)
