@@ -269,6 +269,8 @@ def test_a_contract_arrives_as_it_is(contract):
         (None, "rate_hz", 0.0),
         (None, "rate_hz", 1e9),
         (None, "rate_hz", float("nan")),
+        (None, "rate_hz", "5"),
+        (None, "rate_hz", 10**400),
         (None, "cameras", [1]),
         (None, "cameras", [["front"]]),
         (None, "action", 3),

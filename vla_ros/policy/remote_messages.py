@@ -194,7 +194,8 @@ def contract_from_text(text: str) -> Contract:
         contract = Contract.from_dict(json.loads(text))
         for field in (contract.image, contract.state, contract.action):
             _require_field(field)
-        if not 0 < float(contract.rate_hz) <= _MAX_RATE_HZ:
+        is_rate = type(contract.rate_hz) in (int, float)  # a text of digits is none to divide by
+        if not is_rate or not 0 < contract.rate_hz <= _MAX_RATE_HZ:
             raise ValueError(f"rate_hz is {contract.rate_hz}")
         if len(contract.cameras) > _MAX_VIEWS:
             raise ValueError(f"it has {len(contract.cameras)} cameras")
