@@ -21,7 +21,7 @@ class World:
     def __init__(self):
         self.now_ns, self.phase, self.at_rest, self.warm_reason = 100 * S, "", False, ""
         self.why_unanswered, self.are_remembered = "", False
-        self.held_from_outside, self.blocked_reason = ("", ""), ""
+        self.held_from_outside, self.blocked_reason, self.stopped = ("", ""), "", False
         self.said, self.missed, self.asked = [], [], 0
         self.arm = self
         self.has_answered = False
@@ -123,6 +123,9 @@ def test_who_lets_the_switch_go_is_no_outage(waits, world):
     with pytest.raises(StopIteration) as ended:
         next(steps)
     assert ended.value.value, "the arm may be elsewhere now"
+    # A stop is waited for elsewhere.
+    world.blocked_reason, world.stopped = "a button", True
+    assert list(waits.until_let()) == []
 
 
 def test_a_long_episode_is_judged_on_while_the_servos_are_asked(waits, world, monkeypatch):

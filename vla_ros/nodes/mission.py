@@ -121,11 +121,16 @@ class MissionNode(ShellNode):
             yield
 
     def until_free(self) -> Steps:
-        """Ask the servos how they are, and wait while the arm is stopped until a person's reset."""
+        """Ask the servos how they are, and wait while the arm is stopped until a person's reset.
+
+        Returns whether it was, and may be elsewhere now.
+        """
         yield from self.ask_servos()
+        waited = self.arm.stopped
         while self.arm.stopped:
             self.phase = why_cut(self.arm)
             yield
+        return waited
 
     def settle(self) -> Steps:
         """Brake and wait until the arm was told to rest."""

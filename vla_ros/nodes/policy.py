@@ -130,13 +130,16 @@ class PolicyNode(CommanderNode):
         """Run each from the ready pose on a fresh scene, or on from where another task cut one."""
         number, count, goes_on = 0, 0, False
         while not self.parameters.episodes or count < self.parameters.episodes:
-            yield from self.until_free()
+            if (yield from self.until_free()):
+                goes_on = False
             if self.arm.warm_reason:
                 yield from self.rest_motors()
                 goes_on = False
-            while not self._task.text:
+            if not self._task.text:
+                # A raised arm grows warm, and may be stopped and moved by hand meanwhile.
                 self.phase = "waiting for a task"
                 yield
+                continue
             if (yield from self._waits.until_answered(self._task.text)):
                 continue
             if (yield from self._waits.until_let()):

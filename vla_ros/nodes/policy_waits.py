@@ -110,13 +110,15 @@ class PolicyWaits:
         return True
 
     def until_let(self) -> Steps:
-        """Wait while the arm is kept from moving: of that there is nothing to record.
+        """Wait while the arm is kept from moving, but for a stop: there is nothing to record.
 
         Returns whether it was, and may be elsewhere now.
         """
         node, waited = self._node, False
         while reason := node.arm.blocked_reason:
             waited = True
+            if node.arm.stopped:
+                break
             node.phase = f"waiting to begin: {reason}"
             # A raised arm grows warm.
             yield from node.ask_servos()
