@@ -265,7 +265,7 @@ def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: di
     # What a stop or an outage ended is nobody's failure, and no trial.
     episodes = [e for e in acted["results"]["episodes"] if e["success"] is not None]
     if not episodes:
-        raise DemoError("no roll-out was judged; the reasons are in demo/logs/policy.log")
+        raise DemoError(f"no roll-out was judged; the reasons are in {args.out}/logs/policy.log")
     successes = sum(e["success"] for e in episodes)
     stages = {
         name: {
