@@ -144,7 +144,7 @@ class PolicyServer:
             print(gone, flush=True) if is_in else self._refused.tell(gone)
         except Exception:
             # websockets closes the connection, and is told to be quiet.
-            self._failed.tell(traceback.format_exc(), is_error=True)
+            self._failed.tell(traceback.format_exc().rstrip(), is_error=True)
             raise
         finally:
             self._connections.discard(connection)
@@ -201,7 +201,7 @@ class PolicyServer:
             return _refusal(number, error)
         except Exception as error:
             # A bug, or a GPU out of memory: said to the client, and the next one may go well.
-            self._failed.tell(traceback.format_exc(), is_error=True)
+            self._failed.tell(traceback.format_exc().rstrip(), is_error=True)
             failed = f"the policy failed with {type(error).__name__}; the server's terminal has it"
             return _refusal(number, RemoteError(failed))
         answer = {"kind": "chunk", "number": number, "chunk": messages.chunk_to_map(chunk)}
