@@ -61,7 +61,8 @@ def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
     cpu_s = 0.0
     for process, command in zip(started, commands, strict=True):
         assert process.stderr is not None
-        said = process.stderr.read()
+        with process.stderr:
+            said = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in fine:
@@ -82,7 +83,9 @@ def _watch_memory(peaks_mb: dict[int, float], ended: threading.Event) -> None:
     while not ended.wait(MEMORY_EVERY_S):
         for pid in list(peaks_mb):
             try:
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                # Each thread has those that it started.
+                threads = Path(f"/proc/{pid}/task").glob("*/children")
+                children = " ".join(path.read_text() for path in threads).split()
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             except OSError:
                 continue

@@ -7,8 +7,9 @@ Each checkpoint acts in turn, started by policy.launch.py as anybody would: simu
 speed 1 time is the machine's own, and the command timer that of a real arm.
 
 - Period: from one command to the next, by the stamps of /vla/commanded, which are taken when a
-  command is sent, from the first command that a chunk led to on. Jitter is how far a period is off
-  20 ms; each whole period without a command is a missed tick.
+  command is sent, from some seconds after the first one on, whatever the node is about: acting in
+  episodes of 20 s, or on its way to the ready pose between them, when the network rests. Jitter is
+  how far a period is off 20 ms; one of n times 20 ms, rounded, has n - 1 missed ticks.
 - Camera to command: from a picture's stamp to the first command that its answer led to, less the
   inference (network and inverse kinematics), as the node's results have them.
 - Ready: from the node's start as a process, imports included, until it is configured: the

@@ -1,10 +1,13 @@
 """The recordings and environments that `bench.data` measures with; nothing is timed here."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from bench._data_bags import jpegs, write_bag
-from bench._data_commands import matching_crf, quality
+from bench._data_commands import Command, matching_crf, quality
+from bench._data_commands import run as run_commands
 from bench._data_peers import without_type_parameters
 from training.convert import convert
 from training.datasets.frames import MaxAge
@@ -62,3 +65,15 @@ def test_newer_type_syntax_becomes_older():
 @pytest.mark.parametrize("text", ["x = a[1]\n", "def f(x):\n    return x[0]\n"])
 def test_older_source_stays_as_it_is(text):
     assert without_type_parameters(text) == text
+
+
+def test_peak_memory_is_also_that_of_what_a_thread_started():
+    child = "import time; held = b'x' * 100_000_000; time.sleep(0.5)"
+    start = f"subprocess.run([sys.executable, '-c', {child!r}])"
+    parent = (
+        "import subprocess, sys, threading\n"
+        f"thread = threading.Thread(target=lambda: {start})\n"
+        "thread.start()\nthread.join()"
+    )
+    found = run_commands([Command([sys.executable, "-c", parent])])
+    assert 100 < found.peak_mb < 150
