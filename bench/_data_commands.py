@@ -59,19 +59,21 @@ def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
     watch = threading.Thread(target=_watch_memory, args=(peaks_mb, ended), daemon=True)
     watch.start()
     cpu_s = 0.0
-    for process, command in zip(started, commands, strict=True):
-        assert process.stderr is not None
-        with process.stderr:
-            said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in fine:
-            where = " ".join(command.arguments[:4])
-            raise SystemExit(f"{where}… failed:\n{said.decode()[-2000:]}")
-        cpu_s += usage.ru_utime + usage.ru_stime
-    wall_s = time.perf_counter() - start
-    ended.set()
-    watch.join()
+    try:
+        for process, command in zip(started, commands, strict=True):
+            assert process.stderr is not None
+            with process.stderr:
+                said = process.stderr.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode not in fine:
+                where = " ".join(command.arguments[:4])
+                raise SystemExit(f"{where}… failed:\n{said.decode()[-2000:]}")
+            cpu_s += usage.ru_utime + usage.ru_stime
+        wall_s = time.perf_counter() - start
+    finally:
+        ended.set()
+        watch.join()
     return Run(wall_s, cpu_s, max(peaks_mb.values()))
 
 

@@ -1,6 +1,7 @@
 """The recordings and environments that `bench.data` measures with; nothing is timed here."""
 
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -77,3 +78,10 @@ def test_peak_memory_is_also_that_of_what_a_thread_started():
     )
     found = run_commands([Command([sys.executable, "-c", parent])])
     assert 100 < found.peak_mb < 150
+
+
+def test_a_contender_that_fails_is_watched_no_more():
+    before = threading.active_count()
+    with pytest.raises(SystemExit, match="failed:\nno more"):
+        run_commands([Command([sys.executable, "-c", "import sys; sys.exit('no more')"])])
+    assert threading.active_count() == before
