@@ -8,7 +8,7 @@ pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
 from vla_ros.core.contract import tap_contract  # noqa: E402
-from vla_ros.core.errors import RemoteError, RunnerError  # noqa: E402
+from vla_ros.core.errors import PictureError, RemoteError, RunnerError  # noqa: E402
 from vla_ros.nodes import policy, policy_waits  # noqa: E402
 from vla_ros.nodes.mission import MissionNode  # noqa: E402
 
@@ -44,7 +44,10 @@ def test_an_outage_ends_an_episode_that_does_not_count_and_none_begins_until_it_
     stage.until(lambda: len(runner.seen) > count + 2)
     assert (stage.moved_m, stage.node.episodes.running) == (rested_m, False)
     assert not (tmp_path / "results.json").exists()
-    # It is there again; a policy that then fails by itself is no outage.
+    # It is there again, and its camera sends what is no picture.
+    runner.raises = PictureError("no picture in it")
+    stage.until(lambda: stage.node.phase == "waiting for the policy's answer: no picture in it")
+    # That is over, too; a policy that then fails by itself is no outage.
     runner.raises = RunnerError("out of memory")
     stage.until(lambda: stage.node.episodes.running)
     stage.until_held("out of memory")

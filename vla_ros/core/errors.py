@@ -9,6 +9,10 @@ class ContractError(VlaError):
     """Data, a checkpoint or a node does not fit the declared observation and action fields."""
 
 
+class PictureError(ContractError):
+    """What a camera sent is no picture."""
+
+
 class KinematicsError(VlaError):
     """A tool pose has no joint solution inside the limits."""
 

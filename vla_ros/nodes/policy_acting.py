@@ -3,6 +3,7 @@
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import (
     KinematicsError,
+    PictureError,
     RemoteError,
     SafetyError,
     StaleDataError,
@@ -16,8 +17,8 @@ from vla_ros.nodes.policy_asking import Answer, Asker
 from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.preview import Preview
 
-# The server is away, or what the policy needs is not seen.
-_OUTAGES = (RemoteError, StaleDataError)
+# The server is away, or what the policy needs is not seen, or is no picture.
+_OUTAGES = (PictureError, RemoteError, StaleDataError)
 
 
 class PolicyActing:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from vla_ros.core.errors import ContractError
+from vla_ros.core.errors import ContractError, PictureError
 
 # 224 px at this quality is within half a dB of lossless for a camera's own JPEG.
 DATASET_JPEG_QUALITY = 95
@@ -52,7 +52,7 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     """Return the picture (H, W, 3) uint8 RGB of JPEG or PNG bytes.
 
     Raises:
-        ContractError: the bytes are not a whole picture.
+        PictureError: the bytes are not a whole picture.
     """
     return _decode(data, 1, where)
 
@@ -77,7 +77,7 @@ def dataset_jpeg(picture: bytes | np.ndarray, size: int, where: str) -> tuple[by
         where: names the picture's origin in messages.
 
     Raises:
-        ContractError: there is no picture in it.
+        PictureError: there is no picture in it.
     """
     if isinstance(picture, np.ndarray):
         check_rgb(picture, where)
@@ -95,7 +95,7 @@ def dataset_picture(picture: bytes | np.ndarray, size: int, where: str) -> np.nd
     """Return the picture (size, size, 3) uint8 RGB that a dataset would hold of this one.
 
     Raises:
-        ContractError: there is no picture in it.
+        PictureError: there is no picture in it.
     """
     return decode_jpeg(dataset_jpeg(picture, size, where)[0], where)
 
@@ -157,8 +157,8 @@ def _check_size(data: bytes, shape: tuple[int, int] | None) -> None:
         raise ValueError(f"its header says {shape[1]} x {shape[0]} pixels")
 
 
-def _undecodable(data: bytes, where: str, reason: str) -> ContractError:
-    return ContractError(
+def _undecodable(data: bytes, where: str, reason: str) -> PictureError:
+    return PictureError(
         f"image of {where} cannot be decoded ({len(data)} bytes: {reason}); have the camera send "
         "JPEG or PNG, or leave the recording out"
     )
