@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from training.datasets.side_by_side import Say
@@ -212,8 +211,7 @@ class _Look:
             watch.unreadable += 1
             return
         if self.role != OTHER and watch.is_stamped:
-            hear = partial(watch.hear, raw.received_ns, size=len(data))
-            clocks.take(raw.topic, self.role, raw.received_ns, stamp, hear)
+            clocks.take(raw.topic, self.role, raw.received_ns, stamp, watch, len(data))
         else:
             watch.hear(raw.received_ns, stamp, len(data))
 

@@ -1,8 +1,7 @@
 """Stamps of the streams that a dataset needs, judged by what convert itself trusts them by."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from training.inspection.doctor_report import (
     COMMANDED,
@@ -13,17 +12,13 @@ from training.inspection.doctor_report import (
     DoctorLimits,
     Finding,
 )
+from training.inspection.doctor_stream import StreamWatch
 from training.recordings.streams import Clock, Drops
 from training.recordings.wild_stamps import WildStamps
 from vla_ros.core.resample import NS_PER_S
 
-
-class _Heard(NamedTuple):
-    topic: str
-    role: str
-    received_ns: int
-    stamp_ns: int
-    go_on: Callable[[int], None]
+# A plain tuple, of which there are millions: topic, role, arrival, stamp, what hears of it, size.
+_Heard = tuple[str, str, int, int, StreamWatch, int]
 
 
 class ClockCheck:
@@ -42,27 +37,27 @@ class ClockCheck:
         self.set_back: tuple[str, int] | None = None
 
     def take(
-        self, topic: str, role: str, received_ns: int, stamp_ns: int, go_on: Callable[[int], None]
+        self, topic: str, role: str, received_ns: int, stamp_ns: int, watch: StreamWatch, size: int
     ) -> None:
-        """Take a message; `go_on` is called with its stamp once that is judged, 0 if it is wild."""
-        heard = _Heard(topic, role, received_ns, stamp_ns, go_on)
-        self._held.take(topic, stamp_ns, heard)
+        """Take a message; `watch` hears of it once its stamp is judged, of 0 where that is wild."""
+        self._held.take(topic, stamp_ns, (topic, role, received_ns, stamp_ns, watch, size))
 
     def take_last(self) -> None:
         """Tell of the last message of each topic."""
         self._held.take_last()
 
     def _trust(self, heard: _Heard) -> None:
-        is_ordered = heard.role in (JOINTS, COMMANDED)
-        is_trusted = self._clock.trusts(heard.topic, heard.stamp_ns, is_ordered)
+        topic, role, received_ns, stamp_ns, watch, size = heard
+        is_trusted = self._clock.trusts(topic, stamp_ns, role in (JOINTS, COMMANDED))
         if not is_trusted and self.set_back is None:
-            self.set_back = heard.topic, heard.received_ns
-        heard.go_on(heard.stamp_ns)
+            self.set_back = topic, received_ns
+        watch.hear(received_ns, stamp_ns, size)
 
     def _leave_out(self, heard: _Heard) -> None:
-        if heard.stamp_ns:  # one that was not filled in is counted as such
-            self.wild[heard.topic] += 1
-        heard.go_on(0)
+        topic, _, received_ns, stamp_ns, watch, size = heard
+        if stamp_ns:  # one that was not filled in is counted as such
+            self.wild[topic] += 1
+        watch.hear(received_ns, 0, size)
 
 
 def of_clock(

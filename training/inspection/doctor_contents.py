@@ -43,19 +43,20 @@ class JointCheck:
         self._refused: Counter[str] = Counter()
         self._at: list[float] = []
         self._missing: set[str] = set()
-        self._waiting: list[tuple[int, int, list[float]]] = []
+        self._waiting: list[tuple[int, int, np.ndarray]] = []
         self._last_ns: int | None = None
 
     def take(self, received_ns: int, raw: bytes | memoryview) -> None:
         """Look at a message; raises ValueError where it is damaged."""
         stamp_ns, names, position = self._messages.read(raw)
         if names is not self._names or len(position) != len(names):
+            self._judge()
             known = names[: len(position)]
             self._names, self._places = names, self._wanted.places_in(known)
             self._missing.update(set(self._wanted.wanted) - set(known))
         if self._places:
-            self._waiting.append((received_ns, stamp_ns, position[self._places].tolist()))
-            if len(self._waiting) >= _BATCH:
+            self._waiting.append((received_ns, stamp_ns, position))
+            if len(self._waiting) >= _BATCH or len(position) != len(names):
                 self._judge()
         else:
             self._refuse("incomplete", received_ns)
@@ -69,13 +70,13 @@ class JointCheck:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        values = np.array([row[2] for row in waiting])
+        values = np.array([row[2] for row in waiting])[:, self._places]
         stamps = np.array([row[1] for row in waiting])
         if self._are_sound(stamps, values):
             # The filter judges one after the other; it need not see the rest of what is beyond
             # doubt, only where it goes on.
-            waiting = [waiting[0], waiting[-1]]
-        for received_ns, stamp_ns, row in waiting:
+            waiting, values = [waiting[0], waiting[-1]], values[[0, -1]]
+        for (received_ns, stamp_ns, _), row in zip(waiting, values.tolist(), strict=True):
             reason = self._fault(stamp_ns, row)
             if reason:
                 self._refuse(reason, received_ns)

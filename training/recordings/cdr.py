@@ -13,6 +13,7 @@ from vla_ros.core.resample import NS_PER_S
 
 # What `stamp_ns` needs of a message that begins with a header.
 HEAD_BYTES = 12
+_LITTLE_STAMP, _BIG_STAMP = struct.Struct("<iI"), struct.Struct(">iI")
 
 
 class Header(NamedTuple):
@@ -92,5 +93,6 @@ def stamp_ns(raw: bytes | memoryview) -> int:
     """
     if len(raw) < HEAD_BYTES:
         raise ValueError("the message is shorter than its type")
-    seconds, nanoseconds = struct.unpack_from(f"{byte_order(raw)}iI", raw, 4)
+    order = _LITTLE_STAMP if byte_order(raw) == "<" else _BIG_STAMP
+    seconds, nanoseconds = order.unpack_from(raw, 4)
     return seconds * NS_PER_S + nanoseconds

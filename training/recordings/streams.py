@@ -54,6 +54,8 @@ class Clock:
     def is_wild(self, stream: str, stamp_ns: int, following_ns: int) -> bool:
         """Tell whether a stamp is wrong by itself: the next one goes on where the last was."""
         latest = self._latest.get(stream)
+        if stamp_ns and latest is not None and latest <= stamp_ns <= latest + CLOCK_STEP_NS:
+            return False  # nearly every message: what follows would say the same, later
         if stamp_ns == 0 and latest:  # not filled in, however many follow one another
             return True
         if latest is None or not 0 <= following_ns - latest <= CLOCK_STEP_NS:
@@ -68,8 +70,10 @@ class Clock:
         overtake one another: three of its periods back are a clock that was set back.
         """
         latest = self._latest.setdefault(stream, stamp_ns)
-        self._is_set_back |= stamp_ns < latest - self._back_ns(stream)
-        self._latest[stream] = max(latest, stamp_ns)
+        if stamp_ns >= latest:
+            self._latest[stream] = stamp_ns
+        else:
+            self._is_set_back |= stamp_ns < latest - self._back_ns(stream)
         if self._is_set_back:
             self._drops.add("after the clock was set back", stamp_ns)
         elif is_ordered:
