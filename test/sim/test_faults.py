@@ -100,3 +100,13 @@ def test_a_fault_that_is_added_starts_from_now():
     assert schedule.active(11.99) == ()
     assert schedule.active(12.0) == (Fault("delay", 12.0, 3.0, 0.1),)
     assert schedule.active(100.0) == (Fault("read_nan", 100.0, 1.0),)
+
+
+def test_a_fault_begins_and_ends_at_its_tick_whenever_it_was_added():
+    # A time in float seconds now and then is a hair off the sum that should be equal to it.
+    faults = parse_faults("clock_jump@0.01:0.02:-3")
+    for k in range(2000):
+        schedule = FaultSchedule()
+        schedule.add(faults, k * 10_000_000 * 1e-9)
+        counts = [len(schedule.active((k + n) * 10_000_000 * 1e-9)) for n in range(4)]
+        assert counts == [0, 1, 1, 0], k

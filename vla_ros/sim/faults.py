@@ -18,6 +18,7 @@ from vla_ros.sim.servo import ERROR_BITS
 # What the word of frozen_joints may be: the same numbers with fresh stamps, or nothing at all.
 FROZEN_WORDS = ("same", "silent")
 _MOST_RANDOM_FAULTS = 100_000
+_HAIR_S = 1e-9
 
 
 class FaultError(VlaError):
@@ -236,6 +237,8 @@ class FaultSchedule:
 
         The same tuple is returned for as long as nothing begins or ends.
         """
+        # A sum of seconds is off by less than this, and must not be a tick late for it.
+        now_s += _HAIR_S
         begun = []
         while self._coming and self._coming[-1].start_s <= now_s:
             begun.append(self._coming.pop())
