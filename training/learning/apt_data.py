@@ -109,9 +109,9 @@ def apt_data(
     splits = split_stage(datasets, episodes, recipe.val_fraction, start and start.run)
     trained, held_out = (
         [
-            Chunks(dataset, split[side], apt.horizon, apt.history, recipe.targets)
+            Chunks(dataset, split.sides[side], apt.horizon, apt.history, recipe.targets)
             for dataset, split in zip(datasets, splits, strict=True)
-            if split[side]
+            if split.sides[side]
         ]
         for side in (0, 1)
     )

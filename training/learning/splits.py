@@ -75,6 +75,11 @@ class Split(NamedTuple):
     held_out: list[Episode]
     left_out: int = 0
 
+    @property
+    def sides(self) -> tuple[list[Episode], list[Episode]]:
+        """Those to train on, and those held out."""
+        return self.trained, self.held_out
+
 
 def split_episodes(dataset: Dataset, taken: list[Episode], fraction: float) -> Split:
     """Return which of `taken` to train on and which to hold out, at most `fraction` of them.

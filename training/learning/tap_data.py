@@ -144,9 +144,9 @@ def stage_1_data(
     splits = split_stage(datasets, taken, recipe.val_fraction)
     trained, held_out = (
         [
-            frame_pairs(dataset, split[side], recipe.pair_offset)
+            frame_pairs(dataset, split.sides[side], recipe.pair_offset)
             for dataset, split in zip(datasets, splits, strict=True)
-            if split[side]
+            if split.sides[side]
         ]
         for side in (0, 1)
     )
@@ -197,7 +197,11 @@ def stage_2_data(
         check_told(dataset, episodes)
     splits = split_stage(datasets, taken, recipe.val_fraction, start and start.run)
     trained, held_out = (
-        [Windows(d, split[i]) for d, split in zip(datasets, splits, strict=True) if split[i]]
+        [
+            Windows(d, split.sides[i])
+            for d, split in zip(datasets, splits, strict=True)
+            if split.sides[i]
+        ]
         for i in (0, 1)
     )
     actions = np.concatenate([part.actions for part in trained])
