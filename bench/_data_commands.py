@@ -15,6 +15,7 @@ import numpy as np
 
 from bench import _data_peers as peers
 from bench._data_bags import CAMERA_HZ, CAMERAS
+from bench._process import peak_mb
 from training.lerobot.source import LerobotSource
 from training.recordings.bags import Bag
 from training.recordings.messages import decoded
@@ -88,12 +89,11 @@ def _watch_memory(peaks_mb: dict[int, float], ended: threading.Event) -> None:
                 # Each thread has those that it started.
                 threads = Path(f"/proc/{pid}/task").glob("*/children")
                 children = " ".join(path.read_text() for path in threads).split()
-                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                peak = peak_mb(pid)
             except OSError:
                 continue
             peaks_mb.update({int(c): 0.0 for c in children if int(c) not in peaks_mb})
-            peak_kib = next((int(x.split()[1]) for x in lines if x.startswith("VmHWM:")), 0)
-            peaks_mb[pid] = max(peaks_mb[pid], peak_kib * 1024 / 1e6)
+            peaks_mb[pid] = max(peaks_mb[pid], peak)
 
 
 def convert_command(bags: Path, out: Path, workers: int, *more: str) -> list[str]:

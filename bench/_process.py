@@ -24,6 +24,13 @@ def memory_mb(pid: int) -> dict[str, float]:
     return found
 
 
+def peak_mb(pid: int) -> float:
+    """Return the highest resident memory so far [MB], 0 of a zombie; OSError when it is gone."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return kib * 1024 / 1e6
+
+
 def descendants(pid: int) -> list[int]:
     """Return the process and all that it started, and those what they started."""
     children: dict[int, list[int]] = {}

@@ -34,7 +34,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from bench._process import descendants
+from bench._process import descendants, peak_mb
 from bench._report import Row, publish
 from vla_ros.nodes import qos
 
@@ -150,12 +150,6 @@ def age_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     up_s = float(Path("/proc/uptime").read_text().split()[0])
     return up_s - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_mb(pid: int) -> float:
-    """Return the highest resident memory of a process so far [MB]."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(x.split()[1]) * 1024 / 1e6 for x in lines if x.startswith("VmHWM:"))
 
 
 def run(checkpoint: Path, task: str, minutes: float, folder: Path) -> Found:
