@@ -4,9 +4,9 @@ import pytest
 
 from vla_ros.core import arm
 from vla_ros.core.errors import SceneError
-from vla_ros.sim import captions, food
+from vla_ros.sim import captions, objects
 from vla_ros.sim.caption_facts import Thing, facts_of, project, relation
-from vla_ros.sim.caption_scenes import SceneSampler, at_rest, half_width_m, inside_grasp
+from vla_ros.sim.caption_scenes import SceneSampler, at_rest, inside_grasp
 from vla_ros.sim.caption_text import (
     _MAKERS,
     is_held_out_pair,
@@ -18,6 +18,7 @@ from vla_ros.sim.caption_text import (
 from vla_ros.sim.caption_wordings import WORDINGS
 from vla_ros.sim.captions import FrameMaker, Settings
 from vla_ros.sim.render import SceneRenderer
+from vla_ros.sim.tableware import PLATE
 
 SETTINGS = Settings(seed=3, image_size=64, questions=6, vary_light=False)
 
@@ -38,7 +39,7 @@ def counter():
 def facts(sampler, counter):
     """A scene made by hand: carrot at the arm's left of the plate, an apple on the plate."""
     apple = at_rest("apple", 0.30, -0.10, 0.0)
-    apple[2, 3] += food.PLATE_FLOOR_M
+    apple[2, 3] += PLATE.floor_m
     poses = {
         "carrot": at_rest("carrot", 0.30, 0.15, 0.0),
         "plate": at_rest("plate", 0.30, -0.10, 0.0),
@@ -48,7 +49,7 @@ def facts(sampler, counter):
     return facts_of(qpos, counter.objects_seen(qpos), counter.objects_seen(qpos, with_arm=False))
 
 
-def _answers(facts, kind, count=60):
+def _answers(facts, kind, count=400):
     """Return {what is asked about: answer} of many draws of one kind."""
     asked = (_MAKERS[kind](facts, np.random.default_rng(seed)) for seed in range(count))
     return {(a.x, a.y, a.side): a.answer for a in asked if a is not None}
@@ -95,7 +96,7 @@ def test_numbers_are_said_in_one_way():
 
 def test_projection_is_where_the_renderer_draws(sampler, counter):
     qpos = sampler.qpos(arm.SLEEP_RAD, 1.0, {"orange": at_rest("orange", 0.32, 0.12, 0.0)})
-    mask = counter.objects_seen(qpos) == food.OBJECT_NAMES.index("orange")
+    mask = counter.objects_seen(qpos) == objects.OBJECT_NAMES.index("orange")
     rows, columns = np.nonzero(mask)
     u, v, depth = project("front", (0.32, 0.12, 0.0195))
     assert u * 160 - 0.5 == pytest.approx(columns.mean(), abs=0.7)
@@ -112,7 +113,7 @@ def test_object_behind_the_arm_is_not_asked_about(sampler, counter):
     poses = {"lemon": at_rest("lemon", 0.05, 0.0, 0.0)}  # inside the shoulder
     qpos = sampler.qpos(arm.READY_RAD, 1.0, poses)
     shown, bare = counter.objects_seen(qpos), counter.objects_seen(qpos, with_arm=False)
-    assert (bare == food.OBJECT_NAMES.index("lemon")).sum() > 20
+    assert (bare == objects.OBJECT_NAMES.index("lemon")).sum() > 20
     facts = facts_of(qpos, shown, bare)
     assert facts.seen == ()
     assert _answers(facts, "where_picture")["lemon", "", ""] == "not in sight"
@@ -128,9 +129,9 @@ def test_marked_pixels_leave_pictures_as_they_were(sampler, counter):
 
 
 def test_toy_is_held_only_when_pads_touch_it():
-    toy = food.FOOD_BY_NAME["apple"]
+    toy = objects.TOYS["apple"]
     tool = np.eye(4)
-    finger = half_width_m(toy) + 0.014
+    finger = toy.half_width_m + 0.014
     assert inside_grasp(tool, finger, toy, np.eye(4))
     assert not inside_grasp(tool, arm.FINGER_OPEN_M + 0.004, toy, np.eye(4))
     away = np.eye(4)
@@ -149,6 +150,25 @@ def test_scenes_are_of_all_sorts_and_repeat(sampler):
     assert np.array_equal(sampler.draw(np.random.default_rng([0, 7])), scenes[7])
 
 
+def test_only_chosen_objects_are_there_and_asked_about():
+    names = ("apple", "bowl")
+    maker = FrameMaker(Settings(seed=3, image_size=32, questions=20, vary_light=False, names=names))
+    frames = [maker.frame(number)[1:] for number in range(8)]
+    maker.close()
+    assert {thing.name for facts, _ in frames for thing in facts.things} == set(names)
+    prompts = " ".join(question.prompt for _, questions in frames for question in questions)
+    named = {name for name in objects.OBJECT_NAMES if f"the {name}" in prompts}
+    assert named == set(names)
+
+
+def test_unknown_object_is_a_sentence_and_leaves_nothing(tmp_path, capsys):
+    out = tmp_path / "captions"
+    arguments = ["--out", str(out), "--frames", "1", "--objects", "apple, brick"]
+    assert captions.main(arguments) == 1
+    assert "object 'brick' is not in the simulated scene; choose" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_last_wording_and_one_pair_in_five_are_held_out(facts):
     rng = np.random.default_rng(1)
     questions = [q for _ in range(80) for q in questions_of(facts, rng, 10)]
@@ -161,9 +181,9 @@ def test_last_wording_and_one_pair_in_five_are_held_out(facts):
     assert is_held_out_pair("pumpkin", "plate")  # 4 + 3 x 7 = 25
     assert not is_held_out_pair("carrot", "plate")  # 0 + 3 x 7 = 21
     assert is_held_out_pair("apple", "lemon") == is_held_out_pair("lemon", "apple")
-    names = food.OBJECT_NAMES
+    names = objects.KNOWN_NAMES
     pairs = [is_held_out_pair(a, b) for k, a in enumerate(names) for b in names[:k]]
-    assert 3 <= sum(pairs) <= 8
+    assert 0.1 < sum(pairs) / len(pairs) < 0.3
 
 
 def test_shards_resume_and_equal_seeds_give_equal_frames(tmp_path, monkeypatch):

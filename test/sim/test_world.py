@@ -6,8 +6,9 @@ import pytest
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import SceneError
 from vla_ros.core.rotations import rotvec_from_matrix
-from vla_ros.sim import food, scene
-from vla_ros.sim.world import SimWorld, sample_layout
+from vla_ros.sim import objects, scene
+from vla_ros.sim.layouts import sample_layout
+from vla_ros.sim.world import SimWorld
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_pwm_closes_and_opens_the_gripper_and_zero_leaves_it(shared):
 
 
 def test_objects_rest_where_the_layout_put_them():
-    world = SimWorld(seed=4, objects=food.OBJECT_NAMES[:4] + ("plate",))
+    world = SimWorld(seed=4, objects=("carrot", "banana", "spoon", "bowl", "cloth", "yellow block"))
     _run(world, 3.0)
     for name, (x, y, _) in world.layout.items():
         position = world.object_pose(name)[:3, 3]
@@ -147,11 +148,23 @@ def test_parked_objects_stay_where_they_are(shared):
     _run(shared, 2.0)
     names, qpos = shared.qpos_names(), shared.qpos()
     assert len(names) == len(qpos)
-    for index, name in enumerate(food.OBJECT_NAMES):
+    for index, name in enumerate(objects.OBJECT_NAMES):
         if name not in ("carrot", "plate"):
             start = names.index(f"{name}.x")
             assert qpos[start : start + 3] == pytest.approx(scene.parking_position(index))
             assert scene.is_parked(qpos[start])
+    shared.reset(0, objects=("carrot", "plate", "banana", "apple", "pumpkin"))
+
+
+def test_object_that_comes_back_into_play_is_solid_again(shared):
+    """What is parked touches nothing; what lies on the table must not fall through it."""
+    body = shared.model.body("plum").id
+    for objects_in_play, is_solid in ((("carrot",), False), (("plum", "bowl"), True)):
+        shared.reset(0, objects=objects_in_play)
+        assert bool(shared.model.body_contype[body]) == is_solid
+        assert bool(shared.model.body_conaffinity[body]) == is_solid
+    _run(shared, 0.5)
+    assert shared.object_pose("plum")[2, 3] == pytest.approx(0.0185, abs=1e-3)
     shared.reset(0, objects=("carrot", "plate", "banana", "apple", "pumpkin"))
 
 
@@ -160,7 +173,7 @@ def test_object_can_be_grasped_lifted_and_carried(name):
     world = SimWorld(seed=1, objects=(name,))
     _streaming(world)
     world.reset(3)
-    toy = food.FOOD_BY_NAME[name]
+    toy = objects.TOYS[name]
     start = world.object_pose(name)
     across = np.array([0.0, 1.0, 0.0]) if toy.grasp_axis is None else start[:3, 1]
     down = np.array([0.0, 0.0, -1.0])
@@ -180,19 +193,19 @@ def test_object_can_be_grasped_lifted_and_carried(name):
 
 
 def test_layouts_are_reachable_apart_and_not_under_the_tool():
-    objects = ("carrot", "plate", "banana", "apple", "pumpkin")
+    names = ("carrot", "plate", "banana", "apple", "pumpkin")
     tool = np.array([0.25, 0.0])
     for seed in range(20):
-        layout = sample_layout(np.random.default_rng(seed), objects, tool)
-        assert tuple(layout) == objects
+        layout = sample_layout(np.random.default_rng(seed), names, tool)
+        assert tuple(layout) == names
         for name, (x, y, _) in layout.items():
             assert 0.19 <= np.hypot(x, y) <= 0.38
             if name != "plate":
-                assert np.hypot(x - 0.25, y) >= food.footprint_m(name) + 0.02
+                assert np.hypot(x - 0.25, y) >= objects.footprint_m(name) + 0.02
             for other, (other_x, other_y, _) in layout.items():
                 if other != name:
                     gap = np.hypot(x - other_x, y - other_y)
-                    assert gap >= food.footprint_m(name) + food.footprint_m(other) + 0.02
+                    assert gap >= objects.footprint_m(name) + objects.footprint_m(other) + 0.02
 
 
 def test_unknown_and_absent_objects_are_refused(shared):
@@ -205,7 +218,7 @@ def test_unknown_and_absent_objects_are_refused(shared):
 
 
 def test_too_little_room_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("vla_ros.sim.world.LAYOUT_X_M", (0.2, 0.2001))
-    monkeypatch.setattr("vla_ros.sim.world.LAYOUT_Y_M", (0.1, 0.1001))
+    monkeypatch.setattr("vla_ros.sim.layouts.LAYOUT_X_M", (0.2, 0.2001))
+    monkeypatch.setattr("vla_ros.sim.layouts.LAYOUT_Y_M", (0.1, 0.1001))
     with pytest.raises(SceneError, match="do not fit on the reachable table; use fewer"):
         sample_layout(np.random.default_rng(0), ("carrot", "plate"), np.zeros(2))

@@ -7,9 +7,10 @@ import numpy as np
 
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import SceneError
-from vla_ros.sim import food, scene
+from vla_ros.sim import objects, scene
 from vla_ros.sim.caption_scenes import inside_grasp
 from vla_ros.sim.render import intrinsics
+from vla_ros.sim.tableware import PLATE
 from vla_ros.sim.world import pose_from_qpos
 
 # Seen: this share of what shows without the arm, and this share of all pixels.
@@ -26,7 +27,7 @@ class Thing:
     """One object in play.
 
     Attributes:
-        name: in `food.OBJECT_NAMES`.
+        name: in `objects.OBJECT_NAMES`.
         position_m: origin of its frame in base_link (3,).
         uv: where that is in the picture, (0, 0) its upper left corner and (1, 1) the lower right.
         depth_m: distance from the camera along its axis.
@@ -45,11 +46,12 @@ class Facts:
     """What a picture's questions are about.
 
     Attributes:
-        things: the objects in play, in the order of `food.OBJECT_NAMES`.
+        things: the objects in play, in the order of `objects.OBJECT_NAMES`.
         tool: the tool point between the finger tips, as a thing; seen when inside the picture.
         opening: of the gripper, 0 to 1.
         held: name of the toy in the fingers, "" for none.
         on_plate: names of the toys on the plate.
+        known: names of all that may be asked about, whether or not it is there.
     """
 
     things: tuple[Thing, ...]
@@ -57,6 +59,7 @@ class Facts:
     opening: float
     held: str
     on_plate: tuple[str, ...]
+    known: tuple[str, ...] = objects.KNOWN_NAMES
 
     @property
     def seen(self) -> tuple[Thing, ...]:
@@ -87,7 +90,11 @@ def project(camera: str, point_m: np.ndarray) -> tuple[float, float, float]:
 
 
 def facts_of(
-    qpos: np.ndarray, shown: np.ndarray, without_arm: np.ndarray, camera: str = "front"
+    qpos: np.ndarray,
+    shown: np.ndarray,
+    without_arm: np.ndarray,
+    camera: str = "front",
+    known: tuple[str, ...] = objects.KNOWN_NAMES,
 ) -> Facts:
     """Return the facts of a scene.
 
@@ -96,10 +103,11 @@ def facts_of(
         shown: (H, W), `SceneRenderer.objects_seen`.
         without_arm: the same with `with_arm=False`.
         camera: that these are of.
+        known: as in `Facts`.
     """
-    things, poses = [], {}
-    for index, name in enumerate(food.OBJECT_NAMES):
-        start = scene.qpos_names().index(f"{name}.x")
+    things, poses, numbers = [], {}, scene.qpos_names()
+    for index, name in enumerate(objects.OBJECT_NAMES):
+        start = numbers.index(f"{name}.x")
         if scene.is_parked(qpos[start]):
             continue
         poses[name] = pose_from_qpos(qpos, start)
@@ -110,7 +118,7 @@ def facts_of(
     tool = _thing("gripper", tool_pose[:3, 3], camera, True)
     held = [
         toy.name
-        for toy in food.FOOD
+        for toy in objects.TOYS.values()
         if toy.name in poses and inside_grasp(tool_pose, qpos[6], toy, poses[toy.name])
     ]
     return Facts(
@@ -119,6 +127,7 @@ def facts_of(
         opening=min(max(arm.opening_from_finger(qpos[6]), 0.0), 1.0),
         held=held[0] if held else "",
         on_plate=tuple(name for name in poses if _is_on_plate(name, poses)),
+        known=known,
     )
 
 
@@ -130,11 +139,11 @@ def _thing(name: str, position_m: np.ndarray, camera: str, is_seen: bool) -> Thi
 
 
 def _is_on_plate(name: str, poses: dict[str, np.ndarray]) -> bool:
-    if name == food.PLATE or food.PLATE not in poses:
+    if name not in objects.TOYS or PLATE.name not in poses:
         return False
-    offset = poses[name][:3, 3] - poses[food.PLATE][:3, 3]
-    height = offset[2] - food.PLATE_FLOOR_M - food.FOOD_BY_NAME[name].rest_height_m
-    return bool(np.hypot(*offset[:2]) < food.PLATE_RADIUS_M - 0.015 and abs(height) < 0.01)
+    offset = poses[name][:3, 3] - poses[PLATE.name][:3, 3]
+    height = offset[2] - PLATE.floor_m - objects.rest_height_m(name)
+    return PLATE.has_inside(offset) and bool(abs(height) < 0.01)
 
 
 def relation(of: Thing, to: Thing, side: Side) -> bool | None:

@@ -1,6 +1,6 @@
 """Random scenes for captions, put together by geometry: no physics runs, so they cost little.
 
-What may be there: any objects out of `food.OBJECT_NAMES` on the reachable table, a toy on the
+What may be there: any objects out of `objects.OBJECT_NAMES` on the reachable table, a toy on the
 plate, a toy between the closed fingers, and the arm wherever the tool points down or nearly so,
 most often low and often at an object. Nothing sinks into anything else by more than 3 mm.
 """
@@ -10,9 +10,11 @@ import numpy as np
 from vla_ros.core import arm, kinematics
 from vla_ros.core.errors import KinematicsError, SceneError
 from vla_ros.core.rotations import inverse_transform, matrix_from_rpy, quat_from_matrix, transform
-from vla_ros.sim import food, scene
+from vla_ros.sim import objects, scene
 from vla_ros.sim.gl import mujoco
-from vla_ros.sim.world import sample_layout
+from vla_ros.sim.layouts import sample_layout
+from vla_ros.sim.tableware import PLATE
+from vla_ros.sim.things import Toy
 
 # From the middle of a finger's link to the face of its pad [m]: open, pads are 4.6 cm apart.
 PAD_M = 0.014
@@ -31,23 +33,24 @@ _MAX_DRAWS = 400
 _DOWN = matrix_from_rpy(0.0, np.pi / 2, 0.0)
 
 
-def half_width_m(toy: food.Toy) -> float:
-    """Return half of what the fingers close on when they hold a toy [m]."""
-    return toy.radius_m if toy.grasp_axis is None else toy.rest_height_m
-
-
 class SceneSampler:
-    """Draws scenes; equal generators give equal scenes."""
+    """Draws scenes; equal generators give equal scenes.
 
-    def __init__(self) -> None:
+    Args:
+        names: what there may be.
+    """
+
+    def __init__(self, names: tuple[str, ...] = objects.KNOWN_NAMES) -> None:
+        scene.check_objects(names)
+        self._names = names
         self._model = scene.load_model()
         self._model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
         self._data = mujoco.MjData(self._model)
         self._start = {
             name: int(self._model.jnt_qposadr[self._model.joint(name).id])
-            for name in food.OBJECT_NAMES
+            for name in objects.OBJECT_NAMES
         }
-        self._body = {name: self._model.body(name).id for name in food.OBJECT_NAMES}
+        self._body = {name: self._model.body(name).id for name in objects.OBJECT_NAMES}
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Return the qpos of a random scene.
@@ -56,10 +59,10 @@ class SceneSampler:
             SceneError: none was found; that would be a fault of the numbers above.
         """
         for _ in range(_MAX_DRAWS):
-            count = int(rng.integers(1, _MAX_OBJECTS + 1))
-            names = [str(name) for name in rng.choice(food.OBJECT_NAMES, count, replace=False)]
+            count = int(rng.integers(1, min(_MAX_OBJECTS, len(self._names)) + 1))
+            names = [str(name) for name in rng.choice(self._names, count, replace=False)]
             poses = self._laid_out(rng, names)
-            toys = [name for name in names if name != food.PLATE]
+            toys = [name for name in names if name in objects.TOYS]
             held = str(rng.choice(toys)) if toys and rng.random() < _HELD else ""
             try:
                 joints, opening = self._arm(rng, poses, held)
@@ -78,7 +81,7 @@ class SceneSampler:
         qpos[:6] = joints_rad
         qpos[6] = arm.finger_from_opening(opening)
         qpos[7] = -qpos[6]
-        for index, name in enumerate(food.OBJECT_NAMES):
+        for index, name in enumerate(objects.OBJECT_NAMES):
             start = self._start[name]
             pose = poses.get(name, transform(np.eye(3), scene.parking_position(index)))
             qpos[start : start + 3] = pose[:3, 3]
@@ -91,12 +94,12 @@ class SceneSampler:
             name: at_rest(name, x, y, yaw)
             for name, (x, y, yaw) in sample_layout(rng, tuple(names), far_away).items()
         }
-        toys = [name for name in names if name != food.PLATE]
-        if food.PLATE in poses and toys and rng.random() < _ON_PLATE:
+        toys = [name for name in names if name in objects.TOYS]
+        if PLATE.name in poses and toys and rng.random() < _ON_PLATE:
             name = str(rng.choice(toys))
-            x, y = poses[food.PLATE][:2, 3] + rng.uniform(-0.02, 0.02, 2)
+            x, y = poses[PLATE.name][:2, 3] + rng.uniform(-0.02, 0.02, 2)
             poses[name] = at_rest(name, x, y, rng.uniform(-np.pi, np.pi))
-            poses[name][2, 3] += food.PLATE_FLOOR_M
+            poses[name][2, 3] += PLATE.floor_m
         return poses
 
     def _arm(
@@ -124,9 +127,9 @@ class SceneSampler:
         joints = kinematics.inverse(tool, start)
         if not held:
             return joints, float(rng.choice([1.0, 0.0, rng.random()], p=[0.4, 0.2, 0.4]))
-        toy = food.FOOD_BY_NAME[held]
+        toy = objects.TOYS[held]
         poses[held] = tool @ in_grasp(toy, rng)
-        return joints, arm.opening_from_finger(half_width_m(toy) + PAD_M)
+        return joints, arm.opening_from_finger(toy.half_width_m + PAD_M)
 
     def _sinks(self, qpos: np.ndarray, held: str) -> bool:
         """Return whether things are inside each other; the held toy may be in the fingers."""
@@ -149,11 +152,11 @@ class SceneSampler:
 
 def at_rest(name: str, x_m: float, y_m: float, yaw_rad: float) -> np.ndarray:
     """Return T_base_object (4, 4) of an object that lies on the table."""
-    height = 0.0 if name == food.PLATE else food.FOOD_BY_NAME[name].rest_height_m
-    return transform(matrix_from_rpy(0.0, 0.0, yaw_rad), np.array([x_m, y_m, height]))
+    place = np.array([x_m, y_m, objects.rest_height_m(name)])
+    return transform(matrix_from_rpy(0.0, 0.0, yaw_rad), place)
 
 
-def in_grasp(toy: food.Toy, rng: np.random.Generator) -> np.ndarray:
+def in_grasp(toy: Toy, rng: np.random.Generator) -> np.ndarray:
     """Return T_tool_object (4, 4) of a toy grasped as the teacher does it, give or take 4 mm."""
     if toy.grasp_axis is None:
         yaw = rng.uniform(-np.pi, np.pi)
@@ -165,8 +168,8 @@ def in_grasp(toy: food.Toy, rng: np.random.Generator) -> np.ndarray:
     return transform(rotation, np.array([ahead, 0.0, along]))
 
 
-def inside_grasp(tool: np.ndarray, finger_m: float, toy: food.Toy, pose: np.ndarray) -> bool:
+def inside_grasp(tool: np.ndarray, finger_m: float, toy: Toy, pose: np.ndarray) -> bool:
     """Return whether the fingers hold a toy: it is between them, and their pads touch it."""
     ahead, across, along = (inverse_transform(tool) @ pose)[:3, 3]
-    touches = abs(finger_m - PAD_M - half_width_m(toy)) < 0.004
+    touches = abs(finger_m - PAD_M - toy.half_width_m) < 0.004
     return bool(touches and abs(ahead) < 0.025 and abs(across) < 0.008 and abs(along) < 0.03)

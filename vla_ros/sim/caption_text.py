@@ -15,9 +15,10 @@ from typing import get_args
 
 import numpy as np
 
-from vla_ros.sim import food
+from vla_ros.sim import objects
 from vla_ros.sim.caption_facts import Facts, Side, Thing, relation
 from vla_ros.sim.caption_wordings import COLOURS, LEADS, WORDINGS
+from vla_ros.sim.tableware import PLATE
 
 STEP_M = 0.005
 NOT_IN_SIGHT = "not in sight"
@@ -71,7 +72,7 @@ def questions_of(facts: Facts, rng: np.random.Generator, count: int) -> list[Que
 
 def is_held_out_pair(x: str, y: str) -> bool:
     """Return whether questions about these two objects, in any order, are held out: 1 in 5."""
-    first, second = sorted(food.OBJECT_NAMES.index(name) for name in (x, y))
+    first, second = sorted(objects.OBJECT_NAMES.index(name) for name in (x, y))
     return (first + 3 * second) % 5 == 0
 
 
@@ -107,7 +108,9 @@ def _worded(asked: _Asked, rng: np.random.Generator) -> Question:
 
 
 def _named(name: str, rng: np.random.Generator) -> str:
-    is_coloured = name in COLOURS and COLOURS[name] != name and rng.random() < _COLOUR_NAMED
+    # "orange orange" and "green green block" are said by nobody.
+    has_two_names = name in COLOURS and not name.startswith(COLOURS[name])
+    is_coloured = has_two_names and rng.random() < _COLOUR_NAMED
     return f"{COLOURS[name]} {name}" if is_coloured else name
 
 
@@ -135,7 +138,7 @@ def _about_thing(kind: str, answer: Callable[[Thing], str]) -> Callable:
     def make(facts: Facts, rng: np.random.Generator) -> _Asked | None:
         if rng.random() < 0.1:
             in_sight = {thing.name for thing in facts.seen}
-            absent = [name for name in food.OBJECT_NAMES if name not in in_sight]
+            absent = [name for name in facts.known if name not in in_sight]
             return _Asked(kind, NOT_IN_SIGHT, str(rng.choice(absent))) if absent else None
         thing = _pick(facts.seen, rng)
         return None if thing is None else _Asked(kind, answer(thing), thing.name)
@@ -167,7 +170,7 @@ def _holding(facts: Facts, rng: np.random.Generator) -> _Asked | None:
 
 
 def _is_holding(facts: Facts, rng: np.random.Generator) -> _Asked | None:
-    toys = [thing.name for thing in facts.seen if thing.name != food.PLATE]
+    toys = [thing.name for thing in facts.seen if thing.name in objects.TOYS]
     if not toys:
         return None
     name = facts.held if facts.held in toys and rng.random() < 0.5 else str(rng.choice(toys))
@@ -222,7 +225,7 @@ def _which_side(facts: Facts, rng: np.random.Generator) -> _Asked | None:
 
 def _on_plate(facts: Facts, rng: np.random.Generator) -> _Asked | None:
     names = {thing.name for thing in facts.seen}
-    if food.PLATE not in names or not names.issuperset(facts.on_plate):
+    if PLATE.name not in names or not names.issuperset(facts.on_plate):
         return None
     return _Asked("on_plate", _listed(facts.on_plate))
 

@@ -13,6 +13,20 @@ COLOURS = {
     "lemon": "yellow",
     "eggplant": "purple",
     "plate": "blue",
+    "spoon": "grey",
+    "green block": "green",
+    "yellow block": "yellow",
+    "bowl": "turquoise",
+    "cloth": "pink",
+    "cucumber": "green",
+    "plum": "purple",
+    "strawberry": "red",
+    "mushroom": "brown",
+    "mug": "pink",
+    "can": "silver",
+    "duck": "yellow",
+    "toy car": "blue",
+    "die": "white",
 }
 
 # Put in front of a question now and then.

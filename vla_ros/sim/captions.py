@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from vla_ros.core.errors import SceneError, VlaError
+from vla_ros.sim import objects, scene
 from vla_ros.sim.caption_facts import Facts, facts_of
 from vla_ros.sim.caption_scenes import SceneSampler
 from vla_ros.sim.caption_text import Question, questions_of
@@ -33,7 +34,7 @@ from vla_ros.sim.render import SceneRenderer
 
 SETTINGS_FILE = "captions.json"
 # Raise it when the same settings would give other frames.
-VERSION = 1
+VERSION = 2
 SHARD_FRAMES = 500
 # As the camera node draws it, and as the datasets' JPEG.
 _CAMERA_SIZE, _JPEG_QUALITY = (640, 480), 95
@@ -65,12 +66,14 @@ class Settings:
         image_size: side of the pictures [px].
         questions: how many a frame has.
         vary_light: brightness and tint differ between pictures.
+        names: of what there may be and is asked about.
     """
 
     seed: int
     image_size: int
     questions: int
     vary_light: bool
+    names: tuple[str, ...] = objects.KNOWN_NAMES
     version: int = VERSION
 
 
@@ -79,7 +82,7 @@ class FrameMaker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._scenes = SceneSampler()
+        self._scenes = SceneSampler(settings.names)
         self._camera = SceneRenderer(*_CAMERA_SIZE)
         self._counter = SceneRenderer(*_COUNT_SIZE)
 
@@ -88,7 +91,8 @@ class FrameMaker:
         rng = np.random.default_rng([self._settings.seed, number])
         qpos = self._scenes.draw(rng)
         shown = self._counter.objects_seen(qpos)
-        facts = facts_of(qpos, shown, self._counter.objects_seen(qpos, with_arm=False))
+        without_arm = self._counter.objects_seen(qpos, with_arm=False)
+        facts = facts_of(qpos, shown, without_arm, known=self._settings.names)
         questions = questions_of(facts, rng, self._settings.questions)
         size = self._settings.image_size
         picture = cv2.resize(self._camera.render(qpos), (size, size), interpolation=cv2.INTER_AREA)
@@ -233,9 +237,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128, help="side of the pictures [px]")
     parser.add_argument("--questions", type=int, default=12, help="a picture")
     parser.add_argument("--vary-light", action="store_true", help="vary brightness and tint")
+    parser.add_argument(
+        "--objects",
+        default=",".join(objects.KNOWN_NAMES),
+        help="what there may be, with commas in between",
+    )
     args = parser.parse_args(argv)
-    settings = Settings(args.seed, args.image_size, args.questions, args.vary_light)
+    names = tuple(name.strip() for name in args.objects.split(","))
+    settings = Settings(args.seed, args.image_size, args.questions, args.vary_light, names)
     try:
+        scene.check_objects(names)
         written = generate(args.out, args.frames, settings, args.workers)
     except VlaError as error:
         print(f"vla_ros.sim.captions: {error}", file=sys.stderr)

@@ -1,73 +1,9 @@
-"""The toy food and the plate: what each looks like, and the simple body the physics sees.
-
-Every object stands upright or lies at rest in its own frame with z up; `rest_height_m` is the
-height of that frame above the table then. Food is at most 4 cm wide, because the simulated
-gripper opens to 4.6 cm between its pads.
-"""
-
-from dataclasses import dataclass
+"""The toy food: seven kinds that everybody may train on, and four that are kept for tests."""
 
 import numpy as np
 
 from vla_ros.sim import meshes
-
-# Toys are hollow wood or plastic; 400 kg/m^3 was tried over grasps with many pad settings.
-FOOD_DENSITY_KG_M3 = 400.0
-# Plate: radius, height of the rim and thickness of the floor [m].
-PLATE_RADIUS_M = 0.075
-PLATE_HEIGHT_M = 0.010
-PLATE_FLOOR_M = 0.005
-_PLATE_RIM_M = 0.014
-
-GREEN = (0.20, 0.55, 0.15)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One visible mesh: its geometry in the object's frame and its colour (r, g, b)."""
-
-    mesh: meshes.Mesh
-    rgb: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Toy:
-    """One object: looks, collision shapes (MJCF geom attributes) and how to take hold of it.
-
-    Attributes:
-        name: the noun used in instructions.
-        parts: visible meshes.
-        colliders: MJCF attributes of each collision geom.
-        rest_height_m: height of the object's frame above the table at rest.
-        radius_m: radius of the circle around its footprint.
-        grasp_axis: direction in the object's frame along which the fingers close, horizontal;
-            None when every direction is as good (round things).
-        grasp_height_m: height of the tool point above the table when grasping.
-    """
-
-    name: str
-    parts: tuple[Part, ...]
-    colliders: tuple[str, ...]
-    rest_height_m: float
-    radius_m: float
-    grasp_axis: tuple[float, float, float] | None
-    grasp_height_m: float
-
-
-def _ellipse(half_length: float, radius: float, rings: int = 11) -> np.ndarray:
-    """Return the profile (rings, 2) of an ellipsoid, poles slightly open."""
-    t = np.linspace(-np.pi / 2 + 0.05, np.pi / 2 - 0.05, rings)
-    return np.stack([half_length * np.sin(t), radius * np.cos(t)], axis=1)
-
-
-def _capsule(radius: float, start: tuple, end: tuple) -> str:
-    fromto = " ".join(f"{v:g}" for v in (*start, *end))
-    return f'type="capsule" size="{radius:g}" fromto="{fromto}"'
-
-
-def _stem(bottom: float, top: float, radius: float, rgb=GREEN) -> Part:
-    profile = [(bottom, radius), (top - 0.001, radius), (top, 0.6 * radius)]
-    return Part(meshes.revolved(profile, "z", 8), rgb)
+from vla_ros.sim.things import GREEN, Part, Toy, ball, capsule, ellipse, stem
 
 
 def _carrot() -> Toy:
@@ -80,7 +16,7 @@ def _carrot() -> Toy:
             Part(meshes.revolved(body, "x"), (0.96, 0.42, 0.06)),
             Part(meshes.revolved(top, "x", 12), GREEN),
         ),
-        colliders=(_capsule(0.0145, (-0.036, 0, 0), (0.050, 0, 0)),),
+        colliders=(capsule(0.0145, (-0.036, 0, 0), (0.050, 0, 0)),),
         rest_height_m=0.0145,
         radius_m=0.065,
         grasp_axis=(0.0, 1.0, 0.0),
@@ -106,9 +42,9 @@ def _banana() -> Toy:
         name="banana",
         parts=tuple(parts),
         colliders=(
-            _capsule(0.014, (-near[0], near[1], 0), tuple(near)),
-            _capsule(0.013, tuple(near), tuple(tip)),
-            _capsule(0.013, (-near[0], near[1], 0), (-tip[0], tip[1], 0)),
+            capsule(0.014, (-near[0], near[1], 0), tuple(near)),
+            capsule(0.013, tuple(near), tuple(tip)),
+            capsule(0.013, (-near[0], near[1], 0), (-tip[0], tip[1], 0)),
         ),
         rest_height_m=0.014,
         radius_m=0.055,
@@ -117,24 +53,12 @@ def _banana() -> Toy:
     )
 
 
-def _ball(name: str, radius: float, rgb, extra: tuple[Part, ...]) -> Toy:
-    return Toy(
-        name=name,
-        parts=(Part(meshes.revolved(_ellipse(radius, radius), "z"), rgb), *extra),
-        colliders=(f'type="sphere" size="{radius:g}"',),
-        rest_height_m=radius,
-        radius_m=radius,
-        grasp_axis=None,
-        grasp_height_m=0.024,
-    )
-
-
 def _pumpkin() -> Toy:
-    body = meshes.revolved(_ellipse(0.0165, 0.0205), "z", 21, lobes=7)
+    body = meshes.revolved(ellipse(0.0165, 0.0205), "z", 21, lobes=7)
     # A ring of capsules cannot be had cheaply; a flat cylinder is gripped and slides the same.
     return Toy(
         name="pumpkin",
-        parts=(Part(body, (0.86, 0.32, 0.03)), _stem(0.012, 0.027, 0.0045)),
+        parts=(Part(body, (0.86, 0.32, 0.03)), stem(0.012, 0.027, 0.0045)),
         colliders=('type="cylinder" size="0.0185 0.0150"',),
         rest_height_m=0.0155,
         radius_m=0.021,
@@ -149,7 +73,7 @@ def _lemon() -> Toy:
     return Toy(
         name="lemon",
         parts=(Part(meshes.revolved(body, "x"), (0.97, 0.93, 0.25)),),
-        colliders=(_capsule(0.017, (-0.009, 0, 0), (0.009, 0, 0)),),
+        colliders=(capsule(0.017, (-0.009, 0, 0), (0.009, 0, 0)),),
         rest_height_m=0.017,
         radius_m=0.03,
         grasp_axis=(0.0, 1.0, 0.0),
@@ -167,7 +91,7 @@ def _eggplant() -> Toy:
             Part(meshes.revolved(body, "x"), (0.33, 0.10, 0.42)),
             Part(meshes.revolved(cap, "x", 12), GREEN),
         ),
-        colliders=(_capsule(0.0155, (-0.024, 0, 0), (0.030, 0, 0)),),
+        colliders=(capsule(0.0155, (-0.024, 0, 0), (0.030, 0, 0)),),
         rest_height_m=0.0155,
         radius_m=0.05,
         grasp_axis=(0.0, 1.0, 0.0),
@@ -178,22 +102,72 @@ def _eggplant() -> Toy:
 FOOD: tuple[Toy, ...] = (
     _carrot(),
     _banana(),
-    _ball("apple", 0.0195, (0.80, 0.07, 0.08), (_stem(0.017, 0.027, 0.0025, (0.3, 0.2, 0.1)),)),
-    _ball("orange", 0.0195, (1.00, 0.60, 0.10), (_stem(0.018, 0.0205, 0.004),)),
+    ball("apple", 0.0195, (0.80, 0.07, 0.08), (stem(0.017, 0.027, 0.0025, (0.3, 0.2, 0.1)),)),
+    ball("orange", 0.0195, (1.00, 0.60, 0.10), (stem(0.018, 0.0205, 0.004),)),
     _pumpkin(),
     _lemon(),
     _eggplant(),
 )
-FOOD_BY_NAME = {toy.name: toy for toy in FOOD}
-PLATE = "plate"
-OBJECT_NAMES: tuple[str, ...] = (*FOOD_BY_NAME, PLATE)
 
 
-def plate_mesh() -> meshes.Mesh:
-    """Return the plate's visible mesh; its frame's origin is on the table."""
-    return meshes.plate(PLATE_RADIUS_M, PLATE_HEIGHT_M, _PLATE_RIM_M)
+def _cucumber() -> Toy:
+    body = [(-0.052, 0.004), (-0.049, 0.0095), (-0.040, 0.0140), (0.0, 0.0150), (0.040, 0.0140)]
+    body += [(0.049, 0.0095), (0.052, 0.004)]
+    tip = [(0.044, 0.0125), (0.050, 0.0100), (0.0535, 0.004)]
+    return Toy(
+        name="cucumber",
+        parts=(
+            Part(meshes.revolved(body, "x"), (0.12, 0.38, 0.13)),
+            Part(meshes.revolved(tip, "x", 12), (0.62, 0.72, 0.35)),
+        ),
+        colliders=(capsule(0.0145, (-0.038, 0, 0), (0.038, 0, 0)),),
+        rest_height_m=0.0145,
+        radius_m=0.054,
+        grasp_axis=(0.0, 1.0, 0.0),
+        grasp_height_m=0.024,
+    )
 
 
-def footprint_m(name: str) -> float:
-    """Return the radius [m] of the circle around an object's footprint."""
-    return PLATE_RADIUS_M if name == PLATE else FOOD_BY_NAME[name].radius_m
+def _strawberry() -> Toy:
+    body = [(-0.027, 0.003), (-0.024, 0.007), (-0.012, 0.0140), (0.002, 0.0180), (0.012, 0.0170)]
+    body += [(0.018, 0.0100)]
+    leaves = [(0.013, 0.0155), (0.019, 0.0120), (0.021, 0.0030), (0.028, 0.0020)]
+    return Toy(
+        name="strawberry",
+        parts=(
+            Part(meshes.revolved(body, "x"), (0.88, 0.08, 0.24)),
+            Part(meshes.revolved(leaves, "x", 9, lobes=4), GREEN),
+        ),
+        colliders=(capsule(0.016, (-0.010, 0, 0), (0.006, 0, 0)),),
+        rest_height_m=0.016,
+        radius_m=0.028,
+        grasp_axis=(0.0, 1.0, 0.0),
+        grasp_height_m=0.024,
+    )
+
+
+def _mushroom() -> Toy:
+    foot = [(-0.0175, 0.0110), (-0.010, 0.0095), (0.002, 0.0090)]
+    cap = [(-0.002, 0.0110), (0.000, 0.0180), (0.006, 0.0185), (0.013, 0.0130), (0.0165, 0.003)]
+    return Toy(
+        name="mushroom",
+        parts=(
+            Part(meshes.revolved(foot, "z"), (0.93, 0.89, 0.80)),
+            Part(meshes.revolved(cap, "z", 18), (0.55, 0.33, 0.18)),
+        ),
+        # Where the pads grip, all of it is as wide as the cap.
+        colliders=('type="cylinder" size="0.0175 0.0165"',),
+        rest_height_m=0.0175,
+        radius_m=0.0185,
+        grasp_axis=None,
+        grasp_height_m=0.024,
+    )
+
+
+# Nothing is trained on these unless somebody asks for it.
+NOVEL_FOOD: tuple[Toy, ...] = (
+    _cucumber(),
+    ball("plum", 0.0185, (0.45, 0.06, 0.30), (stem(0.016, 0.025, 0.002, (0.3, 0.2, 0.1)),)),
+    _strawberry(),
+    _mushroom(),
+)

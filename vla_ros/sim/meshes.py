@@ -5,6 +5,7 @@ physics uses spheres, capsules and cylinders instead.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -44,15 +45,15 @@ def tube(centres: np.ndarray, radii: np.ndarray, sides: int = 12, lobes: int = 0
     return vertices, _outwards(vertices, np.array(faces))
 
 
-def revolved(profile: np.ndarray, axis: str, sides: int = 14, lobes: int = 0) -> Mesh:
+def revolved(profile: ArrayLike, axis: str, sides: int = 14, lobes: int = 0) -> Mesh:
     """Return the body that the profile (R, 2) of (along, radius) [m] makes around `axis`.
 
     `axis` is "x" or "z"; `along` grows in its direction.
     """
-    profile = np.asarray(profile, dtype=np.float64)
-    centres = np.zeros((len(profile), 3))
-    centres[:, "xyz".index(axis)] = profile[:, 0]
-    return tube(centres, profile[:, 1], sides, lobes)
+    along, radii = np.asarray(profile, dtype=np.float64).T
+    centres = np.zeros((len(along), 3))
+    centres[:, "xyz".index(axis)] = along
+    return tube(centres, radii, sides, lobes)
 
 
 def plate(radius_m: float, height_m: float, rim_width_m: float, sides: int = 28) -> Mesh:
@@ -67,10 +68,46 @@ def plate(radius_m: float, height_m: float, rim_width_m: float, sides: int = 28)
         (radius_m - 0.2 * rim_width_m, height_m),
         (radius_m - rim_width_m, floor),
     ]
+    return _turned(profile, floor, sides)
+
+
+def box(size_m: tuple[float, float, float], middle_m=(0.0, 0.0, 0.0)) -> Mesh:
+    """Return a box of these lengths along x, y and z [m] around `middle_m`."""
+    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    vertices = np.asarray(middle_m) + corners * np.asarray(size_m) / 2
+    sides = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [(s[0], s[k], s[k + 1]) for s in sides for k in (1, 2)]
+    return vertices, _outwards(vertices, np.array(faces))
+
+
+def bowl(radius_m: float, foot_m: float, height_m: float, wall_m: float, sides: int = 28) -> Mesh:
+    """Return a bowl standing on z = 0: a flat foot, a wall that leans outwards, hollow within.
+
+    Args:
+        radius_m: of its rim.
+        foot_m: radius of its foot.
+        height_m: of its rim.
+        wall_m: thickness of wall and floor.
+        sides: corners of one ring.
+    """
+    bulge = foot_m + 0.75 * (radius_m - foot_m)
+    profile = [
+        (foot_m, 0.0),
+        (bulge, 0.45 * height_m),
+        (radius_m, height_m),
+        (radius_m - wall_m, height_m),
+        (bulge - wall_m, 0.45 * height_m + wall_m),
+        (foot_m - wall_m, wall_m),
+    ]
+    return _turned(profile, wall_m, sides)
+
+
+def _turned(profile: list[tuple[float, float]], floor_m: float, sides: int) -> Mesh:
+    """Return a dish whose profile of (radius, height) runs out, up and back in to its floor."""
     angles = np.linspace(0.0, 2.0 * np.pi, sides, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     rings = [np.column_stack([circle * r, np.full(sides, z)]) for r, z in profile]
-    vertices = np.vstack([*rings, [[0.0, 0.0, 0.0]], [[0.0, 0.0, floor]]])
+    vertices = np.vstack([*rings, [[0.0, 0.0, 0.0]], [[0.0, 0.0, floor_m]]])
     bottom, top = len(profile) * sides, len(profile) * sides + 1
     faces = []
     for corner in range(sides):

@@ -5,8 +5,9 @@ import atexit
 import numpy as np
 
 from vla_ros.core.errors import SceneError
-from vla_ros.sim import food, scene
+from vla_ros.sim import objects, scene
 from vla_ros.sim.gl import choose_gl_backend, make_context, mujoco
+from vla_ros.sim.looks import STANDARD, Look
 
 __all__ = ["SceneRenderer", "choose_gl_backend", "intrinsics"]
 
@@ -41,12 +42,15 @@ class SceneRenderer:
         width: image width [px].
         height: image height [px].
         camera: a name in `scene.CAMERAS`.
+        look: how the surroundings look, and where the front camera stands.
 
     Raises:
         SceneError: no OpenGL, an unknown camera or a size out of range.
     """
 
-    def __init__(self, width: int, height: int, camera: str = "front") -> None:
+    def __init__(
+        self, width: int, height: int, camera: str = "front", look: Look = STANDARD
+    ) -> None:
         self._context = None
         _camera(camera)
         if not (0 < width <= scene.MAX_IMAGE_WIDTH and 0 < height <= scene.MAX_IMAGE_HEIGHT):
@@ -54,7 +58,7 @@ class SceneRenderer:
                 f"image size {width}x{height} is out of range; use 1x1 to "
                 f"{scene.MAX_IMAGE_WIDTH}x{scene.MAX_IMAGE_HEIGHT}"
             )
-        self._model = scene.load_model()
+        self._model = scene.load_model(look)
         # The off-screen buffer need not be larger than the picture.
         self._model.vis.global_.offwidth, self._model.vis.global_.offheight = width, height
         # Whatever qpos says is drawn, whether or not it would be asleep.
@@ -71,10 +75,10 @@ class SceneRenderer:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         self._mjr = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._mjr)
-        self._looks = [self._look_of(name) for name in food.OBJECT_NAMES]
+        self._looks = [self._look_of(name) for name in objects.OBJECT_NAMES]
         self._hidden: tuple[bool, ...] = ()
         # Of each geom, the number of the object that it is part of; -1 for arm and surroundings.
-        bodies = [self._model.body(name).id for name in food.OBJECT_NAMES]
+        bodies = [self._model.body(name).id for name in objects.OBJECT_NAMES]
         owners = {body: index for index, body in enumerate(bodies)}
         self._owner = np.array([owners.get(int(b), -1) for b in self._model.geom_bodyid])
         # Contexts that live on until the interpreter ends would complain while it does.
@@ -91,7 +95,7 @@ class SceneRenderer:
         return self._pixels[::-1].copy()
 
     def objects_seen(self, qpos: np.ndarray, with_arm: bool = True) -> np.ndarray:
-        """Return (H, W) int64: which of `food.OBJECT_NAMES` each pixel shows, -1 for none of them.
+        """Return (H, W) int64: which of `OBJECT_NAMES` each pixel shows, -1 for none of them.
 
         Args:
             qpos: as for `render`.

@@ -11,8 +11,10 @@ import numpy as np
 
 from vla_ros.core.errors import SceneError
 from vla_ros.core.rotations import matrix_from_rotvec, rotvec_from_matrix, transform
-from vla_ros.sim import food, scene
+from vla_ros.sim import objects as known
+from vla_ros.sim import scene
 from vla_ros.sim.tasks import PUSH_DISTANCE_M, Task
+from vla_ros.sim.things import Toy
 
 RATE_HZ = 5.0
 MAX_STEP_M = 0.05
@@ -22,8 +24,13 @@ _TRAVEL_M, _RETREAT_M, _PUSH_HEIGHT_M = 0.12, 0.14, 0.030
 # Below this height [m] noise is sideways only, because downwards is the table, and sideways steps
 # are shorter [m], because a way that is straight for the joints sags.
 _LOW_M, _LOW_STEP_M = 0.05, 0.03
-# The tool releases this much higher above the plate's floor than it grasped above the table [m].
-_RELEASE_CLEARANCE_M = 0.008
+# The tool releases this much higher above what it puts on than it grasped above the table [m]:
+# a block on another one must not fall far. The fingers' tips are this far below the tool, and stay
+# so far above the rim of what is deeper than the toy is high [m].
+_RELEASE_CLEARANCE_M, _STACK_CLEARANCE_M = 0.008, 0.004
+_TIP_M, _RIM_CLEARANCE_M = 0.016, 0.004
+# How far from a place's middle a toy is put, at most, along x and y [m].
+_SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
 # before they touch [m].
 _PAIR_HALF_M, _OUTSIDE_M, _PUSH_APPROACH_M = 0.0125, 0.020, 0.03
@@ -88,7 +95,7 @@ class ScriptedTeacher:
                         "add it to the scene's objects"
                     )
             self._target = T_base_tool.copy()
-            make = self._plan_put if self.task.verb == "put" else self._plan_push
+            make = self._plan_push if self.task.verb == "push" else self._plan_put
             self._plan = make(T_base_tool, objects)
         if not self._plan:
             return self._target, opening, True
@@ -130,28 +137,44 @@ class ScriptedTeacher:
         return np.clip(noise, -2 * self._noise_m, 2 * self._noise_m)
 
     def _plan_put(self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]) -> list[_Waypoint]:
-        toy = food.FOOD_BY_NAME[self.task.target]
+        toy = known.TOYS[self.task.target]
         pose = objects[toy.name]
         yaw = _grasp_yaw(toy, pose, T_base_tool)
         at = pose[:3, 3]
-        plate = objects[food.PLATE][:3, 3] + np.append(self._rng.uniform(-0.012, 0.012, 2), 0.0)
+        goal, drop_m, drop_yaw = self._drop(toy, pose, yaw, objects[self.task.place])
         grasp_m = toy.grasp_height_m
-        drop_m = food.PLATE_FLOOR_M + grasp_m + _RELEASE_CLEARANCE_M
         return [
             _Waypoint(_above(at, _TRAVEL_M), yaw, 1.0),
             _Waypoint(_above(at, grasp_m), yaw, 1.0, 1),
             _Waypoint(_above(at, grasp_m), yaw, 0.0, 2),
             _Waypoint(_above(at, _TRAVEL_M), yaw, 0.0),
-            _Waypoint(_above(plate, _TRAVEL_M), None, 0.0),
-            _Waypoint(_above(plate, drop_m), None, 0.0, 1),
-            _Waypoint(_above(plate, drop_m), None, 1.0, 2),
-            _Waypoint(_above(plate, _RETREAT_M), None, 1.0),
+            _Waypoint(_above(goal, _TRAVEL_M), drop_yaw, 0.0),
+            _Waypoint(_above(goal, drop_m), drop_yaw, 0.0, 1),
+            _Waypoint(_above(goal, drop_m), drop_yaw, 1.0, 2),
+            _Waypoint(_above(goal, _RETREAT_M), drop_yaw, 1.0),
         ]
+
+    def _drop(
+        self, toy: Toy, T_base_toy: np.ndarray, grasp_yaw: float, T_base_goal: np.ndarray
+    ) -> tuple[np.ndarray, float, float | None]:
+        """Return where to let go: a position (3,) [m], the tool's height [m], its yaw or None."""
+        goal = T_base_goal[:3, 3]
+        if self.task.verb == "stack":
+            # As the toy lies in the fingers it comes to lie on the other, whose sides it follows.
+            turn = _yaw_of(T_base_goal) - _yaw_of(T_base_toy)
+            period = toy.grasp_period_rad
+            drop_m = 2 * known.rest_height_m(self.task.place) + _STACK_CLEARANCE_M
+            yaw = grasp_yaw + turn - period * round(turn / period)
+            return goal, drop_m + toy.grasp_height_m, yaw
+        place = known.PLACES[self.task.place]
+        goal = goal + np.append(self._rng.uniform(-_SPREAD_M, _SPREAD_M, 2), 0.0)
+        drop_m = place.floor_m + toy.grasp_height_m + _RELEASE_CLEARANCE_M
+        return goal, max(drop_m, place.rim_m + _TIP_M + _RIM_CLEARANCE_M), None
 
     def _plan_push(
         self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]
     ) -> list[_Waypoint]:
-        toy = food.FOOD_BY_NAME[self.task.target]
+        toy = known.TOYS[self.task.target]
         at = objects[toy.name][:3, 3]
         left = np.array([0.0, 1.0 if self.task.direction == "left" else -1.0, 0.0])
         # Long things are pushed with both fingers, side by side. A round one would be wedged
@@ -188,16 +211,21 @@ def _nearest_yaw(yaw_rad: float, T_base_tool: np.ndarray, period: float) -> floa
     return yaw_rad + period * round((now - yaw_rad) / period)
 
 
-def _grasp_yaw(toy: food.Toy, T_base_object: np.ndarray, T_base_tool: np.ndarray) -> float:
+def _grasp_yaw(toy: Toy, T_base_object: np.ndarray, T_base_tool: np.ndarray) -> float:
     """Return the tool's yaw [rad] for a grasp, the one that needs the least turning."""
     if toy.grasp_axis is None:
         # Any yaw holds a ball: turn the fingers across the way from the waist, as the arm is.
         return float(np.arctan2(T_base_object[1, 3], T_base_object[0, 3]))
     across = T_base_object[:3, :3] @ np.array(toy.grasp_axis)
-    return _nearest_yaw(float(np.arctan2(-across[0], across[1])), T_base_tool, period=np.pi)
+    yaw = float(np.arctan2(-across[0], across[1]))
+    return _nearest_yaw(yaw, T_base_tool, toy.grasp_period_rad)
 
 
-def _half_width_along_y(toy: food.Toy, T_base_object: np.ndarray) -> float:
+def _yaw_of(T_base_object: np.ndarray) -> float:
+    return float(np.arctan2(T_base_object[1, 0], T_base_object[0, 0]))
+
+
+def _half_width_along_y(toy: Toy, T_base_object: np.ndarray) -> float:
     """Return how far [m] the object reaches from its middle along base_link's y.
 
     Long things are strips of half width `rest_height_m`, cut off at `radius_m`.

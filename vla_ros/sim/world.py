@@ -6,8 +6,11 @@ import numpy as np
 
 from vla_ros.core import arm
 from vla_ros.core.rotations import transform
-from vla_ros.sim import food, robot, scene
+from vla_ros.sim import objects as known
+from vla_ros.sim import robot, scene
+from vla_ros.sim.contacts import Contacts
 from vla_ros.sim.gl import mujoco
+from vla_ros.sim.layouts import Layout, sample_layout
 from vla_ros.sim.robot_info import JOINTS
 from vla_ros.sim.servo import STALL_CURRENT_MA, Reference
 from vla_ros.sim.xs_driver import XsDriver
@@ -17,14 +20,6 @@ _CONTROL_PERIOD_S = CONTROL_PERIOD_NS * 1e-9
 _SUBSTEPS = round(_CONTROL_PERIOD_S / scene.PHYSICS_STEP_S)
 DEFAULT_OBJECTS = ("carrot", "plate", "banana", "apple", "pumpkin")
 
-# Where objects are laid out: x and y [m], and distance from the waist [m], all reachable with the
-# tool pointing down.
-LAYOUT_X_M, LAYOUT_Y_M = (0.15, 0.35), (-0.25, 0.25)
-LAYOUT_RADIUS_M = (0.19, 0.38)
-# Free space between two objects, and around the tool's start [m].
-_GAP_M, _TOOL_GAP_M = 0.02, 0.02
-_MAX_DRAWS = 20_000
-
 # Torque to servo current: the stall point of an XM430-W350 at 12 V (4.1 N m at 2.3 A), taken as
 # linear up to there. Shoulder and elbow share the torque between two servos and report one.
 CURRENT_MA_PER_NM = STALL_CURRENT_MA / 4.1
@@ -33,16 +28,13 @@ _SERVOS_PER_JOINT = np.array([1.0, 2.0, 2.0, 1.0, 1.0, 1.0])
 _TICKS_PER_LOAD_CHECK = 10
 _BLOCK_FRICTION = 1000.0
 
-# (x [m], y [m], yaw [rad]) of each object in play.
-Layout = dict[str, tuple[float, float, float]]
-
 
 class SimWorld:
     """MuJoCo state, stepped in control ticks of 10 ms; equal seeds give equal bits.
 
     Args:
         seed: of the first layout.
-        objects: names of the objects in play, out of `food.OBJECT_NAMES`.
+        objects: names of the objects in play, out of `objects.OBJECT_NAMES`.
         log: receives what the driver complains about.
 
     Raises:
@@ -60,15 +52,16 @@ class SimWorld:
         self.model = scene.load_model()
         self.data = mujoco.MjData(self.model)
         self._tool_site = self.model.site(robot.TOOL_SITE).id
-        self._body = {name: self.model.body(name).id for name in food.OBJECT_NAMES}
+        self._body = {name: self.model.body(name).id for name in known.OBJECT_NAMES}
         self._qpos = {
             name: int(self.model.jnt_qposadr[self.model.joint(name).id])
-            for name in food.OBJECT_NAMES
+            for name in known.OBJECT_NAMES
         }
         self._gripper_position = self.model.actuator(robot.GRIPPER_POSITION_ACTUATOR).id
         self._gripper_force = self.model.actuator(robot.GRIPPER_FORCE_ACTUATOR).id
         self._gain = self.model.actuator_gainprm.copy()
         self._bias = self.model.actuator_biasprm.copy()
+        self._contacts = Contacts(self.model)
         self._ticks = 0
         self._applied: Reference | None = None
         self._power: tuple[bool, ...] = ()
@@ -81,6 +74,8 @@ class SimWorld:
         seed: int,
         objects: tuple[str, ...] | None = None,
         keep_arm: bool = False,
+        layout: Layout | None = None,
+        arm_rad: np.ndarray | None = None,
     ) -> Layout:
         """Lay the objects out anew and return where they are; time goes on.
 
@@ -90,26 +85,33 @@ class SimWorld:
             keep_arm: leave arm and gripper as they are (at rest) instead of putting the tool over
                 the table's centre with the gripper open. The driver keeps its modes either way,
                 and holds the pose.
+            layout: lay out these objects, just so, whatever `seed` and `objects` are.
+            arm_rad: joints (6,) [rad] to begin with instead of those over the table's centre.
 
         Raises:
             SceneError: an object is unknown.
         """
+        if layout is not None:
+            objects = tuple(layout)
         if objects is not None:
             scene.check_objects(objects)
             self.objects = tuple(objects)
         arm_qpos = self.data.qpos[:8].copy()
         if not keep_arm:
-            arm_qpos[:6] = arm.READY_RAD
+            arm_qpos[:6] = arm.READY_RAD if arm_rad is None else arm_rad
             arm_qpos[6:8] = arm.FINGER_OPEN_M, -arm.FINGER_OPEN_M
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:8] = arm_qpos
         mujoco.mj_kinematics(self.model, self.data)
         tool_xy = self.data.site_xpos[self._tool_site][:2]
-        self.layout = sample_layout(np.random.default_rng(seed), self.objects, tool_xy)
-        for index, name in enumerate(food.OBJECT_NAMES):
+        if layout is None:
+            layout = sample_layout(np.random.default_rng(seed), self.objects, tool_xy)
+        self.layout = dict(layout)
+        for index, name in enumerate(known.OBJECT_NAMES):
             in_play = name in self.layout
             # Parked objects hover without weight: no contact, no motion.
             self.model.body_gravcomp[self._body[name]] = 0.0 if in_play else 1.0
+            self._contacts.set_solid(self._body[name], in_play)
             if in_play:
                 self._place(name, *self.layout[name])
             else:
@@ -123,7 +125,7 @@ class SimWorld:
 
     def _place(self, name: str, x_m: float, y_m: float, yaw_rad: float) -> None:
         """Put an object in play at rest on the table."""
-        height = 0.0 if name == food.PLATE else food.FOOD_BY_NAME[name].rest_height_m
+        height = known.rest_height_m(name)
         half = yaw_rad / 2.0
         start = self._qpos[name]
         self.data.qpos[start : start + 7] = (x_m, y_m, height, np.cos(half), 0, 0, np.sin(half))
@@ -209,6 +211,29 @@ class SimWorld:
         """Return the gripper's opening, 0 closed to 1 open."""
         return arm.opening_from_finger(self.data.qpos[6])
 
+    def is_touched(self, name: str) -> bool:
+        """Return whether a finger touches an object that is in play."""
+        self._start_of(name)
+        return self._contacts.is_touched(self.data, self._body[name])
+
+    def is_held(self, name: str) -> bool:
+        """Return whether both fingers press on an object that is in play."""
+        self._start_of(name)
+        return self._contacts.is_held(self.data, self._body[name], self.tool_pose()[:3, 1])
+
+    def check_in_play(self, names: tuple[str, ...], what: str) -> None:
+        """Refuse objects that are not on the table.
+
+        Raises:
+            SceneError: `what` needs one that is not in play.
+        """
+        for name in names:
+            if name not in self.layout:
+                raise scene.SceneError(
+                    f"{what} needs the {name}, which is not in play; the scene has "
+                    f"{', '.join(self.objects)}"
+                )
+
     def _start_of(self, name: str) -> int:
         if name not in self.layout:
             scene.check_objects((name,))
@@ -253,41 +278,3 @@ def pose_from_qpos(qpos: np.ndarray, start: int) -> np.ndarray:
     rotation = np.empty(9)
     mujoco.mju_quat2Mat(rotation, qpos[start + 3 : start + 7])
     return transform(rotation.reshape(3, 3), qpos[start : start + 3])
-
-
-def sample_layout(
-    rng: np.random.Generator, objects: tuple[str, ...], tool_xy: np.ndarray
-) -> Layout:
-    """Return a random (x, y, yaw) for each object: reachable, apart, and not under the tool.
-
-    The largest are placed first. A draw that leaves no room for the next object is thrown away.
-
-    Raises:
-        SceneError: the objects do not fit on the reachable part of the table.
-    """
-    order = sorted(objects, key=lambda name: (-food.footprint_m(name), name))
-    layout: Layout = {}
-    for draw in range(_MAX_DRAWS):
-        if len(layout) == len(order):
-            break
-        if draw % 200 == 199:
-            layout.clear()
-        name = order[len(layout)]
-        x, y, yaw = (
-            float(rng.uniform(*span)) for span in (LAYOUT_X_M, LAYOUT_Y_M, (-np.pi, np.pi))
-        )
-        size = food.footprint_m(name)
-        fits = LAYOUT_RADIUS_M[0] <= np.hypot(x, y) <= LAYOUT_RADIUS_M[1]
-        # The plate may lie under the tool, which starts well above it.
-        if name != food.PLATE:
-            fits = fits and np.hypot(x - tool_xy[0], y - tool_xy[1]) >= size + _TOOL_GAP_M
-        for other, (other_x, other_y, _) in layout.items():
-            apart = np.hypot(x - other_x, y - other_y)
-            fits = fits and apart >= size + food.footprint_m(other) + _GAP_M
-        if fits:
-            layout[name] = (x, y, yaw)
-    if len(layout) < len(order):
-        raise scene.SceneError(
-            f"objects {', '.join(objects)} do not fit on the reachable table; use fewer"
-        )
-    return {name: layout[name] for name in objects}
