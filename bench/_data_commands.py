@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
-    """Run commands side by side to their end.
+    """Run commands side by side to their end; where one fails, the others are ended.
 
     `fine`: the exit codes that are no failure.
     """
@@ -75,6 +75,10 @@ def run(commands: list[Command], fine: tuple[int, ...] = (0,)) -> Run:
     finally:
         ended.set()
         watch.join()
+        for process in started:
+            if process.returncode is None:
+                process.terminate()
+                process.communicate()
     return Run(wall_s, cpu_s, max(peaks_mb.values()))
 
 

@@ -3,7 +3,7 @@
     python -m bench.data                      ours alone, some minutes
     python -m bench.data --peers --large      every row, in one go: about an hour and a half
     python -m bench.data --verdicts           what LeRobot and validators say of what is written
-    python -m bench.data --only loader doctor some parts
+    python -m bench.data --only loader doctor some parts; doctor writes a bag of 3 GB
 
 Parts are measured one after the other, and each is printed and kept in bench/results as
 data_PART.json as soon as it is done; one that fails is named, and the others go on. Everybody gets

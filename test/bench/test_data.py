@@ -1,5 +1,6 @@
 """The recordings and environments that `bench.data` measures with; nothing is timed here."""
 
+import os
 import sys
 import threading
 
@@ -78,6 +79,18 @@ def test_peak_memory_is_also_that_of_what_a_thread_started():
     )
     found = run_commands([Command([sys.executable, "-c", parent])])
     assert 100 < found.peak_mb < 150
+
+
+def test_a_contender_that_fails_ends_those_beside_it(tmp_path):
+    mine = tmp_path / "pid"
+    mine.touch()
+    slow = f"import os, time; open({str(mine)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    fails = f"import os, sys\nwhile not os.path.getsize({str(mine)!r}): pass\nsys.exit('no more')"
+    commands = [Command([sys.executable, "-c", program]) for program in (fails, slow)]
+    with pytest.raises(SystemExit, match="no more"):
+        run_commands(commands)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mine.read_text()), 0)
 
 
 def test_a_contender_that_fails_is_watched_no_more():

@@ -15,7 +15,7 @@ from vla_ros.bags import part as part_module
 from vla_ros.bags.part import PartFolder
 from vla_ros.bags.repair import repair
 from vla_ros.core.errors import BagError
-from vla_ros.nodes.episode_bag import EpisodeBag, Topic
+from vla_ros.nodes.episode_bag import EpisodeBag, RosbagsWriter, Topic
 
 STRING = Topic("/vla/task", "std_msgs/msg/String", latched=True)
 GROUP = Topic("/wx250s/commands/joint_group", "interbotix_xs_msgs/msg/JointGroupCommand")
@@ -28,7 +28,7 @@ def string_cdr(text: str) -> bytes:
 
 
 def test_messages_come_back_byte_for_byte_with_their_times(tmp_path):
-    bag = EpisodeBag(tmp_path, "play-1", [STRING, GROUP])
+    bag = EpisodeBag(tmp_path, "play-1", [STRING, GROUP], make_writer=RosbagsWriter)
     bag.write("/vla/task", 5, string_cdr("put it there"))
     assert not (tmp_path / "play-1").exists()
     path = bag.save({"episode": json.dumps({"success": True})})
@@ -144,4 +144,4 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 def test_a_message_type_without_definition_is_refused(tmp_path):
     with pytest.raises(BagError, match="install and source the package nowhere_msgs"):
-        EpisodeBag(tmp_path, "a", [Topic("/x", "nowhere_msgs/msg/X")])
+        EpisodeBag(tmp_path, "a", [Topic("/x", "nowhere_msgs/msg/X")], make_writer=RosbagsWriter)

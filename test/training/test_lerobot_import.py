@@ -501,6 +501,15 @@ def test_what_is_wrong_with_the_only_episode_is_said(tmp_path, damage, message):
         (changed(success="yes"), "success in map .* true, false or left away"),
         (changed(pose=None), "label 'reached' cannot be had .* would do for commanded; choose"),
         ("cameras", "it in map .* must be keys cameras, state, kind"),
+        (
+            changed(calibrations={"rear": {}}),
+            "calibrations in map .*, if wanted, front, got 'rear'",
+        ),
+        (changed(calibrations={"front": {"K": 1}}), "must be keys K, size, T_base_camera, got 'K'"),
+        (
+            changed(calibrations={"front": {"K": [[1]], "size": [8, 8], "T_base_camera": [[1]]}}),
+            r"calibration of front in map .* is none \(K must be \(3, 3\)",
+        ),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused_in_one_sentence(tmp_path, mapping, message):

@@ -1,9 +1,19 @@
 """What of a recording yields no frame, listed by reason and time."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from training.datasets.shard import Drop
 from vla_ros.core.resample import NS_PER_S
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Ticks or messages of one reason that yield no frame, between two stamps [ns]."""
+
+    reason: str
+    count: int
+    first_ns: int
+    last_ns: int
 
 
 class DropList:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.datasets.drop_list import Drop
 from training.provenance import file_sha256
 from vla_ros.core.errors import DatasetError
 
@@ -79,16 +80,6 @@ class Episode:
 
     def __len__(self) -> int:
         return self.end - self.first
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Ticks or messages of one reason that yield no frame, between two stamps [ns]."""
-
-    reason: str
-    count: int
-    first_ns: int
-    last_ns: int
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from training.inspection.doctor_report import (
 )
 from training.inspection.doctor_rules import between, of_topic
 from training.inspection.doctor_stream import StreamWatch
+from training.learning.memory import keep_freed_memory
 from training.recordings import messages
 from training.recordings.bag_files import Raw
 from training.recordings.bags import Bag
@@ -67,6 +68,8 @@ def examine(
         has_plots: whether to draw a picture of it.
         say: told (path, "bytes", number) as reading goes on.
     """
+    # Chunks come and go by the thousand.
+    keep_freed_memory()
     try:
         with ThreadPoolExecutor(threads) as pool, Bag(path, source) as bag:
             return _Examination(bag, images, limits).report(pool, say, has_plots)
@@ -196,13 +199,14 @@ class _Look:
         self._is_transform = msgtype == TRANSFORMS
 
     def take(self, raw: Raw, clocks: ClockCheck) -> None:
-        watch, data = self.watch, raw.data
+        watch = self.watch
+        topic, _, _, data, received_ns = raw
         try:
             stamp = 0
             if watch.is_stamped:
                 stamp = _transform_stamp(data) if self._is_transform else stamp_ns(data)
             if self._check is not None:
-                self._check.take(raw.received_ns, data)
+                self._check.take(received_ns, stamp, data)
             if self._texts is not None and len(self._texts) < _MOST_TEXTS:
                 self._texts.append(messages.text(data))
         except ValueError:
@@ -211,9 +215,9 @@ class _Look:
             watch.unreadable += 1
             return
         if self.role != OTHER and watch.is_stamped:
-            clocks.take(raw.topic, self.role, raw.received_ns, stamp, watch, len(data))
+            clocks.take(topic, self.role, received_ns, stamp, watch, len(data))
         else:
-            watch.hear(raw.received_ns, stamp, len(data))
+            watch.hear(received_ns, stamp, len(data))
 
     def report(self, name: str, wild_stamps: int) -> TopicReport:
         check = self._check

@@ -20,6 +20,9 @@ from vla_ros.core.resample import NS_PER_S
 # A plain tuple, of which there are millions: topic, role, arrival, stamp, what hears of it, size.
 _Heard = tuple[str, str, int, int, StreamWatch, int]
 
+# Roles of which one publisher's messages never overtake one another.
+_ORDERED = (JOINTS, COMMANDED)
+
 
 class ClockCheck:
     """Takes the messages that convert would read, in the order of the recording.
@@ -40,7 +43,11 @@ class ClockCheck:
         self, topic: str, role: str, received_ns: int, stamp_ns: int, watch: StreamWatch, size: int
     ) -> None:
         """Take a message; `watch` hears of it once its stamp is judged, of 0 where that is wild."""
-        self._held.take(topic, stamp_ns, (topic, role, received_ns, stamp_ns, watch, size))
+        self._held.judge(topic, stamp_ns)
+        if self._clock.goes_on(topic, stamp_ns, role in _ORDERED):
+            watch.hear(received_ns, stamp_ns, size)
+        else:
+            self._held.take(topic, stamp_ns, (topic, role, received_ns, stamp_ns, watch, size))
 
     def take_last(self) -> None:
         """Tell of the last message of each topic."""
@@ -48,7 +55,7 @@ class ClockCheck:
 
     def _trust(self, heard: _Heard) -> None:
         topic, role, received_ns, stamp_ns, watch, size = heard
-        is_trusted = self._clock.trusts(topic, stamp_ns, role in (JOINTS, COMMANDED))
+        is_trusted = self._clock.trusts(topic, stamp_ns, role in _ORDERED)
         if not is_trusted and self.set_back is None:
             self.set_back = topic, received_ns
         watch.hear(received_ns, stamp_ns, size)

@@ -38,25 +38,27 @@ class JointCheck:
         self._wanted, self._start_ns = wanted, start_ns
         self._filter = JointStateFilter(wx250s_limits()) if is_wx250s else None
         self._messages = messages.JointStates()
-        self._names: tuple[str, ...] | None = None
+        # Names, bytes and type of the positions.
+        self._layout: tuple[tuple[str, ...], int, np.dtype] | None = None
         self._places: list[int] = []
         self._refused: Counter[str] = Counter()
         self._at: list[float] = []
         self._missing: set[str] = set()
-        self._waiting: list[tuple[int, int, np.ndarray]] = []
+        self._waiting: list[tuple[int, int, bytes]] = []
         self._last_ns: int | None = None
 
-    def take(self, received_ns: int, raw: bytes | memoryview) -> None:
+    def take(self, received_ns: int, stamp_ns: int, raw: bytes | memoryview) -> None:
         """Look at a message; raises ValueError where it is damaged."""
-        stamp_ns, names, position = self._messages.read(raw)
-        if names is not self._names or len(position) != len(names):
+        start, stop = self._messages.place(raw)
+        layout = self._messages.names, stop - start, self._messages.type
+        if layout != self._layout:
             self._judge()
-            known = names[: len(position)]
-            self._names, self._places = names, self._wanted.places_in(known)
+            known = layout[0][: layout[1] // 8]
+            self._layout, self._places = layout, self._wanted.places_in(known)
             self._missing.update(set(self._wanted.wanted) - set(known))
         if self._places:
-            self._waiting.append((received_ns, stamp_ns, position))
-            if len(self._waiting) >= _BATCH or len(position) != len(names):
+            self._waiting.append((received_ns, stamp_ns, bytes(raw[start:stop])))
+            if len(self._waiting) >= _BATCH:
                 self._judge()
         else:
             self._refuse("incomplete", received_ns)
@@ -70,7 +72,9 @@ class JointCheck:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        values = np.array([row[2] for row in waiting])[:, self._places]
+        assert self._layout is not None
+        positions = np.frombuffer(b"".join(row[2] for row in waiting), self._layout[2])
+        values = positions.reshape(len(waiting), -1)[:, self._places]
         stamps = np.array([row[1] for row in waiting])
         if self._are_sound(stamps, values):
             # The filter judges one after the other; it need not see the rest of what is beyond
@@ -143,7 +147,7 @@ class PictureCheck:
         self._said, self._since_ns = b"", 0
         self._frozen_ns, self._frozen_at_ns = 0, 0
 
-    def take(self, received_ns: int, raw: bytes | memoryview) -> None:
+    def take(self, received_ns: int, _: int, raw: bytes | memoryview) -> None:
         """Look at a message; raises ValueError where it is damaged."""
         self._looked_at += 1
         self._watch_for_repetition(received_ns, raw)

@@ -165,7 +165,7 @@ class StreamWatch:
     def __init__(self, start_ns: int, is_stamped: bool):
         self._start_ns, self.is_stamped = start_ns, is_stamped
         self.timeline, self.intervals = Timeline(start_ns), Spread()
-        self._waiting: list[tuple[int, int]] = []
+        self._waiting: list[tuple[int, int, int]] = []  # arrival, stamp, size
         self.messages = self.size_bytes = self.unreadable = 0
         self._unset = self._duplicates = self._out_of_order = self._num_steps = 0
         self._steps: list[tuple[int, int]] = []
@@ -178,18 +178,18 @@ class StreamWatch:
 
     def hear(self, received_ns: int, stamp_ns: int, size: int) -> None:
         """Take a message; the stamp counts for nothing where there is none."""
-        self.messages += 1
-        self.size_bytes += size
-        self._waiting.append((received_ns, stamp_ns))
+        self._waiting.append((received_ns, stamp_ns, size))
         if len(self._waiting) >= _BATCH:
             self._look()
 
     def _look(self) -> None:
-        rows = np.array(self._waiting, np.int64).reshape(-1, 2)
+        rows = np.array(self._waiting, np.int64).reshape(-1, 3)
         self._waiting.clear()
         if not len(rows):
             return
-        received, stamps = rows.T
+        received, stamps, sizes = rows.T
+        self.messages += len(rows)
+        self.size_bytes += int(sizes.sum())
         if self._first_ns is None:
             self._first_ns = int(received[0])
         self._last_ns = int(received[-1])

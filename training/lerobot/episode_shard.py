@@ -13,6 +13,7 @@ import numpy as np
 from training.datasets.dataset_provenance import made_by
 from training.datasets.drop_list import DropList
 from training.datasets.files import may_pass
+from training.datasets.shard import Camera
 from training.datasets.shard_folder import Refusal, is_done, write_refusal
 from training.datasets.shard_writer import Frame, ShardWriter
 from training.datasets.side_by_side import side_by_side
@@ -20,10 +21,12 @@ from training.lerobot.map import Mapping
 from training.lerobot.motion import Motion, frame_vectors, motion_of, vector_axes
 from training.lerobot.source import LerobotSource, SourceEpisode
 from training.provenance import code_version
+from vla_ros.core.cameras import scaled_intrinsics
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import ContractError, DatasetError
 from vla_ros.core.resample import NS_PER_S
 from vla_ros.policy.pictures import dataset_jpeg
+from vla_ros.policy.vla_eval_cameras import eye_from
 
 # Raise it when the same dataset and map would give other frames.
 IMPORT_VERSION = 1
@@ -140,10 +143,11 @@ def _write_shard(
     runs = _runs(motion, episode, settings, drops)
     rows = np.array([row for run in runs for row, _ in run], np.int64)
     shown = zip(*(source.pictures(episode, c, rows) for c in mapping.cameras.values()), strict=True)
+    cameras = _cameras(mapping, contract.image.shape[0])
     with ShardWriter(target, contract, vector_axes(mapping, settings.label)) as writer:
         for run in runs:
             task = mapping.task or episode.task
-            writer.begin_episode(task, mapping.kind, mapping.success, "imported")
+            writer.begin_episode(task, mapping.kind, mapping.success, "imported", cameras)
             for row, vectors in run:
                 where = f"frame {row} of {names[0]}"
                 jpegs, pictures = _pictures(mapping, next(shown), contract, where)
@@ -153,6 +157,15 @@ def _write_shard(
         options = settings.options
         makers = made_by(settings.code)
         writer.finish(*names, options["map"], options, drops.runs(), (), makers)
+
+
+def _cameras(mapping: Mapping, side: int) -> dict[str, Camera]:
+    """Return what is known of the cameras, intrinsics for pictures of side `side` [px]."""
+    eyes = {name: eye_from(row) for name, row in mapping.calibrations.items()}
+    return {
+        name: Camera(scaled_intrinsics(eye.K, eye.size, side).tolist(), eye.T_base_camera.tolist())
+        for name, eye in eyes.items()
+    }
 
 
 def _motion(source: LerobotSource, episode: SourceEpisode, mapping: Mapping) -> Motion:

@@ -1,6 +1,6 @@
 """What the columns of a foreign dataset mean: cameras, measured joints, tool pose and action."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -84,7 +84,10 @@ class Action:
 
 @dataclass(frozen=True)
 class Mapping:
-    """What a dataset's columns mean; `task` "" takes the dataset's own, `pose` None kinematics."""
+    """What a dataset's columns mean; `task` "" takes the dataset's own, `pose` None kinematics.
+
+    `calibrations`: of cameras that stay where they are, tables as `eye_from` takes them.
+    """
 
     robot_model: str
     kind: str
@@ -94,6 +97,7 @@ class Mapping:
     state: State
     pose: Pose | None
     action: Action | None
+    calibrations: dict[str, dict] = field(default_factory=dict)
 
     @property
     def has_kinematics(self) -> bool:
@@ -101,5 +105,6 @@ class Mapping:
         return self.robot_model == KNOWN_ARM
 
     def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return asdict(self)
+        """Return plain JSON types; without calibrations as before there were any."""
+        said = asdict(self)
+        return said if self.calibrations else {k: v for k, v in said.items() if k != "calibrations"}

@@ -43,6 +43,7 @@ from training.lerobot.map import (
 from vla_ros.core.arm import NUM_ARM_JOINTS
 from vla_ros.core.episode import EPISODE_KINDS
 from vla_ros.core.errors import ContractError
+from vla_ros.policy.vla_eval_cameras import eye_from
 
 
 def load_mapping(path: Path, features: dict[str, dict]) -> Mapping:
@@ -69,8 +70,9 @@ class _Reader:
         self.where, self.features = where, features
 
     def mapping(self, data: object) -> Mapping:
-        required, optional = ("cameras", "state", "kind"), ("pose", "action", "task", "success")
-        table = self.keys(data, "it", required, (*optional, "robot_model"))
+        required = ("cameras", "state", "kind")
+        optional = ("pose", "action", "task", "success", "calibrations", "robot_model")
+        table = self.keys(data, "it", required, optional)
         kind, success = table["kind"], table.get("success")
         task, model = table.get("task", ""), table.get("robot_model", KNOWN_ARM)
         if kind not in EPISODE_KINDS:
@@ -96,6 +98,7 @@ class _Reader:
             success=success,
             task=task,
             cameras=self.cameras(table["cameras"]),
+            calibrations=self.calibrations(table.get("calibrations", {}), table["cameras"]),
             state=state,
             pose=None if pose is None else self.pose(pose),
             action=None if action is None else self.action(action, state),
@@ -137,6 +140,17 @@ class _Reader:
             str(name): self.column(column, f"camera {name}", "image", "video")
             for name, column in value.items()
         }
+
+    def calibrations(self, value: object, cameras: dict) -> dict[str, dict]:
+        table = self.keys(value, "calibrations", (), tuple(cameras))
+        for name, row in table.items():
+            try:
+                eye_from(self.keys(row, f"calibration of {name}", ("K", "size", "T_base_camera")))
+            except (ValueError, TypeError) as error:
+                raise ContractError(
+                    f"calibration of {name} in {self.where} is none ({error}); see docs/data.md"
+                ) from None
+        return table
 
     def axes(self, value: object, column: str, what: str, count: int | None) -> tuple[int, ...]:
         names, width = axis_names(self.features[column])

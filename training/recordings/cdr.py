@@ -13,7 +13,8 @@ from vla_ros.core.resample import NS_PER_S
 
 # What `stamp_ns` needs of a message that begins with a header.
 HEAD_BYTES = 12
-_LITTLE_STAMP, _BIG_STAMP = struct.Struct("<iI"), struct.Struct(">iI")
+# What names the byte order, and a stamp's seconds and nanoseconds.
+_LITTLE_HEAD, _BIG_HEAD = struct.Struct("<BBxxiI"), struct.Struct(">BBxxiI")
 
 
 class Header(NamedTuple):
@@ -93,6 +94,8 @@ def stamp_ns(raw: bytes | memoryview) -> int:
     """
     if len(raw) < HEAD_BYTES:
         raise ValueError("the message is shorter than its type")
-    order = _LITTLE_STAMP if byte_order(raw) == "<" else _BIG_STAMP
-    seconds, nanoseconds = order.unpack_from(raw, 4)
+    zero, is_little, seconds, nanoseconds = _LITTLE_HEAD.unpack_from(raw)
+    if zero or is_little != 1:
+        byte_order(raw)
+        _, _, seconds, nanoseconds = _BIG_HEAD.unpack_from(raw)
     return seconds * NS_PER_S + nanoseconds

@@ -46,14 +46,29 @@ class JointStates:
     """Reads the JointStates of one topic, which may lack velocity and effort.
 
     Names are parsed anew only where they change.
+
+    Attributes:
+        names: of the joints of the message read last; the same object while equal.
+        type: of its positions.
     """
 
     def __init__(self):
-        self._order, self._middle, self._end = b"", b"", 0
-        self._names: tuple[str, ...] = ()
+        self._order, self._middle, self._end, self._stop = b"", b"", 0, 0
+        self.names: tuple[str, ...] = ()
+        self.type = np.dtype(np.float64)
 
     def read(self, raw: bytes | memoryview) -> tuple[int, tuple[str, ...], np.ndarray]:
         """Return (stamp [ns], names, positions float64); names are the same object while equal.
+
+        Raises:
+            ValueError: the message is damaged.
+        """
+        at, stop = self.place(raw)
+        count = (stop - at) // 8
+        return stamp_ns(raw), self.names, np.frombuffer(raw, self.type, count, at)
+
+    def place(self, raw: bytes | memoryview) -> tuple[int, int]:
+        """Return where the positions begin and end in a message, float64 of `type`.
 
         Raises:
             ValueError: the message is damaged.
@@ -63,12 +78,13 @@ class JointStates:
             cdr.header()
             names, count = tuple(cdr.texts()), cdr.number("I")
             # Only now: a message that ends early must leave no half of what it says.
-            self._names, self._count, self._end = names, count, cdr.place("d")
+            self.names, self._end = names, cdr.place("d")
+            self._stop = self._end + 8 * count
             self._order, self._middle = bytes(raw[:4]), bytes(raw[HEAD_BYTES : self._end])
-            self._type = np.dtype(f"{cdr.order}f8")
-        if len(raw) < self._end + 8 * self._count:
+            self.type = np.dtype(f"{cdr.order}f8")
+        if len(raw) < self._stop:
             raise ValueError("the message is shorter than its type")
-        return stamp_ns(raw), self._names, np.frombuffer(raw, self._type, self._count, self._end)
+        return self._end, self._stop
 
 
 def picture(raw: bytes | memoryview, msgtype: str) -> Picture:

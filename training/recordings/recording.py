@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.datasets.shard import Drop
+from training.datasets.drop_list import Drop
 from training.recordings import messages
 from training.recordings.bag_files import Raw
 from training.recordings.bag_folder import UnreadableBagError

@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-from training.datasets.shard import Drop
+from training.datasets.drop_list import Drop
 from training.recordings import messages
 from training.recordings.source import Joints
 from vla_ros.core import arm
@@ -62,6 +62,21 @@ class Clock:
             return False
         back_ns = self._back_ns(stream)
         return not latest - back_ns <= stamp_ns <= latest + CLOCK_STEP_NS
+
+    def goes_on(self, stream: str, stamp_ns: int, is_ordered: bool = False) -> bool:
+        """Take a message beyond doubt, whatever follows it, as `is_wild` and `trusts` would.
+
+        Returns False, and has taken nothing, where it is in doubt: ask those two.
+        """
+        latest = self._latest.get(stream)
+        is_sound = latest is None or (stamp_ns and latest <= stamp_ns <= latest + CLOCK_STEP_NS)
+        if self._is_set_back or not is_sound:
+            return False
+        self._latest[stream] = stamp_ns
+        if is_ordered:
+            first, count = self._begun.get(stream, (stamp_ns, 0))
+            self._begun[stream] = first, count + 1
+        return True
 
     def trusts(self, stream: str, stamp_ns: int, is_ordered: bool = False) -> bool:
         """Tell whether a message of the stream, next in the recording, is to be used.

@@ -25,11 +25,15 @@ class WildStamps(Generic[Item]):
 
     def take(self, stream: str, stamp_ns: int, item: Item) -> None:
         """Keep a message, and hand on the one before it in its stream."""
-        held = self._held.get(stream)
+        self.judge(stream, stamp_ns)
         self._held[stream] = stamp_ns, item
+
+    def judge(self, stream: str, following_ns: int) -> None:
+        """Hand on the message that was kept of a stream, now that the next one has this stamp."""
+        held = self._held.pop(stream, None)
         if held is None:
             return
-        if self._clock.is_wild(stream, held[0], stamp_ns):
+        if self._clock.is_wild(stream, held[0], following_ns):
             self._leave_out(held[1])
         else:
             self._hand_on(held[1])

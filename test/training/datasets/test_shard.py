@@ -6,7 +6,8 @@ import pytest
 
 from training.datasets import shard, shard_writer
 from training.datasets.dataset_stats import dense_histogram
-from training.datasets.shard import Camera, Drop, open_shard
+from training.datasets.drop_list import Drop
+from training.datasets.shard import Camera, open_shard
 from training.datasets.shard_writer import Frame, ShardWriter
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import DatasetError
