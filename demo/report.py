@@ -25,20 +25,6 @@ def format_table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(f"  {what:<{width}}  {value}" for what, value in rows)
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a success rate, both ends in [0, 1].
-
-    Raises:
-        ValueError: no trials.
-    """
-    if trials <= 0:
-        raise ValueError("a success rate needs at least one trial")
-    rate = successes / trials
-    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
 def plot_losses(metrics: dict[str, dict], path: Path) -> None:
     """Draw each stage's training and held-out error beside its constant-prediction baseline.
 

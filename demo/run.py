@@ -23,7 +23,6 @@ from report import (
     film_strip,
     format_table,
     plot_losses,
-    wilson_interval,
     write_summary,
     write_video,
 )
@@ -32,6 +31,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from training.evidence.statistics import wilson  # noqa: E402
 from training.recordings.bags import Bag, finished_bags  # noqa: E402  (the repository's root is on the path only now)
 
 TASK = "put the carrot on the plate"
@@ -296,7 +296,7 @@ def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: di
             "trials": len(episodes),
             "successes": successes,
             "partial": sum(bool(e["partial"]) for e in episodes),
-            "success_interval_95": wilson_interval(successes, len(episodes)),
+            "success_interval_95": wilson(successes, len(episodes))[1:],
             "inference_ms_p50": acted["results"]["inference_ms_p50"],
         },
         "wall_s": {

@@ -5,28 +5,8 @@ import json
 import cv2
 import matplotlib.image
 import numpy as np
-import pytest
 
 from demo import report
-
-
-def test_wilson_interval_of_half_the_trials_is_hand_computed():
-    # n = 10, p = 0.5, z = 2: centre (0.5 + 4/20) / 1.4 = 0.5,
-    # half 2 / 1.4 * sqrt(0.025 + 0.01) = 0.26726.
-    low, high = report.wilson_interval(5, 10, z=2.0)
-    assert (low, high) == pytest.approx((0.23274, 0.76726), abs=1e-5)
-
-
-@pytest.mark.parametrize(("successes", "edge"), [(0, 0), (10, 1)])
-def test_wilson_interval_stays_inside_0_and_1(successes, edge):
-    interval = report.wilson_interval(successes, 10)
-    assert interval[edge] == pytest.approx(edge, abs=1e-12)
-    assert 0.0 <= interval[0] < interval[1] <= 1.0
-
-
-def test_wilson_interval_refuses_no_trials():
-    with pytest.raises(ValueError, match="at least one trial"):
-        report.wilson_interval(0, 0)
 
 
 def test_table_aligns_its_second_column():
