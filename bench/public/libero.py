@@ -1,0 +1,190 @@
+"""LIBERO-PRO: demonstrations, and how a checkpoint does where places, tasks or words change.
+
+    python -m bench.public.libero expert --base libero_object --episodes 2
+    python -m bench.public.libero demos  --base libero_object --count 20 --out data/libero_object
+    python -m bench.public.libero score  --base libero_object --episodes 10 --checkpoint ckpt/tap2
+
+The first use makes an environment of its own (`environments.LIBERO`). docs/benchmarks.md tells the
+way from demonstrations to a score. The policy is told the sentence of the task's own file.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.public.environments import ROOT, libero
+from bench.public.libero_peer_world import BASE_SUITES, PERTURBATIONS
+from training.evidence.statistics import wilson
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(
+        prog="bench.public.libero",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("what", choices=("environment", "expert", "demos", "score"))
+    add("--base", choices=tuple(BASE_SUITES), default="libero_object", help="suite (%(default)s)")
+    add("--tasks", type=int, nargs="+", default=list(range(10)), help="their numbers; all")
+    add("--episodes", type=int, default=10, help="start states of each task (%(default)s)")
+    names = [p.strip("_") or "none" for p in PERTURBATIONS]
+    add("--perturbations", nargs="+", choices=names, help="all for score, none for expert")
+    add("--steps", type=int, default=0, help="most of an episode; the benchmark's own limit")
+    add("--count", type=int, default=10, help="demonstrations of each task (%(default)s)")
+    add("--out", type=Path, help="folder of demos to make, or JSON file of results")
+    add("--checkpoint", type=Path, help="to score; a server is started for it")
+    add("--url", help="of a server that runs, ws://HOST:PORT")
+    add("--chunk-steps", type=int, default=8, help="steps of a chunk that are done (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def told_lines(job: dict) -> Iterator[dict]:
+    """Run `libero_run` and yield what it says, line by line.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    python, environment = libero()
+    command = [str(python), "-m", "bench.public.libero_run", json.dumps(job)]
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            # LIBERO and its packages print, too.
+            if line.startswith("{"):
+                yield json.loads(line)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command[:3])
+
+
+@contextmanager
+def served(checkpoint: Path, chunk_steps: int) -> Iterator[str]:
+    """Serve a checkpoint in a process of its own; yields the address.
+
+    Raises:
+        RuntimeError: it is not served; it said why.
+    """
+    module = "vla_ros.policy.vla_eval_server"
+    command = [sys.executable, "-m", module, str(checkpoint), "--port", "0"]
+    command += ["--steps", str(chunk_steps)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        first = process.stdout.readline()
+        if " is served on " not in first:
+            raise RuntimeError(f"{checkpoint} is not served")
+        yield first.rsplit(" ", 1)[-1].strip()
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def summary(rows: list[dict]) -> dict[str, dict]:
+    """Return successes, trials and their 95 % Wilson interval by suite.
+
+    `refused` counts trials that ended since the policy had no action.
+    """
+    suites: dict[str, list[dict]] = defaultdict(list)
+    for row in rows:
+        suites[row["suite"]].append(row)
+    counts = {
+        suite: (sum(row["success"] for row in found), len(found)) for suite, found in suites.items()
+    }
+    return {
+        suite: {
+            "successes": successes,
+            "trials": trials,
+            "interval_95": wilson(successes, trials)[1:],
+            "refused": sum(bool(row["refused"]) for row in suites[suite]),
+        }
+        for suite, (successes, trials) in counts.items()
+    }
+
+
+def table(found: dict[str, dict]) -> str:
+    """Return a Markdown table of `summary`."""
+    lines = ["| suite | successes | of | rate, 95 % interval | ended without an action |"]
+    lines += ["|---|---|---|---|---|"]
+    for suite, row in found.items():
+        low, high = (round(100 * end) for end in row["interval_95"])
+        rate = round(100 * row["successes"] / row["trials"])
+        lines.append(
+            f"| {suite} | {row['successes']} | {row['trials']} | {rate} % ({low} to {high}) "
+            f"| {row['refused']} |"
+        )
+    return "\n".join(lines)
+
+
+def episodes(args: argparse.Namespace, url: str, default: list[str]) -> dict:
+    """Run the episodes that the command line asks for; return rows and their summary."""
+    names = args.perturbations or default
+    job = {
+        "base": args.base,
+        "perturbations": ["" if name == "none" else f"_{name}" for name in names],
+        "tasks": args.tasks,
+        "layouts": args.episodes,
+        "most": args.steps,
+        "url": url,
+    }
+    rows = []
+    for row in told_lines(job):
+        rows.append(row)
+        print(
+            f"{row['suite']} {row['task']}, start {row['layout']}: "
+            f"{'done' if row['success'] else 'not done'} in {row['steps']} steps, "
+            f"{row['seconds']:.0f} s: {row['instruction']}",
+            flush=True,
+        )
+        if row["refused"]:
+            print(f"  no action: {row['refused']}", flush=True)
+    return {"job": {**job, "url": bool(url)}, "suites": summary(rows), "episodes": rows}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line says; exit code 1 where something could not be done."""
+    args = parse_arguments(argv)
+    try:
+        return _do(args)
+    except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
+        print(f"bench.public.libero: {error}", file=sys.stderr)
+        return 1
+
+
+def _do(args: argparse.Namespace) -> int:
+    if args.what == "environment":
+        print(libero()[0])
+        return 0
+    if args.what == "demos":
+        if args.out is None or args.out.exists():
+            raise ValueError("--out must name a new folder for the demonstrations")
+        out = str(args.out.resolve())
+        job = {"out": out, "base": args.base, "tasks": args.tasks, "count": args.count}
+        for told in told_lines(job):
+            print(json.dumps(told, indent=1))
+        return 0
+    if args.what == "expert":
+        found = episodes(args, "", ["none"])
+    elif args.url:
+        found = episodes(args, args.url, [p.strip("_") or "none" for p in PERTURBATIONS])
+    elif args.checkpoint:
+        with served(args.checkpoint, args.chunk_steps) as url:
+            found = episodes(args, url, [p.strip("_") or "none" for p in PERTURBATIONS])
+        found["checkpoint"] = args.checkpoint.name
+    else:
+        raise ValueError("score needs --checkpoint or --url")
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table(found["suites"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
