@@ -3,15 +3,17 @@
 python -m bench.policy CHECKPOINT... [--minutes 10] [--task TEXT]
 
 Each checkpoint acts in turn, started by policy.launch.py as anybody would: simulated arm at speed
-1, one small camera, the network in the same process as the command timer, all on this machine. At
-speed 1 time is the machine's own, and the command timer that of a real arm.
+1, one small camera, all on this machine. At speed 1 time is the machine's own, and the command
+timer that of a real arm.
 
 - Period: from one command to the next, by the stamps of /vla/commanded, which are taken when a
   command is sent, from some seconds after the first one on, whatever the node is about: acting in
   episodes of 20 s, or on its way to the ready pose between them, when the network rests. Jitter is
   how far a period is off 20 ms; one of n times 20 ms, rounded, has n - 1 missed ticks.
 - Camera to command: from a picture's stamp to the first command that its answer led to, less the
-  inference (network and inverse kinematics), as the node's results have them.
+  inference (network and inverse kinematics), as the node's results have them. The picture's age
+  when it was asked about is a part of that: the rest is the way to the network and back, and the
+  time until the next command of the 50 Hz grid.
 - Ready: from the node's start as a process, imports included, until it is configured: the
   checkpoint is loaded, checked and warmed up.
 """
@@ -55,7 +57,7 @@ class Found:
     Attributes:
         ready_s: from the process's start until it was configured [s].
         stamps_ns: of commands, in order.
-        peak_mb: of the process's resident memory.
+        peak_mb: of the resident memory of the node and the network's process, added up.
         results: as the node wrote them.
     """
 
@@ -72,12 +74,12 @@ def rows_of(name: str, found: Found) -> list[Row]:
     missed = int(np.sum(np.maximum(np.round(periods_ms / _PERIOD_MS) - 1, 0)))
     p99_ms, largest_ms = float(np.percentile(jitter_ms, 99)), float(jitter_ms.max())
     episodes = found.results["episodes"]
-    inference_ms, to_command_ms = (
+    inference_ms, age_ms, to_command_ms = (
         np.concatenate([episode[key] for episode in episodes])
-        for key in ("inference_ms", "camera_to_command_ms")
+        for key in ("inference_ms", "picture_age_ms", "camera_to_command_ms")
     )
     beside_ms = to_command_ms - inference_ms
-    p99_beside_ms = float(np.percentile(beside_ms, 99))
+    p99_beside_ms, p99_age_ms = (float(np.percentile(ms, 99)) for ms in (beside_ms, age_ms))
     return [
         Row(f"{name}: commands", "", len(found.stamps_ns)),
         Row(f"{name}: jitter, p99", "ms", p99_ms, goal="≤ 3", met=p99_ms <= 3),
@@ -86,6 +88,8 @@ def rows_of(name: str, found: Found) -> list[Row]:
         Row(f"{name}: answers", "", len(inference_ms)),
         Row(f"{name}: inference, p50", "ms", float(np.median(inference_ms))),
         Row(f"{name}: inference, p99", "ms", float(np.percentile(inference_ms, 99))),
+        Row(f"{name}: a picture's age when asked about, p50", "ms", float(np.median(age_ms))),
+        Row(f"{name}: a picture's age when asked about, p99", "ms", p99_age_ms),
         Row(f"{name}: camera to command beside it, p50", "ms", float(np.median(beside_ms))),
         Row(
             *(f"{name}: camera to command beside it, p99", "ms", p99_beside_ms),
@@ -175,7 +179,7 @@ def run(checkpoint: Path, task: str, minutes: float, folder: Path) -> Found:
             listener.spin(60.0 * minutes)
             found.stamps_ns = listener.stamps_ns.copy()
             assert pid is not None
-            found.peak_mb = peak_mb(pid)
+            found.peak_mb = sum(peak_mb(one) for one in descendants(pid))
         finally:
             if launch.poll() is None:
                 launch.send_signal(signal.SIGINT)

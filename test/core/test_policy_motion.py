@@ -224,6 +224,33 @@ def test_a_displacement_counts_from_where_the_plans_end_when_it_arrives():
     np.testing.assert_allclose(body.tool_m, READY_M + [0, 0.06, 0], atol=1e-4)
 
 
+def test_a_chunk_is_asked_for_a_period_before_its_time_and_before_the_plan_ends_by_any_time():
+    body = Arm(execute_steps=30)
+    body.tick()
+    body.answer(body.ask(horizon=20), body.along(count=20))
+    wants = {}
+    for periods in range(110):
+        body.tick()
+        for ahead_s in (0.0, 0.02, 0.1):
+            if body.motion.wants_chunk(body.now_ns, ahead_s):
+                wants.setdefault(ahead_s, periods)
+        if body.motion.is_running_out:
+            wants.setdefault("is running out", periods)
+    # The plan ends before 30 steps of it are done.
+    assert wants[0.0] == wants["is running out"]
+    assert (wants[0.0] - wants[0.02], wants[0.0] - wants[0.1]) == (1, 5)
+    # Where its steps are done long before its end, it is asked for a period early, no more.
+    body = Arm(execute_steps=3)
+    body.tick()
+    body.answer(body.ask(horizon=30), body.along(count=30, speed=0.02))
+    while not body.motion.wants_chunk(body.now_ns, 0.1):
+        body.tick()
+    assert not body.motion.wants_chunk(body.now_ns)
+    assert not body.motion.is_running_out
+    body.tick()
+    assert body.motion.wants_chunk(body.now_ns)
+
+
 @pytest.mark.parametrize(("scale", "asked"), [(1.0, 20), (0.5, 10), (0.0, 1)])
 def test_displacements_are_asked_for_at_the_speed_that_they_are_done_at(scale, asked):
     body, questions = Arm(), []

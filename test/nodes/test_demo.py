@@ -52,3 +52,19 @@ def test_a_demonstration_that_was_cut_is_no_failure_and_says_who_cut_it(arm, end
     scene.now_ns = 31 * 10**9
     assert list(steps) == []
     assert scene.ends == [end]
+
+
+def test_what_a_stop_cut_short_is_no_try_of_the_teachers(capsys):
+    scene, said, numbers = Scene(), [None, None, True], []
+    scene.parameters = types.SimpleNamespace(episodes=1, tries_per_episode=1)
+    scene.until_free = scene.go_to = scene._until_sim = scene._fresh_scene = scene.nothing
+
+    def attempt(episode_id):
+        numbers.append(episode_id)
+        yield
+        return said.pop(0)
+
+    scene._attempt = attempt
+    assert list(DemoNode._scripted(scene)) == [None] * 3
+    assert numbers == ["demo-00000", "demo-00001", "demo-00002"]
+    assert capsys.readouterr().out == "demo: 1 demonstrations in 1 tries\n"

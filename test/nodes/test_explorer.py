@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm, kinematics  # noqa: E402
 from vla_ros.core.duty import Cooling, Reminder  # noqa: E402
-from vla_ros.core.exploration import ExplorationParameters, PlayMotion  # noqa: E402
+from vla_ros.core.exploration import ExplorationParameters  # noqa: E402
 from vla_ros.core.limits import wx250s_limits  # noqa: E402
 from vla_ros.core.pose_library import PoseLibrary, generate  # noqa: E402
 from vla_ros.nodes import episodes, explorer, lifetime, mission, qos  # noqa: E402
@@ -26,7 +26,6 @@ from vla_ros.nodes.explorer_motion import load_poses, make_motion  # noqa: E402
 from vla_ros.nodes.explorer_parameters import ExplorerParameters  # noqa: E402
 from vla_ros.nodes.mission import MissionNode  # noqa: E402
 from vla_ros.nodes.params import ParameterError  # noqa: E402
-from vla_ros.nodes.player import Player  # noqa: E402
 from vla_ros.nodes.seeds import given_or_drawn  # noqa: E402
 
 LIMIT_S = 40.0
@@ -281,77 +280,6 @@ def diagnostics(node):
 
 def torques(driver):
     return [request for request in driver.asked if hasattr(request, "enable")]
-
-
-class Arm:
-    """An arm that is where it was told to be, or blocked."""
-
-    def __init__(self):
-        self.commanded = self.measured = (arm.READY_RAD.copy(), 1.0)
-        self.blocked_reason, self.blocks = "", 0
-
-    @property
-    def status(self):
-        return 0, "", {"blocks": self.blocks}
-
-    def set_target(self, q_rad, opening):
-        self.commanded = self.measured = (q_rad, opening)
-
-    def block(self):
-        self.blocks, self.blocked_reason = self.blocks + 1, "elbow is blocked"
-
-
-@pytest.fixture
-def player(ros):
-    ros()
-    node = lifetime.ShellNode("explorer")
-    motion = PlayMotion(ExplorationParameters(), np.random.default_rng(0))
-    made = Player(node, motion, Arm(), 2, None)
-    yield made
-    node.destroy_node()
-
-
-def test_a_blocked_arm_goes_elsewhere_and_is_given_up_after_several_in_a_row(player):
-    held = player._arm
-    assert player.start()
-    player.tick()
-    held.block()
-    target = held.commanded
-    player.tick()
-    assert held.commanded is target
-    assert player.go_on()
-    lower = kinematics.forward(arm.READY_RAD)
-    lower[2, 3] -= 0.1
-    held.commanded = (kinematics.inverse(lower, arm.READY_RAD), 1.0)
-    held.blocked_reason = ""
-    assert player.go_on()
-    # Up first, away from what it may push against.
-    assert player._motion.phase == "lift"
-    assert player._motion.waypoint[2, 3] > lower[2, 3] + 0.05
-    player.tick()
-    assert held.commanded is not target
-    held.block()
-    player.tick()
-    assert not player.go_on()
-    assert player.given_up == "the arm was blocked 2 times in a row, last: elbow is blocked"
-    assert player.blocks == 2
-    # From the ready pose it is another row.
-    held.blocked_reason = ""
-    assert player.start()
-    held.block()
-    player.tick()
-    assert player.go_on()
-
-
-def test_an_arm_that_only_began_anew_was_not_blocked(player):
-    held = player._arm
-    assert player.start()
-    for _ in range(5):
-        held.blocked_reason = "the arm was found elsewhere than commanded"
-        player.tick()
-        held.blocked_reason = ""
-        assert player.go_on()
-    assert player.blocks == 0
 
 
 def test_a_library_that_is_none_is_refused_by_its_name(tmp_path):

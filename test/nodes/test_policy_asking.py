@@ -21,9 +21,10 @@ from vla_ros.nodes.policy_asking import Asker
 def test_whatever_a_runner_raises_is_an_error_that_holds_the_arm(raised, expected, words):
     said = []
     logger = types.SimpleNamespace(error=lambda text, **_: said.append(text))
-    clock = types.SimpleNamespace(now=lambda: types.SimpleNamespace(nanoseconds=5))
+    clock = types.SimpleNamespace(now=lambda: types.SimpleNamespace(nanoseconds=5_000_000))
     node = types.SimpleNamespace(get_clock=lambda: clock, get_logger=lambda: logger)
-    streams = types.SimpleNamespace(at=lambda now_ns, task: None)
+    seen = types.SimpleNamespace(pictured_ns=2_000_000)
+    streams = types.SimpleNamespace(at=lambda now_ns, task: seen)
     question = types.SimpleNamespace(decided=lambda: None)
 
     def act(_):
@@ -33,6 +34,7 @@ def test_whatever_a_runner_raises_is_an_error_that_holds_the_arm(raised, expecte
     runner, inputs = types.SimpleNamespace(act=act), types.SimpleNamespace(streams=streams)
     asker = Asker(node, runner, inputs, None, inference)
     asker.ask(question, "push")
+    assert asker.picture_age_ms == 3.0
     while (taken := asker.take()) is None:
         pass
     with pytest.raises(expected, match=words):

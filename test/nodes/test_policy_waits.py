@@ -24,7 +24,7 @@ class World:
         self.held_from_outside, self.blocked_reason, self.stopped = ("", ""), "", False
         self.said, self.missed, self.asked = [], [], 0
         self.arm = self
-        self.has_answered = False
+        self.has_answered, self.answers = False, 0
 
     def get_logger(self):
         return types.SimpleNamespace(warning=self.said.append)
@@ -88,7 +88,7 @@ def test_a_server_that_stays_away_ends_the_episode_and_then_the_mission(waits, w
 
 def test_an_answer_ends_an_outage_and_the_next_one_is_another(waits, world):
     watched(waits, world, 29, why_unanswered="the link broke")
-    assert watched(waits, world, 1, why_unanswered="").ending is None
+    assert watched(waits, world, 1, why_unanswered="", answers=1).ending is None
     assert list(waits.until_answered("push")) == []
     assert watched(waits, world, 29, why_unanswered="the link broke").ending is None
     # Nor is it the one of before the node was activated anew.
@@ -98,15 +98,25 @@ def test_an_answer_ends_an_outage_and_the_next_one_is_another(waits, world):
 
 def test_a_frozen_picture_is_one_outage_whatever_is_answered_to_it_in_between(waits, world):
     blind = {"why_unanswered": "the same picture", "held_from_outside": ("camera", "...")}
-    sees = {"why_unanswered": "", "held_from_outside": ("", "")}
+    sees = {"why_unanswered": "", "held_from_outside": ("", ""), "answers": 1}
     watched(waits, world, 5, **blind)
     assert watched(waits, world, 20, are_remembered=True, **sees).ending is None
     run = watched(waits, world, 6, **blind)
     assert run.ending.outcome == Outcome.HELD
     assert "(outage_s): the same picture; see to that" in run.ending.message
     # Another picture ends it, even where it looks away for a moment.
+    sees["answers"] = 2
     assert watched(waits, world, 1, are_remembered=False, **sees).ending is None
     assert watched(waits, world, 20, **blind).ending is None
+
+
+def test_an_outage_that_becomes_another_one_goes_on(waits, world):
+    blind = {"why_unanswered": "no picture", "held_from_outside": ("camera", "...")}
+    watched(waits, world, 20, **blind)
+    # The camera is back and nobody was asked yet: then the server turns out to be away.
+    watched(waits, world, 5, why_unanswered="", held_from_outside=("", ""))
+    run = watched(waits, world, 5, why_unanswered="the link broke")
+    assert "for 30 s (outage_s): the link broke" in run.ending.message
 
 
 def test_who_lets_the_switch_go_is_no_outage(waits, world):

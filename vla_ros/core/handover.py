@@ -8,9 +8,8 @@ and opening, whatever has arrived or not. Chunks are offered as they arrive, in 
   and never runs backward.
 - A new plan's place is that of its observation on that clock. What was executed of it meanwhile is
   skipped, no more: where the arm waited, nothing is.
-- It is entered where it comes nearest to where the arm is headed, so that a network that thinks
-  the arm further back does not draw it back, and takes over in a time that grows with how much it
-  disagrees.
+- It is entered where it comes nearest to where the arm is headed, so that a network that thinks it
+  further back does not draw it back, and takes over in a time that grows with how much it differs.
 - The result goes through limits on velocity, acceleration and jerk that hold in every sample.
 """
 
@@ -26,8 +25,9 @@ from vla_ros.core.joint_plan import Committed, Curve, JointPlan
 from vla_ros.core.latency import LatencyEstimate
 from vla_ros.core.limits import SafetyLimits, finite_joints, require_range
 from vla_ros.core.plan_clock import PlanClock
-from vla_ros.core.plan_mix import Part, blended, crossing_s, ensembled
+from vla_ros.core.plan_mix import SHIFTS, Part, blended, crossing_s, ensembled, nearest_s
 from vla_ros.core.resample import NS_PER_S
+from vla_ros.core.single_pace import SinglePace
 
 Strategy = Literal["blend", "ensemble", "rtc"]
 
@@ -35,9 +35,6 @@ Strategy = Literal["blend", "ensemble", "rtc"]
 _CATCH_UP_HZ = 8.0
 # A network may ask for a little more than a joint's range, as inverse kinematics does.
 _RANGE_TOLERANCE_RAD = 0.02
-# Entering this much earlier or later on a plan costs as much as being this far from it [rad/s].
-_SHIFT_COST_RAD_S = 0.02
-_SHIFTS = 41
 # The longest that the command guard brakes [s].
 _BRAKING_S = 0.4
 
@@ -90,6 +87,7 @@ class HandOver:
             self.parameters.max_age_s,
         )
         self._gripper = GripperSwitch(self.parameters, period_s)
+        self._pace = SinglePace(period_s)
         gain = _CATCH_UP_HZ * period_s
         self._gains = gain**2, 2.0 * gain
         self.restart(np.zeros(len(self._joints)), 1.0, 0)
@@ -115,7 +113,7 @@ class HandOver:
         self._parts = [Part(None, q, 0.0, 0.0, 1.0)]
         self._began_ns = now_ns
         self._newest_ns: int | None = None
-        self._asked_ns: int | None = None
+        self._pace.restart()
         self._reference = self._before = q
         self.starved = False
 
@@ -124,7 +122,7 @@ class HandOver:
         for joint, value in zip(self._joints, q_rad, strict=True):
             joint.reset(value)
         # Braking leads on along the plan, too: that much of it is done.
-        ahead_s = np.linspace(0.0, min(_BRAKING_S, self._clock.left_s), _SHIFTS)
+        ahead_s = np.linspace(0.0, min(_BRAKING_S, self._clock.left_s), SHIFTS)
         apart = [np.sum((self._mixed(self._clock.now_s + s) - q_rad) ** 2) for s in ahead_s]
         self._clock.stand(self._clock.now_s + float(ahead_s[np.argmin(apart)]))
         self._reference = self._before = self._mixed(self._clock.now_s)
@@ -190,29 +188,41 @@ class HandOver:
 
     def note_asked(self, now_ns: int) -> None:
         """Note that an observation of now has gone to the policy."""
-        self._asked_ns = now_ns
+        self._pace.note_asked(now_ns, self._single_s, self.speed_scale)
 
-    def wants_chunk(self, now_ns: int) -> bool:
+    def wants_chunk(self, now_ns: int, ahead_s: float = 0.0) -> bool:
         """Return whether it is time for the next observation, if none is being worked on.
 
         That is after `execute_steps` of the newest chunk, and earlier where the chunk could come
         too late to go on without braking. After a single action it is once its step has passed, at
         the speed it is done at: else more would be done than was meant.
+
+        Args:
+            now_ns: time [ns].
+            ahead_s: when the next occasion comes [s]: what is due within a period is asked for
+                now, and where the plans are about to end, what is due by then.
         """
-        newest = self._parts[-1]
+        newest, early_s = self._parts[-1], min(ahead_s, self._period_s)
         if newest.curve is None:
             return True
-        plan = newest.curve.plan
-        if plan.from_arrival:
-            asked_ns = self._asked_ns
-            if asked_ns is None or now_ns < asked_ns:
-                return True
-            return (now_ns - asked_ns) * self.speed_scale >= plan.duration_s * NS_PER_S
-        done_s = self._clock.now_s - newest.origin_s
-        if done_s >= self.parameters.execute_steps * plan.step_s:
-            return True
+        if step_s := self._single_s:
+            return self._pace.until_due_s(now_ns, step_s, self.speed_scale) <= early_s
+        whole_s = self.parameters.execute_steps * newest.curve.plan.step_s
+        done_s = self._clock.now_s - newest.origin_s + early_s
+        return done_s >= whole_s or self.ends_within(ahead_s)
+
+    def ends_within(self, ahead_s: float) -> bool:
+        """Return whether the arm would brake for want of a chunk that is asked for so late [s]."""
+        if self._parts[-1].curve is None or self._single_s:
+            return False
         needed_s = self.latency.value_s + self._clock.braking_s + 2.0 * self._period_s
-        return self._clock.left_s <= needed_s
+        return self._clock.left_s <= needed_s + ahead_s
+
+    @property
+    def _single_s(self) -> float:
+        """How long the single action that was taken last takes [s]; 0 where it was a chunk."""
+        curve = self._parts[-1].curve
+        return curve.plan.duration_s if curve is not None and curve.plan.from_arrival else 0.0
 
     def committed(self, stamp_ns: int, step_s: float, horizon: int) -> Committed:
         """Return what is planned after an observation, at the way-points of its chunk.
@@ -248,23 +258,13 @@ class HandOver:
         now_s = self._clock.now_s
         here = self._mixed(now_s)
         if not curve.plan.from_arrival:
-            origin_s -= self._shift_s(curve, now_s - origin_s, here)
-        end_s = origin_s + curve.plan.duration_s
-        blend_s = self.parameters.blend_s
+            room_s = self.parameters.align_s, self._period_s
+            origin_s -= nearest_s(curve, now_s - origin_s, here, *room_s)
+        end_s, blend_s = origin_s + curve.plan.duration_s, self.parameters.blend_s
         if self.strategy != "ensemble":
             blend_s = min(self._blend_s(curve, now_s - origin_s, here), end_s - now_s)
         self._parts = [*self._heard(now_s), Part(curve, here, origin_s, now_s, blend_s)]
         self._clock.end_at(end_s)
-
-    def _shift_s(self, curve: Curve, since_s: float, here: np.ndarray) -> float:
-        """Return how much later than `since_s` a curve comes nearest to joints (6,) [s]."""
-        most_s = self.parameters.align_s
-        left_s = max(curve.plan.duration_s - since_s - self._period_s, 0.0)
-        shifts_s = np.linspace(-min(most_s, since_s), min(most_s, left_s), _SHIFTS)
-        shifts_s = np.append(shifts_s, 0.0)
-        apart = np.array([curve.at(since_s + shift_s) - here for shift_s in shifts_s])
-        cost = np.sum(apart**2, axis=1) + (_SHIFT_COST_RAD_S * shifts_s) ** 2
-        return float(shifts_s[np.argmin(cost)])
 
     def _blend_s(self, curve: Curve, since_s: float, here: np.ndarray) -> float:
         """Return in which time a curve can take over from joints (6,) within the limits."""

@@ -12,6 +12,7 @@ import numpy as np
 from vla_ros.core import arm
 from vla_ros.core.errors import SafetyError
 from vla_ros.core.joint_states import RepeatWatch
+from vla_ros.core.lasting import Since, remember
 from vla_ros.core.thresholds import threshold
 
 # The six arm joints and the gripper: where the driver measures a current.
@@ -122,10 +123,10 @@ class ArmMonitor:
 
     def reset(self) -> None:
         """Forget what was seen, as when the arm starts anew from its measured pose."""
-        self._overloaded = _Since(7)
-        self._stalled = _Since(6)
-        self._lagging = _Since(1)
-        self._limp = _Since(6)
+        self._overloaded = Since(7)
+        self._stalled = Since(6)
+        self._lagging = Since(1)
+        self._limp = Since(6)
         # Measured poses of the last `still_s`, and one before; the oldest first.
         self._poses: list[tuple[float, np.ndarray]] = []
         # Commands of the last 2 `still_s`, in the same way.
@@ -156,6 +157,12 @@ class ArmMonitor:
         frozen_s = self._repeats.repeats_for(now_s, q_commanded, q_measured, effort_ma, stamp_ns)
         if frozen_s > 0.0:
             return self._frozen(frozen_s, q_commanded, q_measured, effort_ma)
+        if self._follows(q_commanded, q_measured, effort_ma):
+            for condition in (self._limp, self._stalled, self._overloaded, self._lagging):
+                condition.none_holds()
+            self._moved(now_s, q_measured)
+            self._note_command(now_s, q_commanded)
+            return GO
         # Always asked, so that each of them sees every period. A limp joint comes first: to give
         # way for another reason puts its command where it is, and it would be seen no more.
         found = (
@@ -172,6 +179,14 @@ class ArmMonitor:
                 return replace(verdict, still=still)
             held = held or replace(verdict, level="hold")
         return held or GO
+
+    def _follows(self, q_commanded, q_measured, effort_ma) -> bool:
+        """Return whether nothing can be wrong: no joint is off by much, none draws too much."""
+        limits = self.limits
+        least_rad = min(limits.stall_error_rad, limits.limp_rad, limits.lag_rad)
+        if not np.abs(q_commanded - q_measured).max() <= least_rad:
+            return False
+        return effort_ma is None or not (np.abs(effort_ma) > limits.effort_ma).any()
 
     def _frozen(self, frozen_s, q_commanded, q_measured, effort_ma) -> Verdict:
         sentence = (
@@ -259,7 +274,7 @@ class ArmMonitor:
 
     def _moved(self, now_s, q_measured) -> tuple[float, np.ndarray]:
         """Return how each joint (6,) moved [rad] in the last so many seconds, about `still_s`."""
-        _remember(self._poses, now_s, q_measured, self.limits.still_s)
+        remember(self._poses, now_s, q_measured, self.limits.still_s)
         then_s, q_then = self._poses[0]
         return now_s - then_s, q_measured - q_then
 
@@ -276,8 +291,8 @@ class ArmMonitor:
         command went less than half as far in twice that time as its present speed would have taken
         it: in the command of a joint that is blocked on its way this lies further back.
         """
+        self._note_command(now_s, q_commanded)
         commands = self._commands
-        _remember(commands, now_s, q_commanded, 2.0 * self.limits.still_s)
         if len(commands) < 2:
             return True
         (then_s, q_then), (last_s, q_last) = commands[0], commands[-2]
@@ -287,31 +302,8 @@ class ArmMonitor:
         is_new = way_rad < 0.5 * speed_rad_s * (commands[-1][0] - then_s)
         return bool((is_new & (speed_rad_s > self.limits.still_rad_s)).any())
 
+    def _note_command(self, now_s, q_commanded) -> None:
+        remember(self._commands, now_s, q_commanded, 2.0 * self.limits.still_s)
+
     def _is_still(self, now_s, q_measured) -> bool:
         return bool(self._still_joints(now_s, q_measured).all())
-
-
-def _remember(
-    rows: list[tuple[float, np.ndarray]], now_s: float, q: np.ndarray, span_s: float
-) -> None:
-    """Add joints (6,) [rad] of now; keep those of the last `span_s` [s], and one before."""
-    if not rows or now_s > rows[-1][0]:
-        rows.append((now_s, q.copy()))
-    while len(rows) > 1 and now_s - rows[1][0] >= span_s:
-        rows.pop(0)
-
-
-class _Since:
-    """For how long each of N conditions has held without a break."""
-
-    def __init__(self, size: int):
-        self._since_s = np.full(size, np.nan)
-
-    def held_s(self, now_s: float, holds: np.ndarray) -> np.ndarray:
-        """Return the time (N,) [s]; -1 where a condition does not hold now."""
-        if not holds.any():
-            self._since_s[:] = np.nan
-            return np.full(len(holds), -1.0)
-        began = np.where(np.isnan(self._since_s), now_s, self._since_s)
-        self._since_s = np.where(holds, began, np.nan)
-        return np.where(holds, now_s - began, -1.0)

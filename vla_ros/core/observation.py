@@ -49,6 +49,8 @@ class Observation:
         past_states: (P, 7) the same at moments before, one period of the policy apart, oldest
             first.
         pictured_ns: stamp of the oldest of its pictures [ns].
+        tools: (P + 1, 4, 4) tool poses of the past states and then of the present [m], measured;
+            None: the joints tell them, which they do of the arms that are known here.
     """
 
     views: Mapping[str, CameraView]
@@ -56,6 +58,7 @@ class Observation:
     state: np.ndarray | None = None
     past_states: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
     pictured_ns: int = 0
+    tools: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

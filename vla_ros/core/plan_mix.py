@@ -16,6 +16,10 @@ from vla_ros.core.joint_plan import Curve
 STEEPEST = (1.875, 5.774, 60.0)
 # Taking over takes at most this share of each limit: the rest is for the motion itself.
 _SHARE = 0.5
+# Entering this much earlier or later on a plan costs as much as being this far from it [rad/s].
+_SHIFT_COST_RAD_S = 0.02
+# So many places are compared.
+SHIFTS = 41
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,26 @@ def smooth_step(x: float) -> float:
     """Return 0 before 0, 1 after 1, and in between what leaves and arrives at rest."""
     x = min(max(x, 0.0), 1.0)
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+
+
+def nearest_s(
+    curve: Curve, since_s: float, here: np.ndarray, most_s: float, period_s: float
+) -> float:
+    """Return how much later than `since_s` a curve comes nearest to joints (6,) [s].
+
+    Args:
+        curve: what is entered.
+        since_s: where it is by its stamp [s].
+        here: the joints (6,) [rad].
+        most_s: it may be so much earlier or later [s].
+        period_s: what must be left of it [s].
+    """
+    left_s = max(curve.plan.duration_s - since_s - period_s, 0.0)
+    shifts_s = np.linspace(-min(most_s, since_s), min(most_s, left_s), SHIFTS)
+    shifts_s = np.append(shifts_s, 0.0)
+    apart = np.array([curve.at(since_s + shift_s) - here for shift_s in shifts_s])
+    cost = np.sum(apart**2, axis=1) + (_SHIFT_COST_RAD_S * shifts_s) ** 2
+    return float(shifts_s[np.argmin(cost)])
 
 
 def crossing_s(

@@ -150,16 +150,27 @@ class PolicyMotion:
         self.done_s += self.queue.rate * self._period_s
         return self._target, opening
 
-    def wants_chunk(self, now_ns: int) -> bool:
-        """Return whether it is time for an observation, if none is being worked on."""
+    def wants_chunk(self, now_ns: int, ahead_s: float = 0.0) -> bool:
+        """Return whether it is time for an observation, if none is being worked on.
+
+        Args:
+            now_ns: time [ns].
+            ahead_s: when the next good moment for one comes [s]; see `HandOver.wants_chunk`.
+        """
         is_underway = self._target is not None and not self._is_braked
-        return is_underway and now_ns >= self._not_before_ns and self.queue.wants_chunk(now_ns)
+        may_ask = is_underway and now_ns >= self._not_before_ns
+        return may_ask and self.queue.wants_chunk(now_ns, ahead_s)
+
+    @property
+    def is_running_out(self) -> bool:
+        """Whether the arm would brake for want of a chunk, were it asked for any later."""
+        return self.queue.ends_within(0.0)
 
     def ask(self, now_ns: int, step_s: float, horizon: int) -> Question:
         """Return the question that goes with an observation of now.
 
         Args:
-            now_ns: as of `tick`, whose target was taken.
+            now_ns: as of `tick`, whose target was taken, or up to a period later.
             step_s, horizon: of the policy's chunks.
         """
         assert self._target is not None

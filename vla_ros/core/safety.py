@@ -176,8 +176,9 @@ class CommandGuard:
         require_range(target, self.limits, _TARGET_TOLERANCE_RAD, "target")
         target = self._clipped(target)
         if not np.array_equal(target, self._target):
-            excess_now, excess_target = self.limits.excess(np.stack([q, target]))
-            if (excess_target > excess_now + _ROUNDING_M).any():
+            excess_target = self.limits.excess(target[None])[0]
+            is_out = (excess_target > _ROUNDING_M).any()
+            if is_out and (excess_target > self.limits.excess(q[None])[0] + _ROUNDING_M).any():
                 raise SafetyError(
                     f"target {np.round(target, 3).tolist()} rad puts the arm "
                     f"{excess_target.max() * 1000:.0f} mm outside the workspace or under the "
@@ -285,6 +286,9 @@ class CommandGuard:
         If so, what it did not need of the room outside is given up.
         """
         worst = self.limits.excess(q + u + self._braking(u)).max(axis=0)
+        if not worst.any():
+            self._allowed = np.zeros(7)
+            return True
         if (worst > self._allowed + _ROUNDING_M).any():
             return False
         self._allowed = np.where(worst > 0.0, np.minimum(self._allowed, worst + _DETOUR_M), 0.0)

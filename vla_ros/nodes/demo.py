@@ -140,7 +140,7 @@ class DemoNode(CommanderNode):
 
     def _scripted(self) -> Steps:
         yield from self._until_sim()
-        wanted, tries, done = self.parameters.episodes, 0, 0
+        wanted, number, tries, done = self.parameters.episodes, 0, 0, 0
         while done < wanted:
             if tries >= wanted * self.parameters.tries_per_episode:
                 raise EpisodeError(
@@ -150,8 +150,11 @@ class DemoNode(CommanderNode):
             yield from self.until_free()
             yield from self.go_to(arm.READY_RAD, 1.0)
             yield from self._fresh_scene()
-            done += bool((yield from self._attempt(f"demo-{tries:05d}")))
-            tries += 1
+            success = yield from self._attempt(f"demo-{number:05d}")
+            number += 1
+            # What was cut short by a stop was no try of the teacher's.
+            tries += success is not None
+            done += bool(success)
         print(f"demo: {done} demonstrations in {tries} tries", flush=True)
 
     def _until_sim(self) -> Steps:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from interbotix_xs_msgs.srv import OperatingModes, RegisterValues, RobotInfo, TorqueEnable
 from rclpy.clock import Clock, ClockType
+from rclpy.timer import Timer
 
 from vla_ros.core import arm
 from vla_ros.core.errors import VlaError
@@ -21,6 +22,10 @@ _GRASP, *_PROFILE = arm.STREAM_REGISTERS
 # is what Interbotix's own modules push with by default.
 _GRIPPER_PWM = 250
 _CURRENT_BASED_POSITION = 5
+# What only reads is asked again after this [s, wall]: a question is lost where it goes to a driver
+# that has just been ended, or where its answer comes before the way back is known. What writes is
+# not: a mode set late would undo the registers written since.
+_ASK_AGAIN_S = 2.0
 
 
 # cmd_type, name, register and value of a RegisterValues request.
@@ -94,6 +99,7 @@ class DriverSetup:
         self._aim = aim
         self._cancelled = False
         self._deadline: float | None = None
+        self._asking: Timer | None = None
         prefix = f"/{robot_name}"
         self._info = node.create_client(RobotInfo, f"{prefix}/get_robot_info")
         self._modes = node.create_client(OperatingModes, f"{prefix}/set_operating_modes")
@@ -111,11 +117,32 @@ class DriverSetup:
 
     def _end(self) -> None:
         self._node.destroy_timer(self._timer)
+        self._end_asking()
         for client in self._clients:
             self._node.destroy_client(client)
 
     def _call(self, client, request, then: Callable) -> None:
         call(self._node, client, request, lambda answer: self._cancelled or then(answer))
+
+    def _ask(self, client, request, then: Callable) -> None:
+        """Call a service that only reads, again and again until there is an answer."""
+
+        def answered(answer) -> None:
+            # Of a question that was asked twice, the first answer counts.
+            if self._asking is again:
+                self._end_asking()
+                then(answer)
+
+        def ask() -> None:
+            self._call(client, request, answered)
+
+        self._asking = again = self._node.create_timer(_ASK_AGAIN_S, ask, clock=self._steady)
+        ask()
+
+    def _end_asking(self) -> None:
+        if self._asking is not None:
+            self._node.destroy_timer(self._asking)
+            self._asking = None
 
     def _await_driver(self) -> None:
         missing = (
@@ -144,7 +171,7 @@ class DriverSetup:
         # Calls that the driver never answers end here too.
         self._timer = self._node.create_timer(self._wait_s, self._give_up, clock=self._steady)
         request = RobotInfo.Request(cmd_type="group", name="arm")
-        self._call(self._info, request, self._check_driver)
+        self._ask(self._info, request, self._check_driver)
 
     def _give_up(self) -> None:
         raise DriverError(
@@ -182,7 +209,7 @@ class DriverSetup:
 
     def _read_gripper_mode(self, _: OperatingModes.Response) -> None:
         request = RegisterValues.Request(cmd_type="single", name="gripper", reg="Operating_Mode")
-        self._call(self._read, request, self._check_gripper_mode)
+        self._ask(self._read, request, self._check_gripper_mode)
 
     def _check_gripper_mode(self, mode: RegisterValues.Response) -> None:
         if list(mode.values) in ([], [_CURRENT_BASED_POSITION]):
@@ -209,7 +236,7 @@ class DriverSetup:
 
     def _read_torque(self, then: Callable) -> None:
         request = RegisterValues.Request(cmd_type="group", name="arm", reg="Torque_Enable")
-        self._call(self._read, request, then)
+        self._ask(self._read, request, then)
 
     def _check_torque(self, torque: RegisterValues.Response) -> None:
         if self._aim is None or 0 not in list(torque.values):

@@ -66,15 +66,9 @@ def load_extrinsics(path: str, frame_id: str) -> Extrinsics:
 def sim_extrinsics(camera: str) -> Extrinsics:
     """Return where a camera of the simulated scene is; KeyError where there is none."""
     # MuJoCo is needed, and installed, only where the sim is.
-    from vla_ros.sim.scene import CAMERAS
+    from vla_ros.sim.mount import mount
 
-    spec = CAMERAS[camera]
-    # MuJoCo's cameras have y up and look along -z; the x axis is the same.
-    x, y = (np.array(axis) / np.linalg.norm(axis) for axis in (spec.x_axis, spec.y_axis))
-    rotation = np.stack([x, -y, -np.cross(x, y)], axis=1)
-    # The scene's only moving mount is the body of the last joint: the gripper's link in the URDF.
-    parent = "gripper_link" if spec.body else "base_link"
-    return Extrinsics(parent, transform(rotation, np.array(spec.position_m)))
+    return Extrinsics(*mount(camera))
 
 
 def extrinsics_to_msg(

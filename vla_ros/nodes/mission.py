@@ -28,11 +28,11 @@ _SINK_S, _ANSWER_S = 1.0, 5.0
 _COOL_LOOK_S = 5.0
 
 
-def why_cut(arm: ArmClient) -> str:
+def why_cut(client: ArmClient) -> str:
     """Return why what is under way ends: a stop, or a driver that was silent; empty where not."""
-    if arm.stop_reason:
-        return f"stopped: {arm.stop_reason}"
-    return arm.blocked_reason if arm.stopped else ""
+    if client.stop_reason:
+        return f"stopped: {client.stop_reason}"
+    return client.blocked_reason if client.stopped else ""
 
 
 class MissionNode(ShellNode):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from vla_ros.core import arm
 from vla_ros.core.policy_motion import PolicyMotion
 from vla_ros.core.task_run import HELD_LIMIT_S, Outcome, TaskRun
+from vla_ros.nodes import policy_loading
 from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.commander import CommanderNode
 from vla_ros.nodes.deadman import DeadMan
@@ -22,17 +23,12 @@ from vla_ros.nodes.params import ParameterError, on_change
 from vla_ros.nodes.policy_acting import PolicyActing
 from vla_ros.nodes.policy_asking import Asker
 from vla_ros.nodes.policy_inputs import PolicyInputs
-from vla_ros.nodes.policy_loading import (
-    leave_server,
-    load_runner,
-    say_who_acts,
-    strategy_of,
-    who_acts,
-)
+from vla_ros.nodes.policy_loading import load_runner
 from vla_ros.nodes.policy_parameters import PolicyParameters, require_task
 from vla_ros.nodes.policy_results import PolicyResults, require_writable
 from vla_ros.nodes.policy_task import TaskInput
 from vla_ros.nodes.policy_waits import PolicyWaits
+from vla_ros.nodes.priority import raise_priority
 from vla_ros.nodes.task_goals import Acting, TaskGoals
 from vla_ros.nodes.task_server import build_sentence, do_task_type
 
@@ -44,12 +40,17 @@ _SWITCH_S = 5e-4
 
 
 class PolicyNode(CommanderNode):
-    """Runs episodes with one checkpoint, of one task after the other."""
+    """Runs episodes with one checkpoint, of one task after the other.
+
+    Args:
+        is_alone: whether its thread is its own, and may be given another priority.
+    """
 
     parameters: PolicyParameters
 
-    def __init__(self):
+    def __init__(self, is_alone: bool = False):
         super().__init__("policy", "policy", PolicyParameters)
+        self._is_alone = is_alone
         self._inference: Inference | None = None
         self._runner: object = None
         live = {"task": self._on_task_parameter, "speed_scale": self._on_speed_scale}
@@ -73,11 +74,11 @@ class PolicyNode(CommanderNode):
         require_writable(parameters.results)
         self._inference = inference = Inference()
         self._runner = runner = load_runner(parameters)
-        strategy = strategy_of(parameters.strategy, runner)
+        strategy = policy_loading.strategy_of(parameters.strategy, runner)
         inference.call(runner.warm_up)
         self._contract = runner.contract
-        policy = who_acts(parameters, runner, strategy)
-        say_who_acts(self.get_logger(), policy)
+        policy = policy_loading.who_acts(parameters, runner, strategy)
+        policy_loading.say_who_acts(self.get_logger(), policy)
         self._results = PolicyResults(task, policy, parameters.results)
         super().configure()
         self.episodes.settings |= policy
@@ -91,8 +92,9 @@ class PolicyNode(CommanderNode):
         answered = overlays_for(self, runner, inference, parameters)
         asker = Asker(self, runner, self._inputs, self.limits, inference, answered)
         self._acts = acts = PolicyActing(
-            self, self.arm, asker, motion, runner.contract, parameters.robot_name
+            self, self.arm, asker, self._inputs.wait, motion, runner.contract, parameters.robot_name
         )
+        self._inputs.on_picture = self._on_picture
         say = None if parameters.dry_run else self.episodes.say_task
         # Without a task of its own it waits for others'.
         self._serves = not task.strip() and not parameters.dry_run
@@ -107,6 +109,15 @@ class PolicyNode(CommanderNode):
         self._goals = TaskGoals(self, parameters.episode_s, acting, self._why_busy)
         if parameters.deadman_s and not parameters.dry_run:
             DeadMan(self, self.arm, parameters.deadman_s)
+
+    def activate(self) -> None:
+        """Have commands come first from here on, where time is real, and begin."""
+        priority, is_elsewhere = self.parameters.realtime_priority, policy_loading.is_elsewhere
+        is_real = self._is_alone and not self.get_parameter("use_sim_time").value
+        refused = raise_priority(priority, is_elsewhere(self._runner)) if is_real else ""
+        if refused:
+            self.get_logger().info(f"commands have no real-time priority: {refused}")
+        super().activate()
 
     def meet_arm(self) -> ArmClient:
         """Return the way to the arm; in a dry run one that leads nowhere."""
@@ -253,6 +264,10 @@ class PolicyNode(CommanderNode):
         else:
             self._acts.tick(self.now_ns, self._task.text)
 
+    def _on_picture(self) -> None:
+        if self.acting:
+            self._acts.look(self.now_ns, self._task.text)
+
     # --- results ---
 
     def _note(self, episode_id: str, task: str, partial, success, duration_s: float, reason: str):
@@ -272,7 +287,7 @@ class PolicyNode(CommanderNode):
     def close(self) -> None:
         """Leave the running inference, after a moment."""
         super().close()
-        leave_server(self._runner)  # first, so that what waits for it ends
+        policy_loading.leave(self._runner)  # first, so that what waits for it ends
         inference, self._inference = self._inference, None
         if inference is not None and not inference.close(_CLOSE_S):
             self.get_logger().warning(f"the network still computes after {_CLOSE_S:g} s: left")
@@ -281,4 +296,4 @@ class PolicyNode(CommanderNode):
 def main() -> int:
     """Run policy_node; the entry of scripts/policy_node."""
     sys.setswitchinterval(_SWITCH_S)
-    return run(PolicyNode, "policy_node")
+    return run(lambda: PolicyNode(is_alone=True), "policy_node")

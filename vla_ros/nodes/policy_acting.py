@@ -1,5 +1,6 @@
 """What a policy does with the arm in a command period: asks, takes answers, goes on, or holds."""
 
+from vla_ros.core.ask_time import AskTime
 from vla_ros.core.contract import Contract
 from vla_ros.core.errors import (
     KinematicsError,
@@ -9,11 +10,12 @@ from vla_ros.core.errors import (
     StaleDataError,
     VlaError,
 )
+from vla_ros.core.picture_wait import PictureWait
 from vla_ros.core.policy_motion import PolicyMotion, Question
-from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.arm_status import Status
 from vla_ros.nodes.lifetime import ShellNode
-from vla_ros.nodes.policy_asking import Answer, Asker
+from vla_ros.nodes.policy_asking import Asker
 from vla_ros.nodes.policy_facts import PolicyFacts
 from vla_ros.nodes.preview import Preview
 
@@ -31,6 +33,7 @@ class PolicyActing:
         node: the node to live in.
         arm: what is moved.
         asker: the way to the policy.
+        wait: for pictures.
         motion: what is made of its chunks.
         contract: the policy's.
         robot_name: the driver's namespace, for the preview.
@@ -38,6 +41,7 @@ class PolicyActing:
     Attributes:
         motion: the same.
         facts: what the running episode was like so far.
+        answers: how many there were since it was made, whatever came of them.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class PolicyActing:
         node: ShellNode,
         arm: ArmClient,
         asker: Asker,
+        wait: PictureWait,
         motion: PolicyMotion,
         contract: Contract,
         robot_name: str,
@@ -53,7 +58,8 @@ class PolicyActing:
         self._period_s, self._horizon = 1.0 / contract.rate_hz, contract.action.shape[0]
         self._preview = Preview(node, robot_name)
         self._held_by: VlaError | None = None
-        self.motion, self.facts = motion, PolicyFacts()
+        self._when = AskTime(motion, wait, COMMAND_PERIOD_S)
+        self.motion, self.facts, self.answers = motion, PolicyFacts(), 0
 
     @property
     def why_held(self) -> str:
@@ -112,11 +118,19 @@ class PolicyActing:
             self._arm.hold()
         else:
             self._arm.follow(*target)
-        if self.motion.wants_chunk(now_ns) and not self._asker.is_busy:
-            self._ask(self.motion.ask(now_ns, self._period_s, self._horizon), task, now_ns)
+        if self._when.at_command(now_ns, self._asker.is_busy):
+            self._ask_now(now_ns, task)
+
+    def look(self, now_ns: int, task: str) -> None:
+        """Ask, if it is about time, because a picture has just come."""
+        if self._arm.blocked_reason:
+            return
+        if self._when.at_picture(now_ns, self._asker.is_busy):
+            self._ask_now(now_ns, task)
 
     def rest(self) -> None:
         """Brake; what the pictures showed is over."""
+        self._when.rest()
         self.motion.begin_anew()
         self._arm.hold()
 
@@ -134,23 +148,31 @@ class PolicyActing:
             return
         question, give = taken
         try:
-            answer: Answer = give()
+            answer = give()
             if question.life != self.motion.life:
                 return
             way = self.motion.take(question, answer.chunk, answer.way, now_ns)
         except (StaleDataError, KinematicsError, SafetyError) as error:
             if question.life == self.motion.life:
                 self._held_by = None  # it did answer
+                self.answers += 1
                 self.facts.unused += 1
                 self._complain(f"a chunk is not used: {error}")
             return
         except VlaError as error:
             if question.life == self.motion.life:
+                self.answers += not isinstance(error, _OUTAGES)
                 self._hold(error, now_ns)
             return
         self._held_by = None
-        self.facts.used(answer.act_ms, self._asker.age_ms(answer), way.cut)
+        self.answers += 1
+        ages_ms = self._asker.picture_age_ms, self._asker.age_ms
+        self.facts.used(answer.act_ms, *ages_ms, way.cut)
         self._preview.show(way.plan)
+
+    def _ask_now(self, now_ns: int, task: str) -> None:
+        self._when.asked()
+        self._ask(self.motion.ask(now_ns, self._period_s, self._horizon), task, now_ns)
 
     def _ask(self, question: Question, task: str, now_ns: int) -> None:
         try:

@@ -1,12 +1,9 @@
 """Asks a policy: what is seen now goes to the network's thread, and its answer comes back."""
 
-import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vla_ros.core.chunk_joints import Way
 from vla_ros.core.errors import RunnerError, VlaError
 from vla_ros.core.limits import SafetyLimits
 from vla_ros.core.observation import Chunk, Observation
@@ -14,26 +11,12 @@ from vla_ros.core.policy_motion import Question
 from vla_ros.nodes.inference import Inference
 from vla_ros.nodes.lifetime import ShellNode
 from vla_ros.nodes.policy_inputs import PolicyInputs
+from vla_ros.policy.answering import Answered, answered
+from vla_ros.policy.network_process import NetworkProcess
 
 if TYPE_CHECKING:
+    from vla_ros.policy.remote import RemoteRunner
     from vla_ros.policy.runner import PolicyRunner
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What came of a question.
-
-    Attributes:
-        chunk: what the policy said.
-        way: the same in joint space; None: displacements.
-        pictured_ns: stamp of the oldest picture, of the node's clock [ns].
-        act_ms: how long the network and inverse kinematics took [ms].
-    """
-
-    chunk: Chunk
-    way: Way | None
-    pictured_ns: int
-    act_ms: float
 
 
 class Asker:
@@ -44,14 +27,17 @@ class Asker:
         runner: who answers.
         inputs: what is seen.
         limits: of the ways that come out.
-        inference: the thread that the runner lives in.
+        inference: the thread that waits for the runner, or that it lives in.
         answered: told of each answer, in that thread; None: nobody.
+
+    Attributes:
+        picture_age_ms: how old the oldest picture of the last question was then [ms].
     """
 
     def __init__(
         self,
         node: ShellNode,
-        runner: "PolicyRunner",
+        runner: "PolicyRunner | RemoteRunner | NetworkProcess",
         inputs: PolicyInputs,
         limits: SafetyLimits,
         inference: Inference,
@@ -60,6 +46,7 @@ class Asker:
         self._clock, self._runner, self._inputs = node.get_clock(), runner, inputs
         self._logger = node.get_logger()
         self._limits, self._inference, self._answered = limits, inference, answered
+        self._pictured_ns, self.picture_age_ms = 0, 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -73,19 +60,21 @@ class Asker:
             StaleDataError, ContractError: something that the policy needs is not seen.
         """
         seen = self._inputs.streams.at(self._clock.now().nanoseconds, task)
-        self._question = question
+        self._question, self._pictured_ns = question, seen.pictured_ns
+        self.picture_age_ms = self.age_ms
         self._inference.submit(lambda: self._answer_or_say_why(question, seen))
 
-    def take(self) -> tuple[Question, Callable[[], Answer]] | None:
+    def take(self) -> tuple[Question, Callable[[], Answered]] | None:
         """Return the question and what gives its answer, or raises; None while there is none."""
         give = self._inference.take()
         return None if give is None else (self._question, give)
 
-    def age_ms(self, answer: Answer) -> float:
-        """Return how old the oldest picture is by now [ms]."""
-        return (self._clock.now().nanoseconds - answer.pictured_ns) / 1e6
+    @property
+    def age_ms(self) -> float:
+        """How old the oldest picture of the last question is by now [ms]."""
+        return (self._clock.now().nanoseconds - self._pictured_ns) / 1e6
 
-    def _answer_or_say_why(self, question: Question, seen: Observation) -> Answer:
+    def _answer_or_say_why(self, question: Question, seen: Observation) -> Answered:
         """In the worker: no failure there may end a node whose arm is up."""
         try:
             return self._answer(question, seen)
@@ -97,13 +86,11 @@ class Asker:
                 f"the policy failed with {type(error).__name__}; this node's log has where"
             ) from error
 
-    def _answer(self, question: Question, seen: Observation) -> Answer:
-        start_s = time.perf_counter()
-        decided = question.decided()
-        # Only where the strategy is rtc is there something to go on from.
-        chunk = self._runner.act(seen, *(() if decided is None else (decided,)))
-        way = question.way(seen, chunk, self._limits)
-        act_ms = 1e3 * (time.perf_counter() - start_s)
+    def _answer(self, question: Question, seen: Observation) -> Answered:
+        if isinstance(self._runner, NetworkProcess):
+            answer = self._runner.answer(question, seen, self._limits)
+        else:
+            answer = answered(self._runner, question, seen, self._limits)
         if self._answered is not None:
-            self._answered(seen, chunk)
-        return Answer(chunk, way, seen.pictured_ns, act_ms)
+            self._answered(seen, answer.chunk)
+        return answer

@@ -17,6 +17,7 @@ class PolicyFacts:
 
     Attributes:
         inference_ms: of each answer that was used.
+        picture_age_ms: of the oldest picture when it was asked about.
         camera_to_command_ms: from the oldest picture's stamp to the first command that it led to.
         chunks, unused, cut: answers that were used, that were not, and those used in part.
         held: how often the arm was held because of what was seen or answered.
@@ -24,6 +25,7 @@ class PolicyFacts:
     """
 
     inference_ms: list[float] = field(default_factory=list)
+    picture_age_ms: list[float] = field(default_factory=list)
     camera_to_command_ms: list[float] = field(default_factory=list)
     chunks: int = 0
     unused: int = 0
@@ -31,9 +33,12 @@ class PolicyFacts:
     held: int = 0
     problem: str = ""
 
-    def used(self, inference_ms: float, camera_to_command_ms: float, cut: str) -> None:
+    def used(
+        self, inference_ms: float, picture_age_ms: float, camera_to_command_ms: float, cut: str
+    ) -> None:
         """Note an answer that is followed."""
         self.inference_ms.append(round(inference_ms, 3))
+        self.picture_age_ms.append(round(picture_age_ms, 3))
         self.camera_to_command_ms.append(round(camera_to_command_ms, 3))
         self.chunks += 1
         self.cut += bool(cut)
@@ -50,6 +55,7 @@ class PolicyFacts:
             "ticks": motion.ticks,
             "starved_ticks": motion.starved,
             "inference_ms": self.inference_ms,
+            "picture_age_ms": self.picture_age_ms,
             "camera_to_command_ms": self.camera_to_command_ms,
         }
 
@@ -66,7 +72,7 @@ class PolicyFacts:
             "latency_reckoned_ms": round(1e3 * motion.queue.latency.value_s),
             "speed_scale": motion.queue.speed_scale,
         }
-        for name in ("inference_ms", "camera_to_command_ms"):
+        for name in ("inference_ms", "picture_age_ms", "camera_to_command_ms"):
             numbers = getattr(self, name)
             for key, quantile in _QUANTILES.items() if numbers else ():
                 values[f"{name}_{key}"] = round(float(np.percentile(numbers, quantile)), 1)

@@ -1,6 +1,7 @@
 """What a policy is shown: cameras, where they are, and the arm, from the graph."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,10 @@ from tf2_msgs.msg import TFMessage
 
 from vla_ros.core.errors import EpisodeError
 from vla_ros.core.observation import ObservationStreams
+from vla_ros.core.picture_wait import PictureWait
 from vla_ros.core.transforms import Transform, frame_name, matrix_of_pose
 from vla_ros.nodes import conversions, qos
-from vla_ros.nodes.arm_client import ArmClient
+from vla_ros.nodes.arm_client import COMMAND_PERIOD_S, ArmClient
 from vla_ros.nodes.episodes import Steps
 from vla_ros.nodes.lifetime import ShellNode
 
@@ -32,6 +34,8 @@ class PolicyInputs:
 
     Attributes:
         streams: observations come out of it.
+        wait: when to look at them.
+        on_picture: called when a picture has come.
     """
 
     def __init__(
@@ -43,19 +47,21 @@ class PolicyInputs:
         image_max_age_s: float,
         state_max_age_s: float,
     ):
-        self._logger = node.get_logger()
+        self._logger, self._clock = node.get_logger(), node.get_clock()
         self._arm = arm
         self._cameras = runner.cameras
         self._max_age_s = image_max_age_s
         self._pictures: dict[str, bytes] = {}
         self._remembered: dict[str, bytes] = {}
-        with_geometry = runner.contract.needs_extrinsics
+        with_geometry, period_s = runner.contract.needs_extrinsics, 1.0 / runner.contract.rate_hz
+        self.wait = PictureWait(runner.cameras, period_s, COMMAND_PERIOD_S)
+        self.on_picture: Callable[[], None] = lambda: None
         self.streams = ObservationStreams(
             runner.cameras,
             image_max_age_s,
             state_max_age_s,
             f"{robot_name}/base_link",
-            1.0 / runner.contract.rate_hz,
+            period_s,
             runner.num_past,
             with_geometry,
         )
@@ -100,6 +106,8 @@ class PolicyInputs:
             self.streams.take_picture(name, stamp_ns, data, message.header.frame_id)
             self._arm.saw_image(name, stamp_ns, data)
             self._pictures[name] = data
+            self.wait.came(name, stamp_ns, self._clock.now().nanoseconds)
+            self.on_picture()
 
         def on_info(message: CameraInfo) -> None:
             size = message.width, message.height

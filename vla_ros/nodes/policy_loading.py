@@ -11,6 +11,7 @@ from vla_ros.nodes.params import ParameterError
 from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.policy.checkpoint_folder import require_folder
 from vla_ros.policy.checkpoint_hash import checkpoint_sha256
+from vla_ros.policy.network_process import NetworkProcess
 from vla_ros.policy.remote import RemoteRunner
 from vla_ros.policy.remote_access import is_address, read_token
 from vla_ros.policy.remote_wire import package_version
@@ -18,8 +19,10 @@ from vla_ros.policy.remote_wire import package_version
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
 
+    AnyRunner = PolicyRunner | RemoteRunner | NetworkProcess
 
-def load_runner(given: PolicyParameters) -> "PolicyRunner | RemoteRunner":
+
+def load_runner(given: PolicyParameters) -> "AnyRunner":
     """Return the runner of a checkpoint, a folder or a server's address, that fits arm and camera.
 
     Raises:
@@ -35,15 +38,26 @@ def load_runner(given: PolicyParameters) -> "PolicyRunner | RemoteRunner":
     if is_address(given.checkpoint):
         return _connect(given)
     require_folder(Path(given.checkpoint))
+    runner = _load(given)
+    try:
+        _require_match(given.camera, runner.contract, f"checkpoint {given.checkpoint}")
+    except ContractError:
+        leave(runner)
+        raise
+    return runner
+
+
+def _load(given: PolicyParameters) -> "PolicyRunner | NetworkProcess":
+    # An overlay needs the network's inside.
+    if given.own_process and not given.overlays:
+        return NetworkProcess(given.checkpoint, given.device, given.threads)
     # Importing torch takes seconds: whoever forgot a parameter is told before.
     import torch
 
     from vla_ros.policy.runner import PolicyRunner
 
     torch.set_num_threads(given.threads)
-    runner = PolicyRunner.load(given.checkpoint, device=given.device)
-    _require_match(given.camera, runner.contract, f"checkpoint {given.checkpoint}")
-    return runner
+    return PolicyRunner.load(given.checkpoint, device=given.device)
 
 
 def _connect(given: PolicyParameters) -> RemoteRunner:
@@ -57,15 +71,18 @@ def _connect(given: PolicyParameters) -> RemoteRunner:
     return runner
 
 
-def leave_server(runner: object) -> None:
-    """Close the connection of a runner that has one; what waits for an answer there ends."""
-    if isinstance(runner, RemoteRunner):
+def is_elsewhere(runner: object) -> bool:
+    """Return whether a runner's network computes in another process, here or on a server."""
+    return isinstance(runner, RemoteRunner | NetworkProcess)
+
+
+def leave(runner: object) -> None:
+    """Close the connection or end the process of a runner that has one; who waits there ends."""
+    if isinstance(runner, RemoteRunner | NetworkProcess):
         runner.close()
 
 
-def who_acts(
-    given: PolicyParameters, runner: "PolicyRunner | RemoteRunner", strategy: Strategy
-) -> dict[str, str]:
+def who_acts(given: PolicyParameters, runner: "AnyRunner", strategy: Strategy) -> dict[str, str]:
     """Return, for results and bags, what tells one policy from another behind the same name.
 
     Raises:
@@ -75,6 +92,8 @@ def who_acts(
     said: dict[str, str] = {"checkpoint": given.checkpoint, "strategy": strategy, "vla_ros": ours}
     if isinstance(runner, RemoteRunner):
         sha256, said["server_vla_ros"] = runner.sha256, runner.server_version
+    elif isinstance(runner, NetworkProcess):
+        sha256 = runner.sha256
     else:
         sha256 = checkpoint_sha256(Path(given.checkpoint))
     wanted = given.checkpoint_sha256.strip().lower()
@@ -127,7 +146,7 @@ def _require_match(camera: str, found: Contract, where: str) -> None:
     expected.require_match(found, where)
 
 
-def strategy_of(wanted: str, runner: "PolicyRunner | RemoteRunner") -> Strategy:
+def strategy_of(wanted: str, runner: "AnyRunner") -> Strategy:
     """Return the hand-over's strategy for a runner.
 
     Raises:

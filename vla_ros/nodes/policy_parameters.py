@@ -68,6 +68,19 @@ class PolicyParameters(CommanderParameters):
     )
     device: str = parameter("cpu", "Where the network runs: cpu or cuda.")
     threads: int = parameter(1, "CPU threads of the network.", "", 1, 256)
+    own_process: bool = parameter(
+        True,
+        "The network computes in a process of its own, so that it never keeps commands waiting; "
+        "with overlays it does not.",
+    )
+    realtime_priority: int = parameter(
+        1,
+        "Commands come before whatever else wants the processor, at this priority of SCHED_RR, "
+        "where the system allows it and time is not simulated; 0: not.",
+        "",
+        0,
+        99,
+    )
     results: str = parameter("", "JSON file for the outcome of every episode; empty: none.")
     handover: HandOverParameters = group(HandOverParameters, "handover")
 

@@ -16,9 +16,9 @@ _ASK_AGAIN_S = 0.5
 class PolicyWaits:
     """Watches an episode for what is no doing of its policy, and waits for the next one.
 
-    An outage - a server that is away, a picture that is missing or frozen - goes on from one
-    episode to the next until there was an answer, and after a camera's also another picture: that
-    one is frozen shows only once the arm has moved.
+    An outage - a server that is away, a picture that is missing or frozen, or one after the other -
+    goes on from one episode to the next until there was an answer, and after a camera's also
+    another picture: that one is frozen shows only once the arm has moved.
 
     Args:
         node: whose episodes they are.
@@ -41,7 +41,7 @@ class PolicyWaits:
         """Forget what was before the node was activated."""
         self.pauses = False
         self._outage_ns: int | None = None
-        self._missing = ""
+        self._missing, self._answers = "", 0
         self._was_blind = False
 
     @property
@@ -63,8 +63,8 @@ class PolicyWaits:
         asked_ns = self._node.now_ns
         while True:
             self._note_outage()
-            if self.too_long:
-                run.end(Outcome.HELD, self.too_long)
+            if too_long := self.too_long:
+                run.end(Outcome.HELD, too_long)
             if not 0 <= self._node.now_ns - asked_ns < _ASK_AFTER_S * 1e9:
                 yield from self._ask_servos(run)
                 asked_ns = self._node.now_ns
@@ -100,8 +100,8 @@ class PolicyWaits:
             return False
         node = self._node
         self._note_outage()
-        if self.too_long:
-            raise EpisodeError(self.too_long)
+        if too_long := self.too_long:
+            raise EpisodeError(too_long)
         node.phase = f"waiting for the policy's answer: {self._acts.why_unanswered}"
         self._acts.show(node.now_ns, task)
         yield from node.wait_steady(_ASK_AGAIN_S)
@@ -138,7 +138,10 @@ class PolicyWaits:
             if self._outage_ns is None:
                 self._outage_ns, self._was_blind = self._node.now_ns, False
                 self._inputs.remember()
-            self._missing = missing
+            self._missing, self._answers = missing, self._acts.answers
             self._was_blind |= self._node.arm.held_from_outside[0] == "camera"
-        elif not (self._was_blind and self._inputs.are_remembered):
+            return
+        # That one thing is back is not all: another may be away, and is found out by asking.
+        is_answered = self._acts.answers > self._answers
+        if is_answered and not (self._was_blind and self._inputs.are_remembered):
             self._outage_ns = None

@@ -7,17 +7,14 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 
+from vla_ros.core.rest_look import RestLook, shrunk
 from vla_ros.core.rotations import matrix_from_quat, transform
 from vla_ros.core.scene_change import TableCamera
 from vla_ros.nodes import conversions, qos
 from vla_ros.nodes.lifetime import ShellNode
 
-# A picture this long after the arm came to rest shows it at rest [ns].
-_STILL_NS = 200_000_000
 # Pictures are read at a quarter of their size: quick, and enough to see a toy.
 _SHRINK = 4
-# More changed places than this are other light, or a camera that was moved.
-_MOST_POINTS = 300
 
 
 class RestCamera:
@@ -30,29 +27,27 @@ class RestCamera:
         node: the node to live in.
         camera: the camera's name.
         moved: receives the points (N, 2) [m] in base_link where something moved.
-
-    Attributes:
-        looks: how many pictures were compared.
     """
 
     def __init__(self, node: ShellNode, camera: str, moved: Callable[[np.ndarray], None]):
         self._node = node
         self._frame = f"{camera}_optical_frame"
-        self._moved = moved
+        self._look = RestLook(moved)
         self._image: tuple[int, CompressedImage] | None = None
         self._info: CameraInfo | None = None
         self._T_base_camera: np.ndarray | None = None
         self._table: TableCamera | None = None
-        self._last: tuple[np.ndarray, np.ndarray] | None = None
-        self._since_ns: int | None = None
-        self._done = False
-        self.looks = 0
         image = f"/{camera}/image_raw/compressed"
         node.create_subscription(CompressedImage, image, self._on_image, qos.CAMERA)
         node.create_subscription(CameraInfo, f"/{camera}/camera_info", self._on_info, qos.CAMERA)
         node.create_subscription(
             TFMessage, qos.TF_STATIC_TOPIC, self._on_transforms, qos.STATIC_TRANSFORMS
         )
+
+    @property
+    def looks(self) -> int:
+        """How many pictures were compared."""
+        return self._look.looks
 
     def look(self, resting: bool, q: np.ndarray) -> None:
         """Compare once a rest; call this at every command.
@@ -61,15 +56,9 @@ class RestCamera:
             resting: whether the arm is told to rest.
             q: its measured joints (6,) [rad].
         """
-        if not resting:
-            self._since_ns, self._done = None, False
-            return
-        if self._since_ns is None:
-            self._since_ns = self._node.get_clock().now().nanoseconds
-        if self._done or self._image is None or self._image[0] < self._since_ns + _STILL_NS:
-            return
-        self._done = True
-        self._compare(self._image[1], q)
+        now_ns = self._node.get_clock().now().nanoseconds
+        if self._look.is_due(resting, now_ns, None if self._image is None else self._image[0]):
+            self._compare(self._image[1], q)
 
     def _compare(self, image: CompressedImage, q: np.ndarray) -> None:
         if self._info is None or self._T_base_camera is None:
@@ -81,19 +70,9 @@ class RestCamera:
             return
         height, width = grey.shape
         if self._table is None:
-            # Pixel centres have integer coordinates, in both sizes.
-            K = np.array(self._info.k).reshape(3, 3) / _SHRINK
-            K[:2, 2] += 0.5 / _SHRINK - 0.5
-            K[2, 2] = 1.0
-            self._table, self._last = TableCamera(K, self._T_base_camera, width, height), None
-        arm = self._table.arm_blocks(q)
-        last, self._last = self._last, (grey, arm)
-        self.looks += 1
-        if last is None or last[0].shape != grey.shape:
-            return
-        points_m = self._table.changed_points(last[0], grey, last[1] | arm)
-        if len(points_m) <= _MOST_POINTS:
-            self._moved(points_m)
+            K = shrunk(np.array(self._info.k), _SHRINK)
+            self._table = TableCamera(K, self._T_base_camera, width, height)
+        self._look.compare(grey, self._table, q)
 
     def _on_image(self, message: CompressedImage) -> None:
         self._image = conversions.ns_from_stamp(message.header.stamp), message
