@@ -46,10 +46,13 @@ BAD_INPUT = [
     "server gone, slow, or lying about shapes",
     "task cancelled in mid-grasp",
 ]
+POLICY_KILLED = ["policy killed", "network's process killed"]
 TABLES = {
     ("safety.md", "Faults"): FAULTS,
     ("policy.md", "Faults while the policy commands"): [
-        "policy killed" if fault == "explorer killed" else fault for fault in FAULTS
+        row
+        for fault in FAULTS
+        for row in (POLICY_KILLED if fault == "explorer killed" else [fault])
     ],
     ("policy.md", "What it cannot use"): BAD_INPUT,
 }

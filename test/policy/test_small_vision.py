@@ -97,3 +97,29 @@ def test_points_follow_a_shift_of_the_map():
     # Two of 15 steps across the picture's width of 2.
     assert difference[:3].tolist() == pytest.approx([2 * 2 / 15] * 3, abs=0.02)
     assert difference[3:].tolist() == pytest.approx([0] * 3, abs=0.02)
+
+
+def test_points_and_their_gradient_are_those_of_the_equation():
+    torch.manual_seed(1)
+    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+
+    def by_autograd(maps: torch.Tensor) -> torch.Tensor:
+        x = maps.flatten(2)
+        weights = (SHARPNESS / (x.detach().std(2, keepdim=True) + 1e-4) * x).softmax(2)
+        weights = weights.unflatten(2, (4, 5))
+        xs, ys = torch.linspace(-1, 1, 5).double(), torch.linspace(-1, 1, 4).double()
+        return torch.cat([weights.sum(2) @ xs, weights.sum(3) @ ys], 1)
+
+    weights = torch.randn(2, 6, dtype=torch.float64)
+    expected = by_autograd(logits)
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
+    points = spatial_softmax(logits.float())
+    (own,) = torch.autograd.grad((points * weights.float()).sum(), logits)
+    torch.testing.assert_close(points.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(own, gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_a_patch_reads_its_cells_in_the_order_of_pixel_unshuffle(encoder):
+    coarse = torch.randn(2, 32, 8, 8)
+    cells = torch.nn.functional.pixel_unshuffle(coarse, 4).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder._patches(coarse), encoder.patch(cells))

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from training.learning.engine_config import EngineConfig
+from training.learning.memory import keep_freed_memory
 from training.learning.processes import World, join, leave
 from training.learning.stage_files import require_no_loss
 from training.learning.stop import StoppedError
@@ -66,6 +67,7 @@ def main(
     metrics.
     """
     world, before = World(), _stamp(args.out)
+    keep_freed_memory()
     try:
         world = join("cuda" if torch.cuda.is_available() else "cpu")
         metrics = train(args, world)

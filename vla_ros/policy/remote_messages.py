@@ -4,6 +4,7 @@ A chunk that comes from afar is held against the contract as if it came from an 
 """
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,18 @@ from vla_ros.core.contract import MAX_CHUNK_TRANSLATION_M, Contract, Field
 from vla_ros.core.errors import ContractError, RemoteError
 from vla_ros.core.observation import CameraView, Chunk, Decided, Observation
 from vla_ros.core.task_text import MAX_CHARACTERS
-from vla_ros.policy.remote_wire import array_of, count_of, named, one_line, text_of
+from vla_ros.policy.remote_wire import (
+    PROTOCOL,
+    array_of,
+    count_of,
+    named,
+    one_line,
+    package_version,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from vla_ros.policy.runner import PolicyRunner
 
 _MAX_STEPS = 1000
 _MAX_VIEWS = 8
@@ -21,6 +33,21 @@ _MAX_NAME = 100
 _FURTHEST_POSE_M = 3.0
 # Products of rotations in double precision are off by 1e-15.
 _ROTATION_TOLERANCE = 1e-6
+
+
+def welcome_to_map(runner: "PolicyRunner", sha256: str) -> dict:
+    """Return what a server says of itself: what it runs, of which checkpoint."""
+    return {
+        "kind": "welcome",
+        "protocol": PROTOCOL,
+        "version": package_version(),
+        "sha256": sha256,
+        "contract": contract_to_text(runner.contract),
+        "run": json.dumps(runner.run),
+        "cameras": list(runner.cameras),
+        "num_past": runner.num_past,
+        "goes_on": runner.goes_on,
+    }
 
 
 def observation_to_map(observation: Observation) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_ros.core import arm, kinematics
+from vla_ros.core import arm
 from vla_ros.core.actions import GRIPPER_INDEX
 from vla_ros.core.chunks import (
     CHUNK_SIZE,
@@ -38,6 +38,7 @@ from vla_ros.policy.pictures import (
 )
 from vla_ros.policy.preprocess import images_to_tensor
 from vla_ros.policy.tap import TapPolicy
+from vla_ros.policy.tools import tool_poses
 from vla_ros.policy.views import pose_of, relative_intrinsics
 
 # TAP's simulator code: open above 0.5 of [0, 1]; APT's code: above 0.8 of [-1, 1].
@@ -121,9 +122,10 @@ class PolicyRunner(ABC):
         view = CameraView(grey, np.eye(4), K, (width, height))
         state = np.append(arm.READY_RAD, 1.0)
         views = dict.fromkeys(self.cameras, view)
-        # What it answers to grey need not be legal.
-        with suppress(ContractError):
-            self.act(Observation(views, "warm up", state, np.tile(state, (self.num_past, 1))))
+        tools = np.tile(np.eye(4), (self.num_past + 1, 1, 1))
+        past = np.tile(state, (self.num_past, 1))
+        with suppress(ContractError):  # what it answers to grey need not be legal
+            self.act(Observation(views, "warm up", state, past, tools=tools))
 
     def see(self, camera: str, picture: np.ndarray | bytes) -> np.ndarray:
         """Return the picture (S, S, 3) uint8 RGB at model size that the network is given.
@@ -246,18 +248,18 @@ class AptRunner(PolicyRunner):
                 f"this policy needs {self.num_past} past states, got "
                 f"{len(observation.past_states)}; wait until the arm was seen for longer"
             )
-        T_base_tool, T_base_camera = kinematics.forward(state[:6]), poses[0]
+        states = np.stack([*(self._state(s) for s in observation.past_states), state])
+        tools = tool_poses(self.contract, states, observation.tools)
+        T_base_tool, T_base_camera = tools[-1], poses[0]
         history = None
         if self.num_past:
-            past = np.stack([self._state(s) for s in observation.past_states])
-            T_past = np.stack([kinematics.forward(q) for q in past[:, :6]])
-            found = chunk_from_poses(T_base_tool, T_past, past[:, 6], T_base_camera)
+            found = chunk_from_poses(T_base_tool, tools[:-1], states[:-1, -1], T_base_camera)
             history = torch.from_numpy(found)[None, None]
         told = geometry.Observation(
             T_base_camera=torch.from_numpy(poses).float()[None],
             T_base_tool=torch.from_numpy(T_base_tool).float()[None, None],
             reference=torch.zeros(1, 1, dtype=torch.int64),
-            opening=torch.tensor([[state[6]]], dtype=torch.float32),
+            opening=torch.tensor([[state[-1]]], dtype=torch.float32),
             history=history,
             intrinsics=self._intrinsics(views),
         )
@@ -275,11 +277,8 @@ class AptRunner(PolicyRunner):
         """Return (1, V, 4) where the policy was trained with them, else None."""
         if not self.run.get("intrinsics"):
             return None
-        side = self.contract.image.shape[0]
-        rows = [
-            relative_intrinsics(name, v, side) for name, v in zip(self.cameras, views, strict=True)
-        ]
-        return torch.from_numpy(np.stack(rows)).float()[None]
+        rows = relative_intrinsics(self.cameras, views, self.contract.image.shape[0])
+        return torch.from_numpy(rows).float()[None]
 
 
 def runner_of(checkpoint: Checkpoint, seed: int = 0) -> TapRunner | AptRunner:

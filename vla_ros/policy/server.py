@@ -8,15 +8,15 @@ elsewhere comes through ssh: docs/policy.md.
 """
 
 import argparse
-import json
 import logging
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -24,7 +24,6 @@ from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
 from vla_ros.core.errors import RemoteError, VlaError
-from vla_ros.core.observation import Chunk, Decided, Observation
 from vla_ros.policy import remote_messages as messages
 from vla_ros.policy import remote_wire as wire
 from vla_ros.policy.checkpoint_folder import require_folder
@@ -42,6 +41,7 @@ from vla_ros.policy.remote_pace import PacedServer
 if TYPE_CHECKING:
     from vla_ros.policy.runner import PolicyRunner
 
+Acted = TypeVar("Acted")
 # How long a client may take for its HTTP request, to say who it is, and to say goodbye; and how
 # long the server's end waits for all of them: one may read so slowly that it would be for ever.
 _OPEN_S, _HELLO_S, _CLOSE_S, _END_S = 2.0, 5.0, 1.0, 2.0
@@ -68,6 +68,9 @@ class PolicyServer:
         RemoteError: it may not listen there without a token, or cannot.
     """
 
+    _door_type: type[Door] = Door
+    _ping_s: float | None = 20.0
+
     def __init__(
         self, runner: "PolicyRunner", sha256: str, address: Address, token: str | None = None
     ):
@@ -76,7 +79,7 @@ class PolicyServer:
         self._worker.submit(runner.warm_up).result()
         self._runner, self.sha256 = runner, sha256
         self._refused, self._failed = Sparingly(), Sparingly()
-        self._door = Door(token, self._refused)
+        self._door = self._door_type(token, self._refused)
         self._connections: set[PacedServer] = set()
         quiet = logging.getLogger("vla_ros.policy.server")
         quiet.setLevel(logging.CRITICAL)  # no traceback of each that knocks
@@ -94,6 +97,7 @@ class PolicyServer:
                 max_queue=1,
                 open_timeout=_OPEN_S,
                 close_timeout=_CLOSE_S,
+                ping_interval=self._ping_s,
                 logger=quiet,
                 create_connection=PacedServer,
             )
@@ -127,12 +131,12 @@ class PolicyServer:
         self._connections.add(connection)
         is_in = False
         try:
-            version = self._greet(connection)
-            is_in, ours = True, wire.package_version()
-            same = "" if version == ours else f" (here {ours}: install the same on both machines)"
-            print(f"serving {peer}, vla_ros {version}{same}", flush=True)
+            name = self._greet(connection)
+            is_in = True
+            print(f"serving {peer}, {name}", flush=True)
             for data in connection:
-                connection.send(self._answer(connection, data))
+                if (answer := self._answer(connection, data)) is not None:
+                    connection.send(answer)
                 connection.renew()
             print(f"{peer} has left", flush=True)
         except RemoteError as error:
@@ -150,7 +154,7 @@ class PolicyServer:
             self._connections.discard(connection)
 
     def _greet(self, connection: PacedServer) -> str:
-        """Tell a client what is served, if it speaks as we do; return its version.
+        """Tell a client what is served, if it speaks as we do; return what it calls itself.
 
         Raises:
             RemoteError: it does not; it was told.
@@ -171,22 +175,13 @@ class PolicyServer:
             connection.send(_refusal(0, error))
             raise
         connection.let_in(wire.MAX_REQUEST_BYTES)
-        welcome = {
-            "kind": "welcome",
-            "protocol": wire.PROTOCOL,
-            "version": wire.package_version(),
-            "sha256": self.sha256,
-            "contract": messages.contract_to_text(self._runner.contract),
-            "run": json.dumps(self._runner.run),
-            "cameras": list(self._runner.cameras),
-            "num_past": self._runner.num_past,
-            "goes_on": self._runner.goes_on,
-        }
-        connection.send(wire.pack(welcome))
-        return version
+        connection.send(wire.pack(messages.welcome_to_map(self._runner, self.sha256)))
+        ours = wire.package_version()
+        same = "" if version == ours else f" (here {ours}: install the same on both machines)"
+        return f"vla_ros {version}{same}"
 
-    def _answer(self, connection: PacedServer, data: bytes | str) -> bytes:
-        """Return the answer to what a client sent.
+    def _answer(self, connection: PacedServer, data: bytes | str) -> bytes | None:
+        """Return the answer to what a client sent; None: it waits for none.
 
         Raises:
             RemoteError: it was no observation; whoever sends such a thing is not listened to.
@@ -195,25 +190,29 @@ class PolicyServer:
         number = wire.count_of(message, "number")
         observation = messages.observation_from_map(message.get("observation"))
         decided = messages.decided_from_map(message.get("decided"))
+        chunk = self._infer(connection, lambda: self._runner.act(observation, decided))
+        if isinstance(chunk, VlaError):
+            return _refusal(number, chunk)
+        answer = {"kind": "chunk", "number": number, "chunk": messages.chunk_to_map(chunk)}
+        return wire.pack(answer)
+
+    def _infer(self, connection: PacedServer, act: Callable[[], Acted]) -> Acted | VlaError:
+        """Return what `act` does in the one thread that infers, or what is to be said instead."""
+
+        def act_if_awaited() -> Acted:
+            if connection.state is not State.OPEN:
+                raise RemoteError("nobody waits for this chunk")
+            return act()
+
         try:
-            chunk = self._worker.submit(self._act, connection, observation, decided).result()
+            return self._worker.submit(act_if_awaited).result()
         except VlaError as error:
-            return _refusal(number, error)
+            return error
         except Exception as error:
             # A bug, or a GPU out of memory: said to the client, and the next one may go well.
             self._failed.tell(traceback.format_exc().rstrip(), is_error=True)
             failed = f"the policy failed with {type(error).__name__}; the server's terminal has it"
-            return _refusal(number, RemoteError(failed))
-        answer = {"kind": "chunk", "number": number, "chunk": messages.chunk_to_map(chunk)}
-        return wire.pack(answer)
-
-    def _act(
-        self, connection: PacedServer, observation: Observation, decided: Decided | None
-    ) -> Chunk:
-        """Act, in the one thread that does, unless who asked has left meanwhile."""
-        if connection.state is not State.OPEN:
-            raise RemoteError("nobody waits for this chunk")
-        return self._runner.act(observation, decided)
+            return RemoteError(failed)
 
 
 def _refusal(number: int, error: VlaError) -> bytes:
@@ -267,6 +266,11 @@ def main(argv: list[str] | None = None) -> int:
     except VlaError as error:
         print(f"policy_server: {error}", file=sys.stderr)
         return 1
+    return serve_until_stopped(server, "policy_server", args.checkpoint)
+
+
+def serve_until_stopped(server: PolicyServer, name: str, checkpoint: Path) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code of the command `name`."""
     asked, over = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: (asked.set(), over.set()))
@@ -277,12 +281,12 @@ def main(argv: list[str] | None = None) -> int:
 
     thread = threading.Thread(target=listen_on)
     thread.start()
-    print(f"policy {args.checkpoint} is served on {server.address}", flush=True)
+    print(f"policy {checkpoint} is served on {server.address}", flush=True)
     print(f"checkpoint_sha256 {server.sha256}", flush=True)
     over.wait()
     if not asked.is_set():
         print(
-            f"policy_server: {server.address} listens no longer, perhaps too many files are open "
+            f"{name}: {server.address} listens no longer, perhaps too many files are open "
             "(ulimit -n); start it again",
             file=sys.stderr,
         )

@@ -5,10 +5,11 @@ Every picture is encoded alone with shared weights, so what it gives can be kept
 Legend: N pictures, C channels, K keypoints, G side of the grid of patches, D width.
 """
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Deviation of a keypoint's logits over the picture; its softmax then covers a few cells.
@@ -90,8 +91,19 @@ class PictureEncoder(nn.Module):
         """
         fine, coarse = self.trunk(images)
         points = POINT_GAIN * spatial_softmax(self.keypoint_logits(fine))
-        cells = F.pixel_unshuffle(coarse, self.merge)  # (N, C * merge^2, G, G)
-        return points, self.patch(cells.flatten(2).transpose(1, 2)) + self.patch_position
+        return points, self._patches(coarse) + self.patch_position
+
+    def _patches(self, coarse: Tensor) -> Tensor:
+        """Return (N, G * G, D) of the coarse map (N, C, h, w), cells as they lie in memory.
+
+        The weight has the order of `pixel_unshuffle`, channels first; turning it costs less than
+        turning the map of every picture.
+        """
+        merge, grid = self.merge, coarse.shape[-1] // self.merge
+        cells = coarse.permute(0, 2, 3, 1).unflatten(2, (grid, merge)).unflatten(1, (grid, merge))
+        cells = cells.transpose(2, 3).reshape(len(coarse), grid**2, -1)
+        weight = self.patch.weight.unflatten(1, (-1, merge**2)).transpose(1, 2).flatten(1)
+        return F.linear(cells, weight, self.patch.bias)
 
 
 def patch_centres(grid: int) -> Tensor:
@@ -109,10 +121,39 @@ def spatial_softmax(logits: Tensor) -> Tensor:
     In float32 also under autocast: 8 bits of mantissa are a pixel at this size.
     """
     height, width = logits.shape[2:]
-    with torch.autocast(logits.device.type, enabled=False):
-        maps = logits.flatten(2).transpose(1, 2).float()  # (N, hw, K)
-        scale = SHARPNESS / (maps.detach().std(dim=1, keepdim=True) + 1e-4)
-        weights = (scale * maps).softmax(1)
-        xs = torch.linspace(-1, 1, width, device=logits.device).repeat(height)
-        ys = torch.linspace(-1, 1, height, device=logits.device).repeat_interleave(width)
-        return (torch.stack([xs, ys]) @ weights).flatten(1)
+    xs = torch.linspace(-1, 1, width, device=logits.device).repeat(height)
+    ys = torch.linspace(-1, 1, height, device=logits.device).repeat_interleave(width)
+    places = torch.stack([xs, ys, torch.ones_like(xs)])
+    points = cast(Tensor, _ExpectedPlaces.apply(logits.flatten(2).transpose(1, 2), places))
+    return points.flatten(1)
+
+
+class _ExpectedPlaces(torch.autograd.Function):
+    """Maps (N, hw, K) and what each cell is (3, hw): x, y and 1, to expected x and y (N, 2, K).
+
+    Written out since the maps are the largest tensors of the small model: a third of a training
+    step went by in the passes that autograd makes over them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, places: Tensor) -> Tensor:
+        with torch.autocast(maps.device.type, enabled=False):
+            centred = maps - maps.mean(1, keepdim=True, dtype=torch.float32)
+            variance = centred.square().sum(1, keepdim=True) / (maps.shape[1] - 1)
+            scale = SHARPNESS / (variance.sqrt() + 1e-4)
+            highest = centred.amax(1, keepdim=True)
+            powers = torch.addcmul(-scale * highest, centred, scale, out=centred).exp_()
+            sums = places @ powers
+            points = sums[:, :2] / sums[:, 2:]
+        ctx.save_for_backward(powers, places, points, scale / sums[:, 2:])
+        ctx.dtype = maps.dtype
+        return points
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        powers, places, points, factor = ctx.saved_tensors
+        with torch.autocast(powers.device.type, enabled=False):
+            pull = gradients[0] * factor
+            pull = torch.cat([pull, -(pull * points).sum(1, keepdim=True)], 1)
+            return (places.T @ pull).mul_(powers).to(ctx.dtype), None

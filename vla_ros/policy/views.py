@@ -1,5 +1,7 @@
 """What an observation says of a camera besides its picture: where it is, and how it sees."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vla_ros.core.cameras import scaled_intrinsics
@@ -20,7 +22,15 @@ def pose_of(camera: str, view: CameraView) -> np.ndarray:
     return T
 
 
-def relative_intrinsics(camera: str, view: CameraView, side: int) -> np.ndarray:
+def relative_intrinsics(
+    cameras: Sequence[str], views: Sequence[CameraView], side: int
+) -> np.ndarray:
+    """Return (V, 4), a row of `_relative_intrinsics` for each camera; ContractError likewise."""
+    pairs = zip(cameras, views, strict=True)
+    return np.stack([_relative_intrinsics(name, view, side) for name, view in pairs])
+
+
+def _relative_intrinsics(camera: str, view: CameraView, side: int) -> np.ndarray:
     """Return (4,) intrinsics in halves of the picture's side, of pictures squeezed to a square.
 
     Raises:

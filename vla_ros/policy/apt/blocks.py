@@ -8,14 +8,15 @@ Legend: B batch, L vision-language tokens, A action tokens, W width, D backbone 
 d width of a head.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.positions import Positions
-
-NORM_EPS = 1e-6
+from vla_ros.policy.apt.rms_norm import NORM_EPS, rms_norm
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
@@ -33,6 +34,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
         seen = None if hidden is None else ~hidden
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     return attended.transpose(1, 2)
+
+
+class Film(NamedTuple):
+    """What a diffusion step makes of a layer's normalised actions, (S or B, 1, W) each.
+
+    Attributes:
+        scale1, shift1: before attention; the norm's own gain is in the scale.
+        scale2, shift2: before the feed-forward part.
+    """
+
+    scale1: Tensor
+    shift1: Tensor
+    scale2: Tensor
+    shift2: Tensor
 
 
 class GatedGelu(nn.Module):
@@ -94,8 +109,7 @@ class Block(nn.Module):
         """
         gains = torch.stack([self.query_gain, self.key_gain])[:, None]
         parts = self._heads(projected)
-        normed = F.rms_norm(parts, parts.shape[-1:], eps=NORM_EPS)
-        normed = normed * gains[part : part + parts.shape[2]].to(normed.dtype)
+        normed = rms_norm(parts, gains[part : part + parts.shape[2]])
         return positions.place(normed, part).permute(2, 0, 3, 1, 4)
 
     def _values(self, projected: Tensor, positions: Positions) -> Tensor:
@@ -120,31 +134,39 @@ class Block(nn.Module):
         if not self.has_stream:
             keys, values = self.prefix_kv(x).split(width, dim=-1)
             return self._keyed(keys, positions, 1)[0], self._values(values, positions), x
-        projected = self.qkv(self.prefix_norm1(x))
+        projected = self.qkv(rms_norm(x, self.prefix_norm1.weight))
         q, k = self._keyed(projected[..., : 2 * width], positions, 0)
         v = self._values(projected[..., 2 * width :], positions)
         if self.prefix_norm2 is None:
             return k, v, x
         x = x + self.out(positions.unplace(attend(q, k, v, hidden)).flatten(2))
-        return k, v, x + self.ffn(self.prefix_norm2(x))
+        return k, v, x + self.ffn(rms_norm(x, self.prefix_norm2.weight))
+
+    def condition(self, embedded: Tensor) -> Film:
+        """Return scales and shifts of embedded diffusion steps (S, W)."""
+        scale1, shift1, scale2, shift2 = self.film(embedded)[:, None].chunk(4, dim=-1)
+        return Film(
+            self.action_norm1.weight * (1 + scale1),
+            shift1,
+            self.action_norm2.weight * (1 + scale2),
+            shift2,
+        )
 
     def ask(
-        self, x: Tensor, film: Tensor, positions: Positions
+        self, x: Tensor, film: Film, positions: Positions
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return q and, where actions are read, k and v (B, h, A, d) of actions x (B, A, W).
 
-        `film` is (B or 1, 1, 4 W), of this layer's `film`.
+        `film` is of this layer's `condition`.
         """
         width = x.shape[-1]
-        scale, shift, _, _ = film.split(width, dim=-1)
-        projected = self.qkv(torch.addcmul(shift, self.action_norm1(x), 1 + scale))
+        projected = self.qkv(torch.addcmul(film.shift1, rms_norm(x, None), film.scale1))
         keyed = self._keyed(projected[..., : 2 * width], positions, 0)
         if not self.reads_actions:
             return keyed[0], None, None
         return keyed[0], keyed[1], self._values(projected[..., 2 * width :], positions)
 
-    def finish(self, x: Tensor, attended: Tensor, film: Tensor, positions: Positions) -> Tensor:
+    def finish(self, x: Tensor, attended: Tensor, film: Film, positions: Positions) -> Tensor:
         """Return the actions (B, A, W) after attention's output (B, A, h, d)."""
         x = x + self.out(positions.unplace(attended).flatten(2))
-        _, _, scale, shift = film.split(x.shape[-1], dim=-1)
-        return x + self.ffn(torch.addcmul(shift, self.action_norm2(x), 1 + scale))
+        return x + self.ffn(torch.addcmul(film.shift2, rms_norm(x, None), film.scale2))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vla_ros.policy.apt import positions
-from vla_ros.policy.apt.blocks import Block, attend
+from vla_ros.policy.apt.blocks import Block, Film, attend
 from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.fusion import GatedFusion
 from vla_ros.policy.apt.masks import attention_mask
@@ -62,6 +62,14 @@ class Prefix:
         ]
         hidden = {k: h if h is not None and h.any() else None for k, h in self.hidden.items()}
         return replace(self, keys=grown[0], values=grown[1], has_room=True, hidden=hidden)
+
+    def clone(self) -> "Prefix":
+        """Return a copy with keys and values of its own."""
+        keys, values = (
+            tuple(None if x is None else x.clone() for x in part)
+            for part in (self.keys, self.values)
+        )
+        return replace(self, keys=keys, values=values)
 
     def joined(self, layer: int, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the keys and values that the actions of `layer` read, with their own k and v."""
@@ -130,10 +138,10 @@ class AptExpert(nn.Module):
         """
         return self.denoise(self.read(output, observation), noisy, self.conditions(steps))
 
-    def conditions(self, steps: Tensor) -> list[Tensor]:
-        """Return each layer's FiLM scales and shifts, (S, 1, 4 W), of steps (S,) int64."""
+    def conditions(self, steps: Tensor) -> list[Film]:
+        """Return each layer's scales and shifts of steps (S,) int64."""
         embedded = self.step(steps)
-        return [block.film(embedded)[:, None] for block in self._blocks()]
+        return [block.condition(embedded) for block in self._blocks()]
 
     def read(self, output: VlmOutput, observation: Observation) -> Prefix:
         """Return what the scene is to the actions."""
@@ -162,10 +170,10 @@ class AptExpert(nn.Module):
             tuple(keys), tuple(values), length, False, dict(of_queries), of_actions, history, anchor
         )
 
-    def denoise(self, prefix: Prefix, noisy: Tensor, conditions: list[Tensor]) -> Tensor:
+    def denoise(self, prefix: Prefix, noisy: Tensor, conditions: list[Film]) -> Tensor:
         """Return the predicted noise (B, E, H, 10) float32 of noisy chunks of that shape.
 
-        `conditions` are one (B or 1, 1, 4 W) a layer, as `conditions` gives them.
+        `conditions` are one a layer, of B steps or 1, as `conditions` gives them.
         """
         x = self.tokens.encode(noisy, prefix.history, prefix.anchor)
         for place, (layer, block) in enumerate(zip(self.layers, self._blocks(), strict=True)):
@@ -221,7 +229,9 @@ class AptExpert(nn.Module):
         """Return positions of vision-language and of action tokens, by `inserted`."""
         num_frequencies = self.config.width // self.config.num_heads // 4
         steps = self.tokens.steps(observation.reference.shape[1], mask.device)
-        of_arms = self.tokens.per_token(observation.reference_poses())
+        of_arms = observation.reference_poses()
+        if of_arms is not None:
+            of_arms = self.tokens.per_token(of_arms)
         index = steps.expand(len(mask), -1)
         of_prefix = {
             False: positions.camera_positions(

@@ -81,6 +81,11 @@ class Observation:
         return replace(self, **{k: v.to(device) for k, v in values.items() if v is not None})
 
     @property
+    def num_cameras(self) -> int:
+        """V."""
+        return self.T_base_camera.shape[1]
+
+    @property
     def arms(self) -> Tensor:
         """(B, E) bool, True where an arm is there."""
         if self.arm_mask is not None:
@@ -88,16 +93,29 @@ class Observation:
         return torch.ones_like(self.reference, dtype=torch.bool)
 
     def camera_poses(self) -> Tensor:
-        """Return (B, V, 4, 4) re-centred on the mean camera position, as the authors' code does.
+        """Return (B, V, 4, 4) as arm 0's reference camera sees them.
 
-        The expert sees relations of poses only; small numbers keep their rounding small.
+        The expert sees relations of poses only (the authors' code re-centres them on the mean
+        camera position). Small numbers keep their rounding small, and where tokens are all of this
+        camera there is nothing to turn.
         """
-        poses = self.T_base_camera.float().clone()
-        poses[..., :3, 3] -= poses[..., :3, 3].mean(1, keepdim=True)
-        return poses
+        poses = self.T_base_camera.float()
+        index = self.reference[:, :1, None, None].expand(-1, -1, 4, 4)
+        reference = poses.gather(1, index)
+        turn = reference[..., :3, :3].transpose(-1, -2)
+        seen = torch.zeros_like(poses)
+        seen[..., :3, :3] = turn @ poses[..., :3, :3]
+        seen[..., :3, 3:] = turn @ (poses[..., :3, 3:] - reference[..., :3, 3:])
+        seen[..., 3, 3] = 1.0
+        return seen
 
-    def reference_poses(self) -> Tensor:
-        """Return (B, E, 4, 4): each arm's reference camera, re-centred as `camera_poses`."""
+    def reference_poses(self) -> Tensor | None:
+        """Return (B, E, 4, 4): each arm's reference camera, as in `camera_poses`.
+
+        None where it is arm 0's for all.
+        """
+        if self.num_cameras == 1 or self.reference.shape[1] == 1:
+            return None
         index = self.reference[:, :, None, None].expand(-1, -1, 4, 4)
         return self.camera_poses().gather(1, index)
 
@@ -108,11 +126,14 @@ class Observation:
         offset = self.T_base_tool[..., :3, 3].float() - T_base_camera[..., :3, 3]
         return (T_base_camera[..., :3, :3].transpose(-1, -2) @ offset[..., None])[..., 0]
 
-    def token_poses(self, view: Tensor) -> Tensor:
+    def token_poses(self, view: Tensor) -> Tensor | None:
         """Return (B, L, 4, 4): the camera of each token's picture, `view` (B, L).
 
-        Language has no camera: it stands where arm 0's reference camera does.
+        As in `camera_poses`; None where it is arm 0's reference camera for all. Language has no
+        camera: it stands where that one does.
         """
+        if self.num_cameras == 1:
+            return None
         index = torch.where(view >= 0, view, self.reference[:, :1])
         return self.camera_poses().gather(1, index[:, :, None, None].expand(-1, -1, 4, 4))
 

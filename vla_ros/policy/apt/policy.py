@@ -5,7 +5,6 @@ Legend: B batch, V pictures, E arms, H horizon.
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from vla_ros.core.chunks import CHUNK_SIZE
 from vla_ros.core.errors import CheckpointError
+from vla_ros.policy.apt.blocks import Film
 from vla_ros.policy.apt.config import AptConfig
 from vla_ros.policy.apt.diffusion import Loss, add_noise, ddim, noise_loss, sampling_steps
 from vla_ros.policy.apt.expert import AptExpert, Prefix
@@ -120,7 +120,7 @@ class AptPolicy(nn.Module):
         return noise_loss(predicted, noise, is_used, self.config.loss_weights)
 
     def predict(
-        self, scene: Prefix, noisy: Tensor, steps: Tensor, conditions: list[Tensor]
+        self, scene: Prefix, noisy: Tensor, steps: Tensor, conditions: list[Film]
     ) -> Tensor:
         """Return the noise (B, E, H, 10) in chunks of that shape.
 
@@ -179,7 +179,8 @@ class AptPolicy(nn.Module):
         """
         num_steps, num_samples = self.config.train_steps, self.config.sample_steps
         steps = torch.tensor(sampling_steps(num_steps, num_samples), device=noise.device)
-        films = self.expert.conditions(steps)
+        layers = [[p.split(1) for p in film] for film in self.expert.conditions(steps)]
+        films = [[Film(*(p[i] for p in film)) for film in layers] for i in range(num_samples)]
         scene: Prefix | None = (
             None if prefix == "recomputed" else self.expert.read(output, observation)
         )
@@ -187,11 +188,10 @@ class AptPolicy(nn.Module):
             scene = scene.with_room()
 
         def predict(noisy: Tensor, update: int) -> Tensor:
-            condition = [film[update : update + 1] for film in films]
             own = self.expert.read(output, observation) if scene is None else scene
             if prefix == "cloned":
-                own = replace(own, keys=deepcopy(own.keys), values=deepcopy(own.values))
-            return self.predict(own, noisy, steps[update : update + 1], condition)
+                own = own.clone()
+            return self.predict(own, noisy, steps[update : update + 1], films[update])
 
         if known is not None:
             kept = in_painted(predict, known, num_steps, num_samples)

@@ -29,7 +29,8 @@ class Positions:
 
     Attributes:
         into: (B, L, 3, 4, 4) for query, key and value; back: (B, L, 4, 4) for the output.
-        cos, sin: (B, L, 1, 1, F).
+        cos, sin: (B, L, 1, 1, 2 F) for both numbers of a pair, which lie F apart; of the first,
+            sin is negative.
     """
 
     into: Tensor | None = None
@@ -51,13 +52,18 @@ class Positions:
             x: queries and keys, queries, keys, or values, along axis 2.
             part: which the first is: 0 query, 1 key, 2 value. Values have no index.
         """
+        has_index = self.cos is not None and part < 2
+        if self.into is None and not has_index:
+            return x
         by_camera, by_index = x.chunk(2, dim=-1)
         if self.into is not None:
             by_camera = _multiply(self.into[:, :, part : part + x.shape[2]], by_camera)
-        if self.cos is not None and self.sin is not None and part < 2:
-            low, high = by_index.chunk(2, dim=-1)
+        if has_index:
+            assert self.cos is not None
+            assert self.sin is not None
+            others = by_index.roll(by_index.shape[-1] // 2, -1)
             cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
-            by_index = torch.cat([low * cos - high * sin, high * cos + low * sin], -1)
+            by_index = torch.addcmul(by_index * cos, others, sin)
         return torch.cat([by_camera, by_index], -1)
 
     def unplace(self, attended: Tensor) -> Tensor:
@@ -78,17 +84,17 @@ def _multiply(matrices: Tensor, x: Tensor) -> Tensor:
         return (groups @ matrices.transpose(-1, -2)).reshape(x.shape).to(x.dtype)
 
 
-def camera_positions(poses: Tensor, index: Tensor | None, num_frequencies: int) -> Positions:
-    """Return PRoPE by poses (B, L, 4, 4), and rotary by `index` (B, L) where one is given."""
+def camera_positions(poses: Tensor | None, index: Tensor | None, num_frequencies: int) -> Positions:
+    """Return PRoPE by poses (B, L, 4, 4), and rotary by `index` (B, L), where they are given."""
+    cos, sin = (None, None) if index is None else _angles(index[..., None], num_frequencies)
+    if poses is None:
+        return Positions(cos=cos, sin=sin)
     rotation, centre = poses[..., :3, :3], poses[..., :3, 3:]
     inverse = torch.zeros_like(poses)
     inverse[..., :3, :3] = rotation.transpose(-1, -2)
     inverse[..., :3, 3:] = -rotation.transpose(-1, -2) @ centre
     inverse[..., 3, 3] = 1.0
     into = torch.stack([inverse.transpose(-1, -2), poses, poses], 2)
-    if index is None:
-        return Positions(into, inverse)
-    cos, sin = _angles(index[..., None], num_frequencies)
     return Positions(into, inverse, cos, sin)
 
 
@@ -99,11 +105,15 @@ def index_positions(index: Tensor, num_frequencies: int) -> Positions:
 
 
 def _angles(index: Tensor, num_frequencies: int) -> tuple[Tensor, Tensor]:
-    """Return cos and sin (B, L, 1, 1, F); the axes of `index` take the frequencies by turns."""
+    """Return cos and sin (B, L, 1, 1, 2 F) as `Positions` has them.
+
+    The axes of `index` take the frequencies by turns.
+    """
     order = torch.arange(num_frequencies, device=index.device)
     frequency = ROTARY_BASE ** (-order.float() / num_frequencies)
     angle = (index.float()[..., order % index.shape[-1]] * frequency)[:, :, None, None]
-    return angle.cos(), angle.sin()
+    sin = angle.sin()
+    return angle.cos().repeat(1, 1, 1, 1, 2), torch.cat([-sin, sin], -1)
 
 
 def prefix_index(is_image: Tensor, mask: Tensor, patch_xy: Tensor, form: str) -> Tensor:
