@@ -56,7 +56,7 @@ class Person:
         """
         deadline, before, look_s = time.monotonic() + LIMIT_S, self.q, time.monotonic() + 1.0
         while not condition():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, self.account()
             wants = parks or np.any(steer())
             self.say(self.held, steer())
             if time.monotonic() > look_s:
@@ -65,6 +65,12 @@ class Person:
                         for _ in range(5):
                             self.say(held)
                 before, look_s = self.q, time.monotonic() + 1.0
+
+    def account(self):
+        """Return what is seen after waiting in vain."""
+        tool = None if self.q is None else self.tool
+        heard = self.joy.get_subscription_count()
+        return f"tool {tool}, carrot {self.carrot}, {self.recording}; {heard} hear the pad"
 
     def say(self, held, way_m=(0.0, 0.0, 0.0)):
         """Send a message, and listen for 20 ms; 5 cm to go is full stick."""
@@ -91,12 +97,25 @@ class Person:
             self.held -= {button}
             if self.recording.get("state") == state:
                 return
-        heard = self.joy.get_subscription_count()
-        raise AssertionError(f"{state!r} was not said, but {self.recording}; {heard} hear the pad")
+        raise AssertionError(f"{state!r} was not said: {self.account()}")
 
     @property
     def tool(self):
         return kinematics.forward(self.q)[:3, 3]
+
+    def push(self, carrot):
+        """Sweep the tool through where the carrot lay, until it lies elsewhere; a person whose hand
+        is late on a busy machine passes it by, and tries again.
+        """
+        touched = lambda: np.linalg.norm((self.carrot - carrot)[:2]) > 0.01  # noqa: E731
+        beyond = lambda: carrot + [0.0, 0.1, 0.02] - self.tool  # noqa: E731
+        for _ in range(4):
+            self.go(lambda: carrot + [0.0, -0.08, 0.08])
+            self.go(lambda: carrot + [0.0, -0.08, 0.02])
+            self.until(lambda: touched() or np.abs(beyond()).max() < 0.01, beyond)
+            if touched():
+                return
+        raise AssertionError(f"the tool is at {self.tool}, the carrot at {self.carrot}")
 
     def go(self, to):
         """Steer until the tool is within a centimetre of `to()`."""
@@ -136,10 +155,7 @@ def test_a_fake_pad_takes_the_arm_to_the_carrot_and_one_of_two_takes_is_kept(gra
     person.until(lambda: time.monotonic() > again_s)
     person.press(RECORD, "recording")
     carrot = person.carrot
-    person.go(lambda: carrot + [0.0, -0.08, 0.08])
-    person.go(lambda: carrot + [0.0, -0.08, 0.02])
-    touched = lambda: np.linalg.norm((person.carrot - carrot)[:2]) > 0.01  # noqa: E731
-    person.until(touched, lambda: carrot + [0.0, 0.1, 0.02] - person.tool)
+    person.push(carrot)
     person.press(RECORD, "saved")
     # Enough is kept: it is parked while the button is held, pressed anew, and the launch ends.
     person.until(lambda: launch.poll() is not None, parks=True)
