@@ -39,9 +39,16 @@ def episode_id(attempt: int) -> str:
 
 
 def demonstrate(
-    simulation: Simulation, text: str, folder: Path, attempt: int, camera: SimCamera
+    simulation: Simulation,
+    text: str,
+    folder: Path,
+    attempt: int,
+    camera: SimCamera,
+    slips: float = 0.0,
 ) -> str:
     """Make one attempt in a scene of its own; write it to `folder` where it succeeds.
+
+    `slips` is the teacher's.
 
     Returns:
         Why it failed, empty where it did not.
@@ -56,8 +63,8 @@ def demonstrate(
         return str(error)
     if task.evaluate(loop.world).success:
         return "done from the beginning"
-    teacher = ScriptedTeacher(task, simulation.random(attempt))
-    settings = {"seed": simulation.seed, "attempt": attempt}
+    teacher = ScriptedTeacher(task, simulation.random(attempt), slips=slips)
+    settings = {"seed": simulation.seed, "attempt": attempt, "slips": slips}
     facts = {"generated_seed": str(simulation.seed), "generated_scene": str(attempt)}
     writer = EpisodeWriter(folder, loop.world, [camera], facts)
     loop.listeners.append(writer)

@@ -78,22 +78,31 @@ def generate_play(simulation: Simulation, hours: float, out: Path, workers: int 
 
 
 def generate_demos(
-    simulation: Simulation, task: str, episodes: int, out: Path, workers: int = 1
+    simulation: Simulation,
+    task: str,
+    episodes: int,
+    out: Path,
+    workers: int = 1,
+    slips: float = 0.0,
 ) -> str:
     """Write so many demonstrations that succeeded; return one line on what was done.
+
+    `slips` is `ScriptedTeacher`'s.
 
     Raises:
         VlaError: the task is unknown, `out` is of other settings, scenes or bags cannot be made,
             or too few attempts succeed.
     """
     demos.task_of(task)
-    _settle(out, {"what": "demos", "task": task, **simulation.to_dict()})
+    if not 0.0 <= slips <= 0.5:
+        raise EpisodeError(f"slips must be 0 to 0.5, got {slips}; the teacher never arrives")
+    _settle(out, {"what": "demos", "task": task, "slips": slips, **simulation.to_dict()})
     failed = _read_failed(out)
     start_s, made = time.monotonic(), 0
     with tqdm(total=episodes, desc="demos", unit="episode", disable=None) as bar:
         while todo := _attempts_left(out, episodes, failed):
             bar.n = episodes - len(todo)
-            job = partial(_demonstrate, simulation, task, out)
+            job = partial(_demonstrate, simulation, task, out, slips)
             for attempt, (reason, fault) in _done(todo, job, workers, lambda *_: None):
                 if fault:
                     raise EpisodeError(fault)
@@ -194,12 +203,17 @@ def _play(
 
 
 def _demonstrate(
-    simulation: Simulation, task: str, out: Path, attempt: int, say: Callable[..., None]
+    simulation: Simulation,
+    task: str,
+    out: Path,
+    slips: float,
+    attempt: int,
+    say: Callable[..., None],
 ) -> tuple[str, str]:
     """Make an attempt; return why it failed, and why it could not be made; both may be empty."""
     del say
     try:
-        return demos.demonstrate(simulation, task, out, attempt, _camera(simulation)), ""
+        return demos.demonstrate(simulation, task, out, attempt, _camera(simulation), slips), ""
     except VlaError as error:
         return "", str(error)
 
@@ -240,6 +254,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="scenes as in trials, with so many known objects beside the task's; without it, as in "
         "sim_node with --objects",
     )
+    teaching.add_argument(
+        "--slips",
+        type=float,
+        default=0.0,
+        help="how often a step of the teacher slips, 0 to 0.5; it shows how to come back",
+    )
     default = Simulation()
     for sub in (playing, teaching):
         add = sub.add_argument
@@ -267,7 +287,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.what == "play":
             line = generate_play(simulation, args.hours, args.out, args.workers)
         else:
-            line = generate_demos(simulation, args.task, args.episodes, args.out, args.workers)
+            wanted = args.task, args.episodes, args.out, args.workers, args.slips
+            line = generate_demos(simulation, *wanted)
     except VlaError as error:
         print(f"training.evidence.generate: {error}", file=sys.stderr)
         return 1

@@ -29,6 +29,11 @@ _LOW_M, _LOW_STEP_M = 0.05, 0.03
 # so far above the rim of what is deeper than the toy is high [m].
 _RELEASE_CLEARANCE_M, _STACK_CLEARANCE_M = 0.008, 0.004
 _TIP_M, _RIM_CLEARANCE_M = 0.016, 0.004
+# A slip is so large, at most [m, rad], and only as high above the table as this [m].
+_SLIP_M, _SLIP_RAD, _SLIP_ABOVE_M = 0.04, 0.3, 0.06
+# On its way down the tool stays so much higher than its way-point, for each metre that it is
+# further than this [m] aside of it: it comes from above, and pushes nothing away.
+_FUNNEL_SLOPE, _FUNNEL_M = 2.0, 0.01
 # How far from a place's middle a toy is put, at most, along x and y [m].
 _SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
@@ -59,12 +64,17 @@ class ScriptedTeacher:
         task: what to do.
         rng: source of the noise and of small variations.
         noise_m: standard deviation [m] of the noise on each target in free motion; 0 for none.
+        slips: how often a step in free motion slips, 0 to 1: aside, tilted and turned. What
+            follows shows how to come back from where a teacher without slips never is (Laskey et
+            al. 2017, "DART: noise injection for robust imitation learning").
     """
 
-    def __init__(self, task: Task, rng: np.random.Generator, noise_m: float = 0.003) -> None:
+    def __init__(
+        self, task: Task, rng: np.random.Generator, noise_m: float = 0.003, slips: float = 0.0
+    ) -> None:
         self.task = task
         self._rng = rng
-        self._noise_m = noise_m
+        self._noise_m, self._slips = noise_m, slips
         self.reset()
 
     def reset(self) -> None:
@@ -105,10 +115,10 @@ class ScriptedTeacher:
             self._target = T_base_tool.copy()
             self._target[2, 3] += _CLIMB_M
             return self._target, point.opening, False
-        goal_rotation = (
-            self._target[:3, :3] if point.yaw_rad is None else _pointing_down(point.yaw_rad)
-        )
-        way = point.position - self._target[:3, 3]
+        yaw = _tool_yaw(self._target) if point.yaw_rad is None else point.yaw_rad
+        goal_rotation = _pointing_down(yaw)
+        heading = _from_above(self._target[:3, 3], point.position)
+        way = heading - self._target[:3, 3]
         turn = rotvec_from_matrix(goal_rotation @ self._target[:3, :3].T)
         remaining_m, remaining_rad = float(np.linalg.norm(way)), float(np.linalg.norm(turn))
         is_low = max(self._target[2, 3], point.position[2]) < _LOW_M
@@ -119,8 +129,10 @@ class ScriptedTeacher:
         rotation = matrix_from_rotvec(share * turn) @ self._target[:3, :3]
         if share < 1.0 and self._noise_m > 0.0:
             position = position + self._clipped_noise(position[2] < _LOW_M)
+        if share < 1.0 and self._slips and self._rng.random() < self._slips:
+            position, rotation = self._slipped(position, rotation)
         self._target = transform(rotation, position)
-        if share >= 1.0:
+        if share >= 1.0 and np.array_equal(heading, point.position):
             self._waited += 1
             lag_m = float(np.linalg.norm(point.position - T_base_tool[:3, 3]))
             late = lag_m > _ARRIVED_M and self._waited <= point.wait_steps + _PATIENCE_STEPS
@@ -135,6 +147,15 @@ class ScriptedTeacher:
         if is_low:
             noise[2] = 0.0
         return np.clip(noise, -2 * self._noise_m, 2 * self._noise_m)
+
+    def _slipped(self, position: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a position (3,) [m] and a rotation (3, 3) after a slip; low ones do not slip."""
+        if position[2] < _SLIP_ABOVE_M:
+            return position, rotation
+        aside = self._rng.uniform(-_SLIP_M, _SLIP_M, 3)
+        turn = self._rng.uniform(-_SLIP_RAD, _SLIP_RAD, 3)
+        height = max(position[2] + aside[2], _SLIP_ABOVE_M)
+        return np.append((position + aside)[:2], height), matrix_from_rotvec(turn) @ rotation
 
     def _plan_put(self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]) -> list[_Waypoint]:
         toy = known.TOYS[self.task.target]
@@ -192,6 +213,13 @@ class ScriptedTeacher:
         ]
 
 
+def _from_above(position: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Return where to head for on the way from a position (3,) [m] down to a goal (3,) [m]."""
+    aside_m = float(np.linalg.norm((goal - position)[:2]))
+    height = goal[2] + _FUNNEL_SLOPE * max(aside_m - _FUNNEL_M, 0.0)
+    return np.append(goal[:2], np.clip(height, goal[2], max(position[2], goal[2])))
+
+
 def _above(position: np.ndarray, height_m: float) -> np.ndarray:
     return np.array([position[0], position[1], height_m])
 
@@ -207,8 +235,13 @@ def _pointing_down(yaw_rad: float) -> np.ndarray:
 
 def _nearest_yaw(yaw_rad: float, T_base_tool: np.ndarray, period: float) -> float:
     """Return `yaw_rad` plus a multiple of `period`, nearest to the tool's present yaw."""
-    now = float(np.arctan2(-T_base_tool[0, 1], T_base_tool[1, 1]))
+    now = _tool_yaw(T_base_tool)
     return yaw_rad + period * round((now - yaw_rad) / period)
+
+
+def _tool_yaw(T_base_tool: np.ndarray) -> float:
+    """Return the yaw [rad] of `_pointing_down` that a tool has, tilted or not."""
+    return float(np.arctan2(-T_base_tool[0, 1], T_base_tool[1, 1]))
 
 
 def _grasp_yaw(toy: Toy, T_base_object: np.ndarray, T_base_tool: np.ndarray) -> float:
