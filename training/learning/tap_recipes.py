@@ -66,6 +66,16 @@ def small(stage: int) -> TapRecipe:
     return TapRecipe(tap=TapConfig(stage))
 
 
+def light(stage: int) -> TapRecipe:
+    """Return half of `small`'s transformer, that of the shipped checkpoint.
+
+    On a CPU a sample takes two thirds of the time, so more of them are seen in an hour.
+    """
+    half = replace(SmallVlmConfig(), depth=3)
+    head = TapConfig(stage, head="mlp")
+    return TapRecipe(tap=head, small=half, batch_size=64, peak_lr=7e-4)
+
+
 def tiny(stage: int) -> TapRecipe:
     """Return a run for tests: toy models, two steps."""
     return TapRecipe(
@@ -132,4 +142,4 @@ def qwen_lora(stage: int) -> TapRecipe:
     return replace(qwen(stage), qwen=options, peak_lr=1e-4, shard=False, **sizes)
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (small, tiny, qwen, qwen_code, qwen_lora)}
+RECIPES = {recipe.__name__: recipe for recipe in (small, light, tiny, qwen, qwen_code, qwen_lora)}

@@ -1,0 +1,107 @@
+"""Make a measured checkpoint one that ships with the package: its card says what it did.
+
+    python -m training.evidence.rollouts ckpt/tap2 --cells tap --trials 100 --json tap2.json
+    python -m training.evidence.ship ckpt/tap2 --measured tap2.json --out checkpoints/tap
+
+Takes a run that has ended, and results of `training.evidence.rollouts` of this very checkpoint.
+What is written acts as it did: weights, contract and statistics are copied byte by byte.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from training.evidence.rollouts import table
+from training.learning.stage_files import STATE_FILE
+from vla_ros.core.errors import CheckpointError, VlaError
+from vla_ros.policy.checkpoint import CARD, is_checkpoint, load_checkpoint, require_replaceable
+from vla_ros.policy.checkpoint_folder import replace_folder, require_folder
+from vla_ros.policy.checkpoint_hash import checkpoint_sha256
+
+# What a repository can carry for each of its checkpoints.
+MOST_BYTES = 20_000_000
+
+
+def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
+    """Write the checkpoint with its card; return one line on it.
+
+    Raises:
+        CheckpointError: it is missing, damaged, unfinished or too large, the results are of another
+            checkpoint, or `out` is something else.
+    """
+    require_folder(checkpoint)
+    load_checkpoint(checkpoint)
+    if (checkpoint / STATE_FILE).exists():
+        raise CheckpointError(
+            f"the run of {checkpoint} has not ended; go on with it (--resume), then measure it"
+        )
+    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    if size > MOST_BYTES:
+        raise CheckpointError(
+            f"{checkpoint} has {size / 1e6:.1f} MB, and what ships has {MOST_BYTES / 1e6:g} at "
+            "most; train a smaller model"
+        )
+    sha256 = checkpoint_sha256(checkpoint)
+    sections = [_section(path, sha256) for path in measured]
+    require_replaceable(out)
+
+    def write(folder: Path) -> None:
+        shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+        card = folder / CARD
+        before, provenance, after = card.read_text(encoding="utf-8").partition("## Provenance\n")
+        card.write_text(f"{before}{''.join(sections)}{provenance}{after}", encoding="utf-8")
+
+    replace_folder(out, write, is_checkpoint)
+    return f"{out}: {size / 1e6:.1f} MB, with {len(sections)} tables in {CARD}"
+
+
+def _section(path: Path, sha256: str) -> str:
+    """Return what a file of results says, for the card."""
+    try:
+        result = json.loads(path.read_text())
+        found, settings, lines = result["checkpoint_sha256"], result["settings"], table(result)
+        version = result["code_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as results ({error!r}); give what training.evidence.rollouts "
+            "wrote"
+        ) from None
+    if found != sha256:
+        raise CheckpointError(
+            f"{path} was measured with a checkpoint of SHA-256 {found}, and this one has {sha256}; "
+            "measure this one"
+        )
+    said = ", ".join(f"{key} {value}" for key, value in settings.items())
+    head = f"## Measured\n\n`training.evidence.rollouts` of vla_ros {version}: {said}.\n"
+    return f"{head}\n```\n{lines}\n```\n\n"
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(
+        prog="training.evidence.ship",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="folder that a Stage 2 script wrote")
+    add("--measured", type=Path, nargs="+", required=True, help="results of the roll-outs")
+    add("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Ship as the command line says; an error is one sentence on stderr and exit code 1."""
+    args = parse_arguments(argv)
+    try:
+        print(ship(args.checkpoint, args.measured, args.out))
+    except VlaError as error:
+        print(f"training.evidence.ship: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
