@@ -22,6 +22,9 @@ from vla_ros.policy.checkpoint_hash import checkpoint_sha256
 
 # What a repository can carry for each of its checkpoints.
 MOST_BYTES = 20_000_000
+# What was measured, beside the card that says it in words.
+MEASURED = "measured.json"
+KEPT = ("checkpoint_sha256", "settings", "code_version", "trials_a_minute", "workers", "cells")
 
 
 def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
@@ -44,26 +47,28 @@ def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
             "most; train a smaller model"
         )
     sha256 = checkpoint_sha256(checkpoint)
-    sections = [_section(path, sha256) for path in measured]
+    results = [_result(path, sha256) for path in measured]
     require_replaceable(out)
 
     def write(folder: Path) -> None:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
         card = folder / CARD
         before, provenance, after = card.read_text(encoding="utf-8").partition("## Provenance\n")
-        card.write_text(f"{before}{''.join(sections)}{provenance}{after}", encoding="utf-8")
+        sections = "".join(map(_section, results))
+        card.write_text(f"{before}{sections}{provenance}{after}", encoding="utf-8")
+        (folder / MEASURED).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     replace_folder(out, write, is_checkpoint)
-    return f"{out}: {size / 1e6:.1f} MB, with {len(sections)} tables in {CARD}"
+    return f"{out}: {size / 1e6:.1f} MB, with {len(results)} tables in {CARD}"
 
 
-def _section(path: Path, sha256: str) -> str:
-    """Return what a file of results says, for the card."""
+def _result(path: Path, sha256: str) -> dict:
+    """Return what a file of results says of the checkpoint, but for the single trials."""
     try:
-        result = json.loads(path.read_text())
-        found, settings, lines = result["checkpoint_sha256"], result["settings"], table(result)
-        version = result["code_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        result = {key: value for key, value in json.loads(path.read_text()).items() if key in KEPT}
+        found = result["checkpoint_sha256"]
+        _section(result)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} cannot be read as results ({error!r}); give what training.evidence.rollouts "
             "wrote"
@@ -73,9 +78,16 @@ def _section(path: Path, sha256: str) -> str:
             f"{path} was measured with a checkpoint of SHA-256 {found}, and this one has {sha256}; "
             "measure this one"
         )
-    said = ", ".join(f"{key} {value}" for key, value in settings.items())
-    head = f"## Measured\n\n`training.evidence.rollouts` of vla_ros {version}: {said}.\n"
-    return f"{head}\n```\n{lines}\n```\n\n"
+    return result
+
+
+def _section(result: dict) -> str:
+    """Return the card's section on a result."""
+    said = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+    head = (
+        f"## Measured\n\n`training.evidence.rollouts` of vla_ros {result['code_version']}: {said}."
+    )
+    return f"{head}\n\n```\n{table(result)}\n```\n\n"
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -38,6 +38,9 @@ def test_what_ships_is_the_same_but_for_its_card(checkpoint, tmp_path, capsys):
     card = (out / "README.md").read_text()
     assert "carrot/standard       4   75 % [ 30,  95]   25 % [  5,  70]" in card
     assert card.index("## Measured") < card.index("## Provenance")
+    (result,) = json.loads((out / "measured.json").read_text())
+    assert result["cells"][0]["success"] == 1
+    (out / "measured.json").unlink()
     names = {file.relative_to(out) for file in out.rglob("*") if file.is_file()}
     assert names == {f.relative_to(checkpoint) for f in checkpoint.rglob("*") if f.is_file()}
     for name in names - {(out / "README.md").relative_to(out)}:
