@@ -1,14 +1,15 @@
-"""Teach the small backbone to see: questions on simulated pictures, answered token by token.
+"""Teach the small backbone to see: to point at what is named, and to answer questions in words.
 
     python -m training.pretrain_vlm --data data/captions --out ckpt/backbone
     python -m training.pretrain_vlm --data data/captions --out ckpt/backbone --resume
     python -m training.pretrain_vlm --data data/captions --out /tmp/b --recipe tiny   # two steps
 
-Data are those of `python -m vla_ros.sim.captions`. The prompt is text, the answer is the suffix,
-the loss is that of the next token (`vla_ros.policy.vlm`). One frame in 20 is held out, and so are
-some wordings and pairs of objects. metrics.json tells, by kind of question, how many tokens and
-answers are right and how far places are off, and how well places can be read out of the frozen
-features by a linear function, next to the same network untrained.
+Data are those of `python -m vla_ros.sim.captions`. Of a question in words the prompt is text, the
+answer is the suffix, the loss is that of the next token (`vla_ros.policy.vlm`); pointing is a
+regression (`training.learning.pointing`). One frame in 20 is held out, and so are some wordings and
+pairs of objects. metrics.json tells how far off the backbone points, by kind of question how many
+tokens and answers are right, and how well places can be read out of the frozen features by a linear
+function, next to the same network untrained.
 """
 
 import argparse
@@ -31,6 +32,13 @@ from training.learning.caption_data import Captions, open_captions
 from training.learning.ema import Ema
 from training.learning.engine import Job, PartLoss, new_optimizer, run
 from training.learning.engine_config import EngineConfig
+from training.learning.pointing import (
+    Pointed,
+    Taught,
+    draw_points,
+    evaluate_pointing,
+    pointing_loss,
+)
 from training.learning.processes import World
 from training.learning.readout import evaluate_readout
 from training.learning.snapshot import Progress, Snapshot
@@ -59,6 +67,8 @@ INSTRUCTIONS = tuple(
         ("pick up", "and lift it"),
     )
 )
+# How the names of the backbone's weights begin beside the head.
+_VLM = "vlm."
 # In which the questions of a step are read, from the shortest answers to the longest.
 _GROUPS = 4
 FOODS = ("carrot", "banana", "apple", "orange", "pumpkin", "lemon", "eggplant")
@@ -73,6 +83,7 @@ class PretrainConfig(EngineConfig):
         vocabulary: tokens at most.
         questions: of each picture in a step; they share its encoding. The batch size counts
             pictures.
+        points: things of each picture, at most, that are pointed at in a step.
         peak_lr, weight_decay: AdamW with warm-up and cosine.
         eval_frames: held-out pictures that are asked about at the end.
         readout_frames: pictures that the linear read-out is fitted on.
@@ -80,9 +91,11 @@ class PretrainConfig(EngineConfig):
 
     model: SmallVlmConfig = field(default_factory=SmallVlmConfig)
     vocabulary: int = 2048
-    steps: int = 6000
-    questions: int = 4
-    peak_lr: float = 5e-4
+    steps: int = 3000
+    batch_size: int = 48
+    questions: int = 2
+    points: int = 6
+    peak_lr: float = 7e-4
     warmup_fraction: float = 0.03
     weight_decay: float = 0.05
     eval_frames: int = 300
@@ -99,6 +112,11 @@ def small() -> PretrainConfig:
     return PretrainConfig()
 
 
+def light() -> PretrainConfig:
+    """Return half of `small`'s transformer, for the recipe of that name of the later stages."""
+    return PretrainConfig(model=SmallVlmConfig(depth=3))
+
+
 def tiny() -> PretrainConfig:
     """Return a run for tests: a toy model, two steps."""
     return PretrainConfig(
@@ -113,7 +131,7 @@ def tiny() -> PretrainConfig:
     )
 
 
-RECIPES = {"small": small, "tiny": tiny}
+RECIPES = {"small": small, "light": light, "tiny": tiny}
 
 
 def make_model(config: PretrainConfig, data: Captions, seed: int) -> SmallVlm:
@@ -125,7 +143,7 @@ def make_model(config: PretrainConfig, data: Captions, seed: int) -> SmallVlm:
     return SmallVlm(replace(config.model, tokenizer=tokenizer))
 
 
-def optimizer_groups(model: SmallVlm, config: PretrainConfig) -> list[dict]:
+def optimizer_groups(model: Taught, config: PretrainConfig) -> list[dict]:
     """Return AdamW's groups; vectors and biases are not decayed."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
@@ -136,10 +154,11 @@ def optimizer_groups(model: SmallVlm, config: PretrainConfig) -> list[dict]:
 
 
 class CaptionBatch(NamedTuple):
-    """Pictures, and questions on them, those of like length together."""
+    """Pictures, questions on them, those of like length together, and what to point at."""
 
     pictures: Tensor
     asked: list[Asked]
+    pointed: Pointed
 
 
 def by_length(prompts: list[str], answers: Tensor, per_picture: int) -> list[Asked]:
@@ -154,19 +173,26 @@ def by_length(prompts: list[str], answers: Tensor, per_picture: int) -> list[Ask
     return groups
 
 
-def make_job(model: SmallVlm, config: PretrainConfig, data: Captions, seed: int) -> Job:
+def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -> Job:
     """Return the engine's job; the batch of a step depends on seed and step alone."""
+    vlm = model.vlm
 
     def micro_batches(step: int) -> list[CaptionBatch]:
         rng = np.random.default_rng([seed, step])
         frames, prompts, answers = data.draw(rng, config.batch_size, config.questions)
-        suffix = model.tokenizer.answers(answers, config.model.max_suffix)
+        suffix = vlm.tokenizer.answers(answers, config.model.max_suffix)
         asked = by_length(prompts, suffix, config.questions)
-        return [CaptionBatch(data.pictures(frames), asked)]
+        pointed = draw_points(data, rng, frames, config.points)
+        return [CaptionBatch(data.pictures(frames), asked, pointed)]
 
     def loss(_: torch.nn.Module, batch: CaptionBatch) -> PartLoss:
-        logits, tokens = model.answer_logits(*model.encode(batch.pictures), batch.asked)
-        return PartLoss(functional.cross_entropy(logits, tokens), 1.0, {})
+        questions = [*batch.asked, batch.pointed.asked]
+        *told, shown = vlm.asked_features(*vlm.encode(batch.pictures), questions)
+        logits, tokens = vlm.scored(told, batch.asked)
+        in_words = functional.cross_entropy(logits, tokens)
+        pointing = pointing_loss(model, shown, batch.pointed.places)
+        said = {"in_words": in_words.detach(), "pointing": pointing.detach()}
+        return PartLoss(in_words + pointing, 1.0, said)
 
     optimizer = new_optimizer(optimizer_groups(model, config), config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
@@ -185,8 +211,8 @@ def train(
     require_backbone_or_nothing(args.out)
     require_no_loss(args, stage="pretrain")
     data = open_captions(args.data, config.model.image_size)
-    model = make_model(config, data, args.seed)
-    untrained = deepcopy(model).eval()
+    vlm = make_model(config, data, args.seed)
+    untrained, model = deepcopy(vlm).eval(), Taught(vlm)
     job = make_job(model, config, data, args.seed)
     facts = {
         "stage": "pretrain",
@@ -201,8 +227,8 @@ def train(
         return metrics
     print(
         f"{len(data.trained)} frames, {len(data.held_out)} held out; "
-        f"{num_parameters(model) / 1e6:.2f} M parameters, {model.tokenizer.size} tokens; "
-        f"{config.steps} steps of {config.batch_size} x {config.questions}"
+        f"{num_parameters(vlm) / 1e6:.2f} M parameters, {vlm.tokenizer.size} tokens; "
+        f"{config.steps} steps of {config.batch_size} x ({config.questions} + {config.points})"
     )
     batches = Ahead(job.micro_batches, min(config.steps, stop_after or config.steps))
 
@@ -218,7 +244,8 @@ def train(
         document = {**facts, "steps_done": progress.step, "code_version": code_version()}
         files = run_files(job, progress, snapshot, metrics)
         files[RUN] = (json.dumps(document, indent=2) + "\n").encode()
-        save_small_vlm(model, args.out, files, snapshot.weights)
+        averaged = {n.removeprefix(_VLM): w for n, w in snapshot.weights.items() if _VLM in n}
+        save_small_vlm(vlm, args.out, files, averaged)
 
     try:
         run(replace(job, micro_batches=batches), progress, save, None, evaluate, stop_after)
@@ -227,10 +254,11 @@ def train(
     return metrics
 
 
-def _measured(model: SmallVlm, untrained: SmallVlm, data: Captions, config: PretrainConfig) -> dict:
-    networks = {"pretrained": model, "untrained": untrained}
+def _measured(model: Taught, untrained: SmallVlm, data: Captions, config: PretrainConfig) -> dict:
+    networks = {"pretrained": model.vlm, "untrained": untrained}
     return {
-        "answers": evaluate_answers(model, data, config.eval_frames, config.bf16),
+        "answers": evaluate_answers(model.vlm, data, config.eval_frames, config.bf16),
+        "pointing_cm": evaluate_pointing(model, data, config.eval_frames, config.bf16),
         "readout_cm": evaluate_readout(networks, data, config.readout_frames, config.bf16),
     }
 
@@ -254,6 +282,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def closing_lines(metrics: dict) -> str:
     """Return what a run reached, a line for each thing that was read out."""
     lines = [f"{metrics['steps']} steps of {metrics['step_ms']:.0f} ms"]
+    for what, error in metrics["pointing_cm"].items():
+        lines.append(f"points at {what}: {error:.2f} cm off (median)")
     for what, errors in metrics["readout_cm"].items():
         told = ", ".join(f"{name} {error:.2f} cm" for name, error in errors.items())
         lines.append(f"read-out of {what}: {told}")

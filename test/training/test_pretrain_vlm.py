@@ -13,6 +13,7 @@ import torch
 from training import pretrain_vlm
 from training.learning.caption_answers import _summary
 from training.learning.caption_data import Captions, open_captions
+from training.learning.pointing import Taught, draw_points, evaluate_pointing
 from training.learning.readout import ridge_error_m
 from vla_ros.core.errors import CheckpointError, DatasetError
 from vla_ros.policy.small_files import load_small_vlm
@@ -92,9 +93,11 @@ def test_averages_are_what_is_kept_and_training_goes_on_from_the_weights(
     pretrain_vlm.train(_arguments(captions, tmp_path / "b"), stop_after=1)
     state = torch.load(tmp_path / "b" / "training_state.pt", weights_only=True)
     averages, kept = state["ema"]["averages"], load_small_vlm(tmp_path / "b").state_dict()
-    assert averages
+    averages = {n.removeprefix("vlm."): a for n, a in averages.items() if n.startswith("vlm.")}
+    assert averages.keys() == kept.keys()
     assert all(torch.equal(kept[name], average) for name, average in averages.items())
-    assert not all(torch.equal(state["weights"][name], averages[name]) for name in averages)
+    own = state["weights"]
+    assert not all(torch.equal(own[f"vlm.{name}"], averages[name]) for name in averages)
 
 
 def test_ctrl_c_ends_the_step_and_saves(captions, tmp_path, capfd, monkeypatch):
@@ -165,3 +168,31 @@ def test_folder_with_other_things_is_not_replaced(captions, tmp_path):
     (tmp_path / "diary" / "text").write_text("dear diary")
     with pytest.raises(CheckpointError, match="not replaced"):
         pretrain_vlm.train(_arguments(captions, tmp_path / "diary"))
+
+
+def test_each_thing_is_pointed_at_where_it_is_and_no_oftener_than_it_shows(captions):
+    data = open_captions(captions, 32)
+    pointed = draw_points(data, np.random.default_rng(0), np.array([3, 4]), 1)
+    assert pointed.asked.about.tolist() == [0, 1]
+    assert pointed.asked.answers.shape == (2, 0)
+    every = draw_points(data, np.random.default_rng(0), np.array([3]), 100)
+    shown = [thing for thing in data.table["things"][3].as_py() if thing["is_seen"]]
+    assert sorted(every.names) == sorted(["gripper", *(thing["name"] for thing in shown)])
+    row = every.names.index("gripper")
+    x, y, z = data.table["gripper_m"][3].as_py()
+    # From 0.25 m in front of the base and 5 cm above the table, in tenths of a metre.
+    assert every.places[row].tolist() == pytest.approx([10 * x - 2.5, 10 * y, 10 * z - 0.5])
+    assert "gripper" in every.asked.prompts[row]
+
+
+def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
+    data = open_captions(captions, 32)
+    taught = Taught(pretrain_vlm.make_model(pretrain_vlm.tiny(), data, 0)).eval()
+    truth = draw_points(data, np.random.default_rng(0), data.held_out[:1], 1_000)
+    row = truth.names.index("gripper")
+    with torch.no_grad():
+        for parameter in taught.head.parameters():
+            parameter.zero_()
+        taught.head[2].bias.copy_(truth.places[row] + torch.tensor([0.0, 1.0, 0.0]))
+    off_cm = evaluate_pointing(taught, data, 1, bf16=False)
+    assert off_cm["gripper"] == pytest.approx(10.0, abs=1e-4)

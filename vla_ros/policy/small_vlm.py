@@ -53,7 +53,7 @@ class Asked(NamedTuple):
     Attributes:
         about: (B,) int64, which sample each is about.
         prompts: B of them.
-        answers: (B, S) tokens, as `TextTokenizer.answers` gives them.
+        answers: (B, S) tokens, as `TextTokenizer.answers` gives them; S may be 0.
     """
 
     about: Tensor
@@ -177,22 +177,35 @@ class SmallVlm(VisionLanguageModel):
     ) -> tuple[Tensor, Tensor]:
         """Return logits (N, vocabulary) of every token of all answers, and these tokens (N,).
 
-        As `read` with a suffix gives them, but pictures pass through once, however many questions
-        are asked about them, and no padding of answers is scored.
+        As `read` with a suffix gives them, but no padding of answers is scored.
+        """
+        return self.scored(self.asked_features(points, patches, asked), asked)
+
+    def asked_features(
+        self, points: Tensor, patches: Tensor, asked: Sequence[Asked]
+    ) -> list[Tensor]:
+        """Return (B, 1 + S, D) of each: after its prompts, then after every token of the answers.
+
+        Pictures pass through once, however many questions are asked about them.
         """
         pictures, readout = self._picture_tokens(points, patches)
         past, _ = self.transformer.see(pictures, self.config.joint_pictures, ())
         in_pictures = pictures.shape[1] * pictures.shape[2]
-        features, tokens = [], []
+        features = []
         for about, prompts, answers in asked:
             language, mask = self._language_tokens(prompts, answers, readout[about])
             valid = torch.cat([mask.new_ones(len(mask), in_pictures), mask], 1)
             seen = [(keys[about], values[about]) for keys, values in past]
             x, _, _ = self.transformer.hear(language, seen, valid, ())
-            scored = answers != PADDING
-            features.append(x[:, -1 - answers.shape[1] : -1][scored])
-            tokens.append(answers[scored])
-        return self._logits(torch.cat(features)), torch.cat(tokens)
+            features.append(x[:, -1 - answers.shape[1] :])
+        return features
+
+    def scored(self, features: Sequence[Tensor], asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
+        """Return `answer_logits` of what `asked_features` gave."""
+        rows = [one.answers != PADDING for one in asked]
+        kept = [x[:, :-1][row] for x, row in zip(features, rows, strict=True)]
+        tokens = [one.answers[row] for one, row in zip(asked, rows, strict=True)]
+        return self._logits(torch.cat(kept)), torch.cat(tokens)
 
     def decode(self, tokens: Tensor, cache: object) -> tuple[Tensor, object]:
         """Go on from a cache by tokens (B, T); the cache that was given stays as it is."""
