@@ -14,7 +14,6 @@ layout is one of `training.evidence.rollouts` or of `sim_node`, whatever the see
 """
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -27,16 +26,14 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from training.datasets.files import write_text
 from training.datasets.side_by_side import side_by_side
-from training.evidence import demos, play
+from training.evidence import demos, generated, play
 from training.evidence.sim_camera import SimCamera
 from training.evidence.simulation import Simulation
-from vla_ros.core.errors import BagError, EpisodeError, VlaError
+from vla_ros.core.errors import EpisodeError, VlaError
 from vla_ros.sim.objects import KNOWN_NAMES
 from vla_ros.sim.world import DEFAULT_OBJECTS
 
-SETTINGS_FILE, FAILED_FILE = "generated.json", "failed.json"
 # Given up after this many attempts for each demonstration wanted.
 _ATTEMPTS_PER_EPISODE = 3
 
@@ -48,7 +45,7 @@ def generate_play(simulation: Simulation, hours: float, out: Path, workers: int 
         VlaError: `out` is of other settings, or scenes or bags cannot be made.
     """
     segments = max(1, math.ceil(hours * 3600.0 / play.SEGMENT_S))
-    _settle(out, {"what": "play", **simulation.to_dict()})
+    generated.settle(out, {"what": "play", **simulation.to_dict()})
     there = {index for index in range(segments) if (out / play.episode_id(index)).exists()}
     scenes = [
         (scene, count)
@@ -96,8 +93,8 @@ def generate_demos(
     demos.task_of(task)
     if not 0.0 <= slips <= 0.5:
         raise EpisodeError(f"slips must be 0 to 0.5, got {slips}; the teacher never arrives")
-    _settle(out, {"what": "demos", "task": task, "slips": slips, **simulation.to_dict()})
-    failed = _read_failed(out)
+    generated.settle(out, {"what": "demos", "task": task, "slips": slips, **simulation.to_dict()})
+    failed = generated.read_failed(out)
     start_s, made = time.monotonic(), 0
     with tqdm(total=episodes, desc="demos", unit="episode", disable=None) as bar:
         while todo := _attempts_left(out, episodes, failed):
@@ -108,7 +105,7 @@ def generate_demos(
                     raise EpisodeError(fault)
                 if reason:
                     failed[attempt] = reason
-                    _write(out / FAILED_FILE, {str(key): failed[key] for key in sorted(failed)})
+                    generated.write_failed(out, failed)
                 else:
                     made += 1
                     bar.update()
@@ -131,8 +128,8 @@ def _attempts_left(out: Path, episodes: int, failed: dict[int, str]) -> list[int
         if attempt >= _ATTEMPTS_PER_EPISODE * episodes:
             raise EpisodeError(
                 f"the teacher failed {len(failed)} of {attempt} times, {episodes} demonstrations "
-                f"were wanted; simplify the task, or take other objects ({out / FAILED_FILE} has "
-                "the reasons)"
+                f"were wanted; simplify the task, or take other objects (the reasons are in "
+                f"{out / generated.FAILED_FILE})"
             )
         if attempt not in failed:
             good += 1
@@ -140,46 +137,6 @@ def _attempts_left(out: Path, episodes: int, failed: dict[int, str]) -> list[int
                 left.append(attempt)
         attempt += 1
     return left
-
-
-def _read_failed(out: Path) -> dict[int, str]:
-    path = out / FAILED_FILE
-    if not path.exists():
-        return {}
-    try:
-        return {int(key): str(reason) for key, reason in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise BagError(f"{path} cannot be read ({error}); delete it, failures repeat") from None
-
-
-def _settle(out: Path, settings: dict) -> None:
-    """Keep the settings of all bags of `out`, or make sure that they are the same.
-
-    Raises:
-        BagError: they are not, or the folder cannot be written.
-    """
-    path = out / SETTINGS_FILE
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # Settings that have come to nothing yet may be mended.
-        if not (out / FAILED_FILE).exists() and not any(one.is_dir() for one in out.iterdir()):
-            _write(path, settings)
-        there = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BagError(f"{path} cannot be used ({error}); choose another --out") from None
-    differ = [f"{k} {there.get(k)!r}" for k, value in settings.items() if there.get(k) != value]
-    if differ:
-        raise BagError(
-            f"{out} holds what was generated with {', '.join(differ)}; choose another --out, or "
-            "give the same"
-        )
-
-
-def _write(path: Path, content: dict) -> None:
-    """Write JSON that is whole or absent."""
-    new = path.with_name(f"{path.name}.new")
-    write_text(new, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    os.replace(new, path)
 
 
 # --- what a worker does ---

@@ -13,7 +13,7 @@ import yaml
 from training.convert import convert
 from training.datasets.frames import MaxAge
 from training.doctor import main as doctor
-from training.evidence import demos, generate, play
+from training.evidence import demos, generate, generated, play
 from training.evidence.simulation import Simulation
 from training.learning.dataset import open_dataset
 from training.recordings.bags import Bag, find_bags
@@ -58,7 +58,8 @@ def test_a_demonstration_is_an_episode_that_succeeded_with_the_streams_of_the_re
     with Bag(path) as bag:
         recording = read_recording(bag, ("front",))
         start, end = bag.episode_events()
-    assert (start.kind, start.task, start.settings) == ("demo", TASK, {"seed": 7, "attempt": 0})
+    assert (start.kind, start.task) == ("demo", TASK)
+    assert start.settings == {"seed": 7, "attempt": 0, "slips": 0.0}
     assert (end.event, end.success, end.reason) == ("end", True, "teacher done")
     assert recording.dropped == []
     assert recording.lost == []
@@ -151,7 +152,8 @@ def test_what_another_process_is_writing_is_left_to_it(made, tmp_path):
 def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tmp_path):
     attempts = []
 
-    def demonstrate(simulation, text, folder, attempt, camera):
+    def demonstrate(simulation, text, folder, attempt, camera, slips):
+        assert slips == 0.25
         attempts.append(attempt)
         if attempt in (0, 2):
             return "time limit"
@@ -160,7 +162,7 @@ def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tm
 
     monkeypatch.setattr(demos, "demonstrate", demonstrate)
     monkeypatch.setattr(generate, "_camera", lambda simulation: None)
-    line = generate.generate_demos(SIMULATION, TASK, 2, tmp_path)
+    line = generate.generate_demos(SIMULATION, TASK, 2, tmp_path, slips=0.25)
     # 0 fails and 1 does not; 2, in place of 0, fails; 3 does not.
     assert attempts == [0, 1, 2, 3]
     assert "failed and dropped: 2 time limit" in line
@@ -168,7 +170,7 @@ def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tm
         "0": "time limit",
         "2": "time limit",
     }
-    generate.generate_demos(SIMULATION, TASK, 3, tmp_path)
+    generate.generate_demos(SIMULATION, TASK, 3, tmp_path, slips=0.25)
     assert attempts == [0, 1, 2, 3, 4]
 
 
@@ -220,11 +222,11 @@ def test_a_disk_that_refuses_ends_it_with_one_sentence(monkeypatch, tmp_path):
 
 
 def test_settings_that_came_to_nothing_may_be_mended(tmp_path):
-    generate._settle(tmp_path, {"what": "play", "seed": 1})
-    generate._settle(tmp_path, {"what": "play", "seed": 2})
+    generated.settle(tmp_path, {"what": "play", "seed": 1})
+    generated.settle(tmp_path, {"what": "play", "seed": 2})
     (tmp_path / "play-00000").mkdir()
     with pytest.raises(BagError, match="generated with seed 2"):
-        generate._settle(tmp_path, {"what": "play", "seed": 1})
+        generated.settle(tmp_path, {"what": "play", "seed": 1})
     with pytest.raises(SceneError, match="sausage"):
         Simulation(objects=("sausage",))
     with pytest.raises(SceneError, match="seed must be 0 or more, got -1"):
