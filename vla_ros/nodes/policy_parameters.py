@@ -16,7 +16,7 @@ class PolicyParameters(CommanderParameters):
     """Parameters of policy_node."""
 
     checkpoint: str = parameter(
-        "", "Folder of a Stage 2 checkpoint, or tap or apt: those that come with the package."
+        "", "Folder of a Stage 2 checkpoint, or tap: the one that comes with the package."
     )
     checkpoint_sha256: str = parameter(
         "", "SHA-256 that the checkpoint, a server's too, must have; empty: any."
