@@ -156,6 +156,47 @@ def test_stage_2_begins_with_all_that_stage_1_knows(stage1_done, stage2, monkeyp
     assert all(parameter.requires_grad for parameter in policy.parameters())
 
 
+def test_frozen_features_stay_those_of_stage_1_and_the_action_tokens_learn(
+    stage1_done, stage2, tmp_path, capsys
+):
+    assert stage2_tap.main([*stage2, "--frozen"]) == 0
+    before, after = weights(stage1_done), weights(tmp_path / "s2")
+    assert {n for n in before if not torch.equal(before[n], after[n])} == {"vlm.rows"}
+    checkpoint = load_checkpoint(tmp_path / "s2")
+    first = checkpoint.policy.vlm.first_action_token
+    has_moved = (before["vlm.rows"] != after["vlm.rows"]).any(1)
+    assert first > 0
+    assert has_moved.tolist() == [False] * first + [True] * (len(has_moved) - first)
+    assert checkpoint.run["frozen"] is True
+    assert stage2_tap.main([*stage2, "--resume"]) == 1
+    assert "belongs to another run (frozen differ)" in capsys.readouterr().err
+
+
+def test_a_frozen_run_that_was_cut_goes_on_to_the_same_end(stage1_done, stage2, tmp_path):
+    arguments = [*stage2, "--frozen", "--steps", "4"]
+    assert stage2_tap.main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    stage2_tap.train(stage2_tap.parse_arguments(arguments), stop_after=2)
+    assert stage2_tap.main([*arguments, "--resume"]) == 0
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "s2")
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_a_run_from_before_features_could_be_frozen_can_be_gone_on_with(
+    stage1_done, stage2, tmp_path
+):
+    stage2_tap.train(stage2_tap.parse_arguments([*stage2, "--steps", "2"]), stop_after=1)
+    run = read(tmp_path / "s2/run.json")
+    del run["frozen"]
+    (tmp_path / "s2/run.json").write_text(json.dumps(run))
+    assert stage2_tap.main([*stage2, "--steps", "2", "--resume"]) == 0
+    assert read(tmp_path / "s2/metrics.json")["steps"] == 2
+
+
+def test_refuses_to_freeze_the_features_of_no_stage_1(stage2, capsys):
+    assert stage2_tap.main([*stage2, "--init", "none", "--frozen"]) == 1
+    assert "--frozen keeps the features of Stage 1, and --init none" in capsys.readouterr().err
+
+
 def test_stage_2_runs_from_scratch_with_a_regression(stage2, tmp_path):
     arguments = [value if value != str(tmp_path / "s1") else "none" for value in stage2]
     assert stage2_tap.main([*arguments, "--head", "mlp"]) == 0
@@ -230,7 +271,8 @@ def test_refuses_a_folder_of_other_things_before_training(stage1, tmp_path, caps
 
 def test_the_options_of_the_stage_scripts_are_frozen(capsys):
     # A new knob goes into training/learning/tap_recipes.py. Weights belong to the datasets given.
-    for script, extra in ((stage1_tap, ["--condition", "--pair-offset"]), (stage2_tap, ["--init"])):
+    own = ["--condition", "--pair-offset"], ["--init", "--frozen"]
+    for script, extra in zip((stage1_tap, stage2_tap), own, strict=True):
         with pytest.raises(SystemExit):
             script.parse_arguments(["--help"])
         text = capsys.readouterr().out

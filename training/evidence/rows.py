@@ -52,8 +52,10 @@ TAP_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "frozen",
-        "TAP, features frozen in Stage 2",
-        missing="training.stage2_tap has no option that freezes the features in Stage 2",
+        "TAP, 30 h of play, features frozen in Stage 2",
+        "pair-30h",
+        options=("--frozen",),
+        play_h=30,
     ),
     Row("scratch-50", "from scratch, 50 demonstrations", demos=50),
     _tap("tap-30h-50", "TAP, 30 h of play, 50 demonstrations", 30, 50),

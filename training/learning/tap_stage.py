@@ -2,10 +2,11 @@
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.learning.engine import PartLoss, make_job
 from training.learning.event_log import prediction_picture
@@ -20,6 +21,7 @@ from vla_ros.policy.backbone_description import HubSource
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.fast_universal import load_universal
 from vla_ros.policy.normalize import Normalizer
+from vla_ros.policy.small_vlm import SmallVlm
 from vla_ros.policy.tap import TapPolicy
 
 DIMENSIONS = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
@@ -53,6 +55,40 @@ def action_tokens(
     if args.action_tokens is not None:
         return load_universal(args.action_tokens, recipe.tap.horizon)
     return data.fit_tokens(recipe.vocabulary)
+
+
+def freeze_features(policy: TapPolicy, recipe: TapRecipe) -> TapRecipe:
+    """Freeze the backbone in place, but for the rows of action tokens; return the recipe for it.
+
+    These rows are the FAST head's weights. The MLP head trains, and all of the backbone is frozen.
+
+    Args:
+        policy: of Stage 2, before `run_tap`.
+        recipe: of the run.
+    """
+    policy.vlm.requires_grad_(False)
+    if policy.head is None:
+        _train_action_rows(policy)
+    # Decay alone would move words that share a tensor with action rows, and spreading it over
+    # processes would lose the hook that keeps them. What is frozen has no moments to spread.
+    return replace(recipe, decay_tokens=False, shard=False)
+
+
+def _train_action_rows(policy: TapPolicy) -> None:
+    if not isinstance(policy.vlm, SmallVlm):
+        from vla_ros.policy.qwen_vlm import QwenVlm
+
+        assert isinstance(policy.vlm, QwenVlm)
+        policy.vlm.vocabulary.train_actions()
+        return
+    first, rows = policy.vlm.first_action_token, policy.vlm.rows
+
+    def keep_words(gradient: Tensor) -> Tensor:
+        # AdamW does not move what has only ever had gradients of 0, where nothing decays.
+        return torch.cat([torch.zeros_like(gradient[:first]), gradient[first:]])
+
+    rows.requires_grad_(True)
+    rows.register_hook(keep_words)
 
 
 def run_tap(

@@ -1,9 +1,15 @@
 import numpy as np
 import pytest
+import tiny_policies
+from tiny_qwen import FAMILIES, IMAGE_SIZE, write_folder
 
 from training.learning.tap_recipes import RECIPES, small
-from training.learning.tap_stage import errors
+from training.learning.tap_stage import errors, freeze_features
 from vla_ros.policy.normalize import Normalizer
+from vla_ros.policy.qwen_loading import load_backbone
+from vla_ros.policy.qwen_tuning import QwenOptions
+from vla_ros.policy.tap import TapPolicy
+from vla_ros.policy.tap_config import TapConfig
 
 
 def test_held_out_errors_are_in_metres_and_radians():
@@ -37,3 +43,38 @@ def test_the_papers_numbers():
 
 def test_errors_are_measured_evenly_and_at_the_end():
     assert small(1).evaluate_every == 225
+
+
+def trains(policy):
+    return {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
+
+
+def test_of_frozen_features_a_regression_trains_its_two_layers():
+    policy = tiny_policies.tap("mlp").policy
+    freeze_features(policy, small(2))
+    assert trains(policy) == {f"head.{layer}.{of}" for layer in (0, 2) for of in ("weight", "bias")}
+
+
+def test_words_beside_frozen_features_have_neither_gradient_nor_decay():
+    policy = tiny_policies.tap("fast").policy
+    recipe = freeze_features(policy, RECIPES["qwen_code"](2))
+    assert trains(policy) == {"vlm.rows"}
+    first = policy.vlm.first_action_token
+    (3 * policy.vlm.rows).sum().backward()
+    gradient = policy.vlm.rows.grad
+    assert not gradient[:first].any()
+    assert (gradient[first:] == 3).all()
+    groups = policy.optimizer_groups(1e-3, 0.1, recipe.decay_tokens)
+    assert [group["weight_decay"] for group in groups] == [0.0]
+    assert not recipe.shard  # a share of the rows would be another tensor, without the hook
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_a_frozen_qwen_the_action_rows_train(family, tmp_path):
+    write_folder(family, tmp_path)
+    vlm = load_backbone(tmp_path, QwenOptions(image_size=IMAGE_SIZE, tuning="full"))
+    policy = TapPolicy(vlm, TapConfig(2), tiny_policies.tap("fast").policy.tokenizer)
+    freeze_features(policy, small(2))
+    rows = {"vlm.vocabulary.actions", "vlm.vocabulary.action_outputs"}
+    assert trains(policy) == rows & {name for name, _ in policy.named_parameters()}
+    assert "vlm.vocabulary.actions" in trains(policy)
