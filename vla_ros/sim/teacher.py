@@ -31,9 +31,6 @@ _RELEASE_CLEARANCE_M, _STACK_CLEARANCE_M = 0.008, 0.004
 _TIP_M, _RIM_CLEARANCE_M = 0.016, 0.004
 # A slip is so large, at most [m, rad], and only as high above the table as this [m].
 _SLIP_M, _SLIP_RAD, _SLIP_ABOVE_M = 0.04, 0.3, 0.06
-# On its way down the tool stays so much higher than its way-point, for each metre that it is
-# further than this [m] aside of it: it comes from above, and pushes nothing away.
-_FUNNEL_SLOPE, _FUNNEL_M = 2.0, 0.01
 # How far from a place's middle a toy is put, at most, along x and y [m].
 _SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
@@ -117,8 +114,7 @@ class ScriptedTeacher:
             return self._target, point.opening, False
         yaw = _tool_yaw(self._target) if point.yaw_rad is None else point.yaw_rad
         goal_rotation = _pointing_down(yaw)
-        heading = _from_above(self._target[:3, 3], point.position)
-        way = heading - self._target[:3, 3]
+        way = point.position - self._target[:3, 3]
         turn = rotvec_from_matrix(goal_rotation @ self._target[:3, :3].T)
         remaining_m, remaining_rad = float(np.linalg.norm(way)), float(np.linalg.norm(turn))
         is_low = max(self._target[2, 3], point.position[2]) < _LOW_M
@@ -132,7 +128,7 @@ class ScriptedTeacher:
         if share < 1.0 and self._slips and self._rng.random() < self._slips:
             position, rotation = self._slipped(position, rotation)
         self._target = transform(rotation, position)
-        if share >= 1.0 and np.array_equal(heading, point.position):
+        if share >= 1.0:
             self._waited += 1
             lag_m = float(np.linalg.norm(point.position - T_base_tool[:3, 3]))
             late = lag_m > _ARRIVED_M and self._waited <= point.wait_steps + _PATIENCE_STEPS
@@ -211,13 +207,6 @@ class ScriptedTeacher:
             _Waypoint(_above(end, _PUSH_HEIGHT_M), yaw, 0.0, 1),
             _Waypoint(_above(end - 0.02 * left, _RETREAT_M), yaw, 0.0),
         ]
-
-
-def _from_above(position: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Return where to head for on the way from a position (3,) [m] down to a goal (3,) [m]."""
-    aside_m = float(np.linalg.norm((goal - position)[:2]))
-    height = goal[2] + _FUNNEL_SLOPE * max(aside_m - _FUNNEL_M, 0.0)
-    return np.append(goal[:2], np.clip(height, goal[2], max(position[2], goal[2])))
 
 
 def _above(position: np.ndarray, height_m: float) -> np.ndarray:
