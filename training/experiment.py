@@ -57,10 +57,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def chosen_rows(method: str, names: list[str] | None) -> tuple[Row, ...]:
-    """Return the rows of these names, in the table's order; None: those that can be run.
+    """Return the rows of these names, in the table's order; None: all but the extra ones.
 
     Raises:
-        ExperimentError: there is no such row, or it cannot be run yet.
+        ExperimentError: there is no such row.
     """
     rows = ROWS[method]
     unknown = set(names or ()) - {row.name for row in rows}
@@ -70,12 +70,8 @@ def chosen_rows(method: str, names: list[str] | None) -> tuple[Row, ...]:
             f"{', '.join(row.name for row in rows)}"
         )
     if names is None:
-        return tuple(row for row in rows if not (row.missing or row.is_extra))
-    found = tuple(row for row in rows if row.name in names)
-    for row in found:
-        if row.missing:
-            raise ExperimentError(f"row {row.name} cannot be run yet: {row.missing}")
-    return found
+        return tuple(row for row in rows if not row.is_extra)
+    return tuple(row for row in rows if row.name in names)
 
 
 def experiment_of(args: argparse.Namespace) -> Experiment:

@@ -9,7 +9,8 @@
 
 The noise in chunks of 32 future tool poses, in a camera's axes, from the pictures of one moment, by
 diffusion and weighted L1 (arXiv 2606.12366 and the authors' code). The expert has half of its
-layers; `--style pi` and `groot` are the paper's other two, in the two stages likewise.
+layers; `--style pi` and `groot` are the paper's other two, in the two stages likewise. `--fusion
+paper` has the paper's gate, equation 3, where its code has another.
 
 Takes, by rule, play and policy episodes whatever their outcome, and demonstrations that failed.
 With --kinds, all episodes of these kinds: the authors pretrain on the demonstrations themselves.
@@ -43,7 +44,7 @@ def train(
     """Run the stage and return its metrics; `stop_after` steps ends as if interrupted (tests)."""
     world = world or World()
     recipe = stage_script.begin(args, world, RECIPES, args.backbone, "apt", stage=1)
-    recipe = replace(recipe, apt=styled(recipe.apt, args.style, args.language))
+    recipe = replace(recipe, apt=styled(recipe.apt, args.style, args.language, args.fusion))
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     warn_of_random_backbone(backbone.is_fresh, "frozen", world)
     cameras = None if args.cameras is None else tuple(args.cameras)

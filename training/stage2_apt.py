@@ -9,7 +9,8 @@ is carried over and trains on; `--released-loader` carries over attention blocks
 authors' loader does. The backbone stays frozen, gets adapters (`--vlm lora`) or trains whole
 (`full`); `insulated` is the paper's knowledge insulation: no gradient from the expert, and as there
 is no other loss, the same as frozen. `--language token_insertion` is the paper's baseline without
-new layers. `--init none` trains the whole expert in a single stage.
+new layers. `--init none` trains the whole expert in a single stage; otherwise `--style` and
+`--fusion` are those of Stage 1.
 
 Takes, by rule, demonstrations that were judged a success; with --kinds, successes of these kinds.
 """
@@ -66,7 +67,7 @@ def train(
 def _from_stage_1(
     args: argparse.Namespace, world: World, recipe: AptRecipe, stop_after: int | None
 ) -> dict:
-    stage_script.require_not_given(args, "backbone", "style", "cameras")
+    stage_script.require_not_given(args, "backbone", "style", "fusion", "cameras")
     start = load_checkpoint(Path(args.init), device=world.device, backbone=recipe.qwen)
     first = start.policy
     if not isinstance(first, AptPolicy) or first.config.stage != 1:
@@ -100,7 +101,7 @@ def _from_stage_1(
 def _from_scratch(
     args: argparse.Namespace, world: World, recipe: AptRecipe, stop_after: int | None
 ) -> dict:
-    apt = styled(recipe.apt, args.style, args.language)
+    apt = styled(recipe.apt, args.style, args.language, args.fusion)
     recipe = replace(recipe, apt=replace(apt, vlm=TUNINGS[args.vlm]))
     backbone = make_backbone(args.backbone, recipe.small, recipe.qwen, world.device)
     warn_of_random_backbone(backbone.is_fresh, args.vlm, world)

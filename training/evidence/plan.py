@@ -29,7 +29,7 @@ class Experiment:
         method: "tap" or "apt".
         out: folder of everything.
         scale: how large.
-        rows: of the method's table, none of which is missing.
+        rows: of the method's table.
         seeds: of training.
         backbone: folder of training.pretrain_vlm; None: one is made.
         workers: processes of what can have several.

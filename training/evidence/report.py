@@ -34,8 +34,7 @@ def write_report(experiment: Experiment) -> str:
     Raises:
         ExperimentError: trials cannot be read.
     """
-    rows = tuple(row for row in ROWS[experiment.method] if not row.missing)
-    experiment = replace(experiment, rows=rows)
+    experiment = replace(experiment, rows=ROWS[experiment.method])
     ledger = Ledger(experiment.out / "stages", stages_of(experiment))
     folder = experiment.out / "results"
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +71,6 @@ def report_of(experiment: Experiment, ledger: Ledger, outcomes: Outcomes) -> dic
                 "name": row.name,
                 "words": row.words,
                 "control": control,
-                "missing": row.missing,
                 "measured": all(cell["entire"] is not None for cell in cells.values()),
                 "wall_h": _wall_h(experiment, ledger, row),
                 "cells": cells,
@@ -191,8 +189,6 @@ def _hours(report: dict) -> list[str]:
 
 
 def _cell(row: dict, name: str, what: str) -> str:
-    if row["missing"]:
-        return f"{_NOT_RUN}: no option for it"
     shown = _shown(row["cells"][name][what])
     if what == "entire" and row["cells"][name].get("second_task"):
         shown += f", second task {_shown(row['cells'][name]['second_task'])}"

@@ -19,7 +19,6 @@ class Row:
         options: further arguments of Stage 2.
         play_h: hours of play that Stage 1 takes, 0: all there are; of TAP.
         demos: demonstrations a task that Stage 2 takes, 0: all there are; of TAP.
-        missing: why it cannot be run yet; empty where it can.
         is_extra: whether it is left out unless asked for by name.
     """
 
@@ -30,7 +29,6 @@ class Row:
     options: tuple[str, ...] = ()
     play_h: float = 0
     demos: int = 0
-    missing: str = ""
     is_extra: bool = False
 
 
@@ -79,7 +77,8 @@ APT_ROWS: tuple[Row, ...] = (
     Row(
         "gate",
         "two-stage, the paper's gate in place of the code's",
-        missing="training.stage1_apt and stage2_apt have no option for the gate's form (fusion)",
+        "gate",
+        ("--fusion", "paper"),
     ),
     Row("single-full", "single-stage, VLM tuned", options=("--vlm", "full"), is_extra=True),
 )
@@ -89,7 +88,7 @@ CONTROL: dict[str, str] = {
     **{"tap-30h-50": "scratch-50", "tap-30h-100": "scratch-100"},
     **{row.name: "scratch" for row in TAP_ROWS if not row.demos and row.name != "scratch"},
     **{"pi-two": "pi-single", "groot-two": "groot-single"},
-    **{row.name: "single" for row in APT_ROWS if row.first == "apt" or row.missing},
+    **{row.name: "single" for row in APT_ROWS if row.first in ("apt", "gate")},
     "single-full": "single",
 }
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from training.learning.apt_windows import Targets
 from training.learning.engine_config import EngineConfig
+from vla_ros.core.errors import CheckpointError
 from vla_ros.policy.apt.config import (
     AptConfig,
     groot_style,
@@ -15,6 +16,7 @@ from vla_ros.policy.apt.config import (
 from vla_ros.policy.small_config import SmallVlmConfig, toy_config
 
 STYLES = ("apt", "pi", "groot")
+FUSIONS = ("code", "paper")
 
 
 @dataclass(frozen=True)
@@ -153,19 +155,29 @@ def qwen_paper(stage: int) -> AptRecipe:
 RECIPES = {recipe.__name__: recipe for recipe in (small, tiny, qwen, qwen_paper)}
 
 
-def styled(config: AptConfig, style: str | None, language: str | None) -> AptConfig:
-    """Return the expert in another style, and with language entering another way.
+def styled(
+    config: AptConfig, style: str | None, language: str | None, fusion: str | None = None
+) -> AptConfig:
+    """Return the expert in another style, with language or the backbone entering another way.
 
     Args:
         config: of a recipe.
         style: of STYLES; None keeps it.
         language: see `AptConfig`; None takes the style's own.
+        fusion: of FUSIONS; None keeps the recipe's.
 
     Raises:
-        CheckpointError: the style does not know that way.
+        CheckpointError: the style does not know that way, or has no fusion.
     """
     if style == "groot":
         config = groot_style(config)
     elif style == "pi":
         config = pi_style(config)
+    if fusion is not None:
+        if config.style != "apt":
+            raise CheckpointError(
+                f"--fusion is the form of gates that style {config.style} does not have; leave it "
+                "away, or take style apt"
+            )
+        config = replace(config, fusion=fusion)
     return config if language is None else replace(config, language=language)

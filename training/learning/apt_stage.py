@@ -9,7 +9,7 @@ from training.learning.apt_batches import AptBatch, Batches
 from training.learning.apt_data import AptData, chunk_statistics
 from training.learning.apt_eval import HeldOutError
 from training.learning.apt_features import frozen_features
-from training.learning.apt_recipes import RECIPES, STYLES, AptRecipe
+from training.learning.apt_recipes import FUSIONS, RECIPES, STYLES, AptRecipe
 from training.learning.engine import PartLoss, make_job
 from training.learning.processes import World
 from training.learning.stage import Stage, run_stage
@@ -30,6 +30,7 @@ def apt_arguments(name: str, description: str | None) -> argparse.ArgumentParser
     add = parser.add_argument
     add("--cameras", nargs="+", help="to be seen, the reference at run time first; else all")
     add("--style", choices=STYLES, help="of the expert; else the recipe's")
+    add("--fusion", choices=FUSIONS, help="form of style apt's gates; else the recipe's")
     add(
         "--language",
         choices=("inserted_layers", "token_insertion"),

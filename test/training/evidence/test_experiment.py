@@ -34,7 +34,7 @@ def option(stage, name, count=1):
 @pytest.mark.parametrize("method", ROWS)
 def test_all_rows_of_a_method_take_equal_steps_and_seeds(tmp_path, method):
     stages = by_name(planned(tmp_path, method))
-    rows = [row for row in ROWS[method] if not (row.missing or row.is_extra)]
+    rows = [row for row in ROWS[method] if not row.is_extra]
     for seed in ("0", "1", "2"):
         second = [stages[f"stage2/{row.name}-s{seed}"] for row in rows]
         assert {option(stage, "--seed") for stage in second} == {(seed,)}
@@ -73,6 +73,9 @@ def test_rows_of_apt_differ_by_what_their_name_says(tmp_path):
     assert option(found["stage1/groot-s0"], "--style") == ("groot",)
     assert "--style" not in found["stage2/groot-two-s0"].command  # it comes with Stage 1
     assert option(found["stage2/groot-single-s0"], "--style") == ("groot",)
+    assert option(found["stage1/gate-s0"], "--fusion") == ("paper",)
+    gate = str(tmp_path.resolve() / "ckpt" / "apt1-gate-s0")
+    assert option(found["stage2/gate-s0"], "--init") == (gate,)
     demos = [s for name, s in found.items() if name.startswith("generate/demos")]
     assert len({option(s, "--seed") for s in demos}) == len(demos)
     assert {option(s, "--task")[0] for s in demos} == {
@@ -82,7 +85,7 @@ def test_rows_of_apt_differ_by_what_their_name_says(tmp_path):
 
 @pytest.mark.parametrize("method", ROWS)
 def test_the_stage_scripts_take_what_every_row_asks_of_them(tmp_path, method):
-    names = [row.name for row in ROWS[method] if not row.missing]
+    names = [row.name for row in ROWS[method]]
     found = by_name(planned(tmp_path, method, "--seeds", "0", "--rows", *names))
     for name, stage in found.items():
         if name.startswith(("stage1/", "stage2/")):
@@ -114,7 +117,6 @@ def test_a_backbone_of_ones_own_is_an_input(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["apt", "--rows", "gate"], "cannot be run yet"),
         (["tap", "--rows", "two-full"], "has no row two-full"),
         (["apt", "--seeds", "1", "1"], "--seeds must be different"),
     ],

@@ -215,6 +215,10 @@ def test_styles_take_their_own_way_of_language():
     assert styled(config, "groot", None).language == "token_insertion"
     assert styled(config, "pi", "inserted_layers").style == "pi"
     assert styled(config, "apt", "token_insertion").language == "token_insertion"
+    assert (config.fusion, styled(config, None, None, "paper").fusion) == ("code", "paper")
+    for style in ("pi", "groot"):
+        with pytest.raises(VlaError, match=f"gates that style {style} does not have"):
+            styled(config, style, None, "paper")
     with pytest.raises(VlaError, match="no inserted layers"):
         styled(config, "groot", "inserted_layers")
 
