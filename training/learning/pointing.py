@@ -16,11 +16,18 @@ from torch.nn import functional
 from training.learning.caption_data import Captions
 from training.learning.precision import autocast
 from vla_ros.policy.small_vlm import Asked, SmallVlm
-from vla_ros.sim.caption_wordings import WORDINGS
 
 GRIPPER = "gripper"
-# The last wording is held out, as in captions.
-_WORDINGS = WORDINGS["where_place"][:-1]
+# Those of captions' `where_place` but for the held-out one: head and answers in words share them.
+_WORDINGS = (
+    "where is the {x}?",
+    "where on the table is the {x}?",
+    "position of the {x}",
+    "give the position of the {x} in millimetres",
+    "where does the {x} lie?",
+    "locate the {x}",
+    "at which coordinates is the {x}?",
+)
 # The head's zero, in front of the arm, and its unit [m].
 _ORIGIN_M, _UNIT_M = (0.25, 0.0, 0.05), 0.1
 _HIDDEN = 256
