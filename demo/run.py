@@ -11,12 +11,9 @@ may well fail the task: the table at the end says what was measured, nothing els
 import argparse
 import json
 import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from report import (
@@ -26,10 +23,11 @@ from report import (
     write_summary,
     write_video,
 )
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from steps import DemoError, run_launch, run_script  # noqa: E402
 
 from training.evidence.statistics import wilson  # noqa: E402
 from training.recordings.bags import Bag, finished_bags  # noqa: E402  (the repository's root is on the path only now)
@@ -41,19 +39,14 @@ SCENE = "objects:=[carrot, plate]"
 SEGMENT_S = 60
 # The teacher needs about 7 s; a policy that has not done it in three times that will not.
 ROLLOUT_S = 20
-POLL_S = 0.5
-# When the first memory sample of a launch is taken, from its start: imports are done by then.
-SETTLED_S = 12.0
 # A folder with this file in it was made by the demo, which may then replace what is there.
 MARKER = ".vla_ros_demo"
+# Who acts at the end, and how the closing table calls it.
+ACTED = {"policy": "policy of this demo"}
 STAGE_TITLES = {
     "stage1": "TAP Stage 1: inverse dynamics on play",
     "stage2": "TAP Stage 2: demonstrations with language",
 }
-
-
-class DemoError(Exception):
-    """A step of the demo ended badly; the message is one sentence."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -81,96 +74,6 @@ def parse_arguments() -> argparse.Namespace:
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
     return args
-
-
-def graph_memory_mb(pid: int) -> float:
-    """Return the proportional memory [MB] of a process and all its descendants (Linux)."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    total_kb, queue = 0, [pid]
-    while queue:
-        current = queue.pop()
-        queue += children.get(current, [])
-        try:
-            rollup = Path(f"/proc/{current}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total_kb += next(int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:"))
-    return total_kb / 1024
-
-
-def run_launch(title: str, command: list[str], log: Path, bags: Path, total: int) -> dict:
-    """Run one launch with a progress bar over the bags it finishes.
-
-    Returns:
-        wall_s, and memory_start_mb and memory_end_mb of the whole graph.
-
-    Raises:
-        DemoError: the launch ended with another code than 0.
-    """
-    print(f"$ {shlex.join(command)}")
-    start = time.monotonic()
-    memory: list[float] = []
-    with log.open("w") as output, tqdm(total=total, desc=title, unit="episode") as bar:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
-        try:
-            while process.poll() is None:
-                time.sleep(POLL_S)
-                bar.update(min(total, len(finished_bags(bags))) - bar.n)
-                if time.monotonic() - start > SETTLED_S and process.poll() is None:
-                    memory.append(graph_memory_mb(process.pid))
-        except BaseException:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
-        bar.update(min(total, len(finished_bags(bags))) - bar.n)
-    if process.returncode:
-        raise step_failed(title, process.returncode, log)
-    return {
-        "wall_s": round(time.monotonic() - start, 1),
-        # The last sample may fall into the shutdown, when processes are already gone.
-        "memory_start_mb": round(memory[0]) if memory else None,
-        "memory_end_mb": round(memory[-3]) if len(memory) > 3 else None,
-    }
-
-
-def step_failed(title: str, code: int, log: Path) -> DemoError:
-    """Return the error of a step that ended with `code`, quoting the end of its log."""
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-    return DemoError(f"{title} ended with exit code {code}; its output is in {log}:\n{tail}")
-
-
-def run_script(title: str, command: list[str], log: Path) -> float:
-    """Run an offline step, its progress bar on the terminal, and return its wall time [s].
-
-    Raises:
-        DemoError: it ended with another code than 0.
-    """
-    print(f"$ {shlex.join(command)}")
-    start = time.monotonic()
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command[1:]], stdout=output, stderr=subprocess.PIPE, cwd=ROOT
-        )
-        try:
-            # Progress bars are written to stderr without line ends: pass bytes on as they come.
-            while chunk := process.stderr.read1(4096):
-                sys.stderr.buffer.write(chunk)
-                sys.stderr.buffer.flush()
-                output.write(chunk.decode(errors="replace"))
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            process.wait()
-    if process.returncode:
-        raise step_failed(title, process.returncode, log)
-    return round(time.monotonic() - start, 1)
 
 
 def record(args: argparse.Namespace, bags: Path, logs: Path) -> dict:
@@ -226,29 +129,31 @@ def learn(args: argparse.Namespace, out: Path, logs: Path) -> dict:
     return {"wall": wall, "metrics": metrics, "info": info}
 
 
-def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
-    """Run the policy node on fresh scenes and return its results and what the launch took."""
-    results = out / "results.json"
+def act(args: argparse.Namespace, out: Path, logs: Path, name: str, given: list[str]) -> dict:
+    """Run the policy node on fresh scenes and return its results and what the launch took.
+
+    `given` are arguments of the launch; the bags go to a folder `name`.
+    """
+    results = out / f"{name}.json"
     # Scenes that neither play nor the demonstrations used: another range of layout seeds.
     fresh_seed = args.seed + 100_000
     launch = run_launch(
-        "policy",
-        ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}",
-         f"checkpoint:={out / 'checkpoints' / 'stage2'}", f"episodes:={args.rollouts}",
-         f"episode_s:={ROLLOUT_S}",
-         f"results:={results}", f"out:={out / 'bags' / 'policy'}",
-         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", SCENE, *CAMERA],
-        logs / "policy.log", out / "bags" / "policy", args.rollouts,
+        name,
+        ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}", *given,
+         f"episodes:={args.rollouts}", f"episode_s:={ROLLOUT_S}",
+         f"results:={results}", f"out:={out / 'bags' / name}",
+         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}"],
+        logs / f"{name}.log", out / "bags" / name, args.rollouts,
     )  # fmt: skip
     return {"launch": launch, "results": json.loads(results.read_text())}
 
 
-def rollout_films(out: Path, episodes: list[dict]) -> list[dict]:
-    """Return each roll-out's frames (T, H, W, 3) and its label, read from the recorded bags."""
+def rollout_films(bags: Path, episodes: list[dict]) -> list[dict]:
+    """Return each roll-out's frames (T, H, W, 3) and its label, read from its recorded bag."""
     # An episode that was kept from moving has a bag and counts as no result.
     told = {episode["episode_id"]: episode for episode in episodes}
     films = []
-    for path in finished_bags(out / "bags" / "policy"):
+    for path in finished_bags(bags):
         if path.name not in told:
             continue
         episode = told[path.name]
@@ -260,13 +165,24 @@ def rollout_films(out: Path, episodes: list[dict]) -> list[dict]:
     return films
 
 
-def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: dict) -> dict:
-    """Return every measured figure of the run as plain JSON types."""
+def outcome(acted: dict, log: Path) -> dict:
+    """Return what a policy did in its scenes; DemoError where none was judged."""
     # What a stop or an outage ended is nobody's failure, and no trial.
     episodes = [e for e in acted["results"]["episodes"] if e["success"] is not None]
     if not episodes:
-        raise DemoError(f"no roll-out was judged; the reasons are in {args.out}/logs/policy.log")
+        raise DemoError(f"no roll-out was judged; the reasons are in {log}")
     successes = sum(e["success"] for e in episodes)
+    return acted["launch"] | {
+        "trials": len(episodes),
+        "successes": successes,
+        "partial": sum(bool(e["partial"]) for e in episodes),
+        "success_interval_95": wilson(successes, len(episodes))[1:],
+        "inference_ms_p50": acted["results"]["inference_ms_p50"],
+    }
+
+
+def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: dict) -> dict:
+    """Return every measured figure of the run as plain JSON types; `acted` by name."""
     stages = {
         name: {
             key: stage[key]
@@ -291,26 +207,19 @@ def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: di
             "frames": learned["info"]["demos"]["total_frames"],
         },
         "stages": stages,
-        "policy": acted["launch"]
-        | {
-            "trials": len(episodes),
-            "successes": successes,
-            "partial": sum(bool(e["partial"]) for e in episodes),
-            "success_interval_95": wilson(successes, len(episodes))[1:],
-            "inference_ms_p50": acted["results"]["inference_ms_p50"],
-        },
+        **{name: outcome(one, args.out / "logs" / f"{name}.log") for name, one in acted.items()},
         "wall_s": {
             "play": recorded["play"]["wall_s"],
             "demos": recorded["demos"]["wall_s"],
             **learned["wall"],
-            "policy": acted["launch"]["wall_s"],
+            **{name: one["launch"]["wall_s"] for name, one in acted.items()},
         },
     }
 
 
 def table_rows(summary: dict) -> list[tuple[str, str]]:
     """Return the closing table's rows of (what, value)."""
-    play, demos, policy = summary["play"], summary["demos"], summary["policy"]
+    play, demos = summary["play"], summary["demos"]
     factor = play["simulated_s"] / play["wall_s"]
     rows = [
         ("play", f"{play['episodes']} episodes, {play['frames']} frames at 5 Hz, "
@@ -326,12 +235,16 @@ def table_rows(summary: dict) -> list[tuple[str, str]]:
              f"{stage['val_constant_loss']:.4f} ({stage['steps']} steps of "
              f"{stage['step_ms']:.0f} ms, {stage['num_parameters'] / 1e6:.1f} M parameters)")
         )  # fmt: skip
-    low, high = policy["success_interval_95"]
+    for name, words in ACTED.items():
+        did = summary[name]
+        low, high = did["success_interval_95"]
+        rows.append(
+            (words,
+             f"{did['successes']} of {did['trials']} fresh scenes solved (95 % interval "
+             f"{low:.0%} to {high:.0%}), {did['partial']} grasped the object; "
+             f"{did['inference_ms_p50']:.0f} ms an action (median)")
+        )  # fmt: skip
     rows += [
-        (f"policy, '{summary['task']}'",
-         f"{policy['successes']} of {policy['trials']} fresh scenes of carrot and plate solved "
-         f"(95 % interval {low:.0%} to {high:.0%}), {policy['partial']} grasped the object"),
-        ("one policy action", f"{policy['inference_ms_p50']:.0f} ms (median)"),
         ("wall time", ", ".join(f"{k} {v:.0f} s" for k, v in summary["wall_s"].items())),
         ("all steps", f"{sum(summary['wall_s'].values()) / 60:.1f} min"),
     ]  # fmt: skip
@@ -366,9 +279,14 @@ def run(args: argparse.Namespace) -> None:
     logs.mkdir()
     recorded = record(args, out / "bags", logs)
     learned = learn(args, out, logs)
-    acted = act(args, out, logs)
+    own = [f"checkpoint:={out / 'checkpoints' / 'stage2'}", SCENE, *CAMERA]
+    acted = {name: act(args, out, logs, name, own) for name in ACTED}
     summary = summarise(args, recorded, learned, acted)
-    films = rollout_films(out, acted["results"]["episodes"])
+    films = [
+        film
+        for name, one in acted.items()
+        for film in rollout_films(out / "bags" / name, one["results"]["episodes"])
+    ]
     write_summary(summary, out / "summary.json")
     plot_losses({STAGE_TITLES[k]: v for k, v in learned["metrics"].items()}, out / "loss.png")
     film_strip(films, out / "film_strip.png")

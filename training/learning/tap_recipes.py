@@ -67,7 +67,7 @@ def small(stage: int) -> TapRecipe:
 
 
 def light(stage: int) -> TapRecipe:
-    """Return half of `small`'s transformer, that of the shipped checkpoint.
+    """Return a run with half of `small`'s transformer, and its regression.
 
     On a CPU a sample takes two thirds of the time, so more of them are seen in an hour.
     """

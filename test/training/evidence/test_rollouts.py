@@ -126,13 +126,14 @@ def roll(checkpoint, path, *more):
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_was_not(checkpoint, tmp_path, capsys):
-    cells = ["--cells", "carrot/standard", "pumpkin/background"]
+    cells = ["--cells", "carrot/standard", "pumpkin/background", "--width", "48", "--height", "32"]
     whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
     assert roll(checkpoint, whole, *cells, "--film", str(tmp_path / "films")) == 0
     assert "carrot/standard" in capsys.readouterr().out
     result = json.loads(whole.read_text())
     records = result["trials"]
     assert len(records) == 4
+    assert (result["settings"]["width"], result["settings"]["height"]) == (48, 32)
     assert [r["trial"] for r in records] == [0, 1, 0, 1]
     # Untrained weights do something, and what they do depends on what is seen.
     assert all(r["steps"] >= 3 for r in records)
