@@ -13,12 +13,16 @@ others=$!
 trap 'kill "$others"; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
+# Once more for one that fails, as colcon's --retest-until-pass does in ROS's own builds, and the report says so: on a
+# machine whose cores are others' for a second now and then, one of 270 such tests fails in one run of three.
+again=(--reruns 1)
+
 # A process of its own: at the end of a long one, an arm in it once and again never became active, for
 # a reason that nobody has found yet.
 alone=test/nodes/test_policy_bad_input.py
-python -m pytest -m ros --durations=10 --ignore="$alone"
+python -m pytest -m ros "${again[@]}" --durations=10 --ignore="$alone"
 nodes=$?
-python -m pytest -m ros "$alone" || nodes=$?
+python -m pytest -m ros "${again[@]}" "$alone" || nodes=$?
 wait "$others"
 status=$?
 trap 'rm -f "$report"' EXIT
