@@ -13,8 +13,8 @@ others=$!
 trap 'kill "$others"; rm -f "$report"' EXIT
 trap 'exit 130' INT TERM
 
-# Once more for one that fails, as colcon's --retest-until-pass does in ROS's own builds, and the report says so: on a
-# machine whose cores are others' for a second now and then, one of 270 such tests fails in one run of three.
+# Once more for one that fails, as colcon's --retest-until-pass does in ROS's own builds, and the report says so: a
+# machine whose cores are others' for some seconds fails one of these tests now and then, a bug both times.
 again=(--reruns 1)
 
 # A process of its own: at the end of a long one, an arm in it once and again never became active, for
