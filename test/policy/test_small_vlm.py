@@ -152,7 +152,7 @@ def test_many_questions_on_a_picture_are_scored_as_one_by_one(model):
         Asked(torch.tensor([1]), ["push it"], short),
         Asked(torch.tensor([1, 0]), ["", "put the carrot on the plate"], long),
     ]
-    logits, tokens = model.answer_logits(*model.encode(images), asked)
+    logits, tokens = model.scored(model.asked_features(*model.encode(images), asked), asked)
     assert tokens.tolist() == [290, 270, 300, 1, 265, 1]
     one = model(images[1:], ["push it"], short).logits[0, :-1]
     two = model(images[1:], [""], long[:1]).logits[0, :-1]

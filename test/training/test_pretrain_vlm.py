@@ -13,11 +13,12 @@ import torch
 from training import pretrain_vlm
 from training.learning.caption_answers import _summary
 from training.learning.caption_data import Captions, open_captions
-from training.learning.pointing import Taught, draw_points, evaluate_pointing
+from training.learning.pointing import PLACE_WORDINGS, Taught, draw_points, evaluate_pointing
 from training.learning.readout import ridge_error_m
 from vla_ros.core.errors import CheckpointError, DatasetError
 from vla_ros.policy.small_files import load_small_vlm
 from vla_ros.policy.text_tokens import PADDING
+from vla_ros.sim.caption_wordings import WORDINGS
 
 pytestmark = pytest.mark.usefixtures("no_compiler")
 
@@ -196,3 +197,7 @@ def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
         taught.head[2].bias.copy_(truth.places[row] + torch.tensor([0.0, 1.0, 0.0]))
     off_cm = evaluate_pointing(taught, data, 1, bf16=False)
     assert off_cm["gripper"] == pytest.approx(10.0, abs=1e-4)
+
+
+def test_pointing_asks_as_captions_do_but_for_what_is_held_out():
+    assert WORDINGS["where_place"][:-1] == PLACE_WORDINGS

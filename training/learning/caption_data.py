@@ -14,6 +14,8 @@ from vla_ros.core.errors import DatasetError
 
 # One frame in this many is held out.
 HELD_OUT_EVERY = 20
+# The tool's name among the things.
+GRIPPER = "gripper"
 # Sentences that a tokenizer is learned on.
 _SENTENCES = 60_000
 
@@ -43,6 +45,14 @@ class Captions:
     def questions(self, index: int) -> list[dict]:
         """Return the questions of a frame, with the keys kind, prompt, answer and held_out."""
         return self.table["questions"][int(index)].as_py()
+
+    def places_m(self, index: int) -> dict[str, list[float]]:
+        """Return where in base_link [m] the gripper is and each thing that shows, by name."""
+        seen = {GRIPPER: self.table["gripper_m"][int(index)].as_py()}
+        for thing in self.table["things"][int(index)].as_py():
+            if thing["is_seen"]:
+                seen[thing["name"]] = thing["position_m"]
+        return seen
 
     def sentences(self) -> list[str]:
         """Return prompts and answers of trained frames that may be learned from."""

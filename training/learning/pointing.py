@@ -17,9 +17,8 @@ from training.learning.caption_data import Captions
 from training.learning.precision import autocast
 from vla_ros.policy.small_vlm import Asked, SmallVlm
 
-GRIPPER = "gripper"
 # Those of captions' `where_place` but for the held-out one: head and answers in words share them.
-_WORDINGS = (
+PLACE_WORDINGS = (
     "where is the {x}?",
     "where on the table is the {x}?",
     "position of the {x}",
@@ -69,16 +68,13 @@ def draw_points(
     """Return questions for the gripper and what shows, up to `per_frame` different ones a frame."""
     about, names, places = [], [], []
     for row, frame in enumerate(frames):
-        seen = {GRIPPER: data.table["gripper_m"][int(frame)].as_py()}
-        for thing in data.table["things"][int(frame)].as_py():
-            if thing["is_seen"]:
-                seen[thing["name"]] = thing["position_m"]
+        seen = data.places_m(frame)
         for name in rng.permutation(list(seen))[:per_frame].tolist():
             about.append(row)
             names.append(name)
             places.append(seen[name])
-    wordings = rng.integers(len(_WORDINGS), size=len(names))
-    prompts = [_WORDINGS[k].format(x=name) for k, name in zip(wordings, names, strict=True)]
+    wordings = rng.integers(len(PLACE_WORDINGS), size=len(names))
+    prompts = [PLACE_WORDINGS[k].format(x=name) for k, name in zip(wordings, names, strict=True)]
     asked = Asked(torch.tensor(about), prompts, torch.empty(len(about), 0, dtype=torch.int64))
     scaled = ((np.array(places) - _ORIGIN_M) / _UNIT_M).astype(np.float32)
     return Pointed(asked, names, torch.from_numpy(scaled))

@@ -92,11 +92,7 @@ def _places(data: Captions, indices: np.ndarray) -> dict[str, tuple[np.ndarray, 
     """Return {what: (rows into `indices`, places (n, 3) [m])}."""
     found: dict[str, tuple[list[int], list]] = {}
     for row, index in enumerate(indices):
-        seen = {"gripper": data.table["gripper_m"][int(index)].as_py()}
-        for thing in data.table["things"][int(index)].as_py():
-            if thing["is_seen"]:
-                seen[thing["name"]] = thing["position_m"]
-        for what, place in seen.items():
+        for what, place in data.places_m(index).items():
             rows, places = found.setdefault(what, ([], []))
             rows.append(row)
             places.append(place)

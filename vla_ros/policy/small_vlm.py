@@ -172,15 +172,6 @@ class SmallVlm(VisionLanguageModel):
             cache=SmallCache(tuple(past), prompt, 0) if with_cache else None,
         )
 
-    def answer_logits(
-        self, points: Tensor, patches: Tensor, asked: Sequence[Asked]
-    ) -> tuple[Tensor, Tensor]:
-        """Return logits (N, vocabulary) of every token of all answers, and these tokens (N,).
-
-        As `read` with a suffix gives them, but no padding of answers is scored.
-        """
-        return self.scored(self.asked_features(points, patches, asked), asked)
-
     def asked_features(
         self, points: Tensor, patches: Tensor, asked: Sequence[Asked]
     ) -> list[Tensor]:
@@ -201,7 +192,10 @@ class SmallVlm(VisionLanguageModel):
         return features
 
     def scored(self, features: Sequence[Tensor], asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
-        """Return `answer_logits` of what `asked_features` gave."""
+        """Return logits (N, vocabulary) of every token of all answers, and these tokens (N,).
+
+        Of what `asked_features` gave; as `read` with a suffix, but no padding is scored.
+        """
         rows = [one.answers != PADDING for one in asked]
         kept = [x[:, :-1][row] for x, row in zip(features, rows, strict=True)]
         tokens = [one.answers[row] for one, row in zip(asked, rows, strict=True)]
