@@ -65,8 +65,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--time-limit", type=float, default=Settings.time_limit_s, help="for each task [s]")
     add("--latency", help="of an answer [s], or measured; else the method's, in LATENCY_S")
     add("--camera-rate", type=float, default=Settings.camera_hz, help="pictures a second [Hz]")
-    add("--width", type=int, help="of the pictures [px]; else the model's, square")
-    add("--height", type=int, help="[px]; a camera of 640 x 480 sees more to the sides")
+    add("--width", type=int, default=Settings.width, help="of the camera's pictures [px]")
+    add("--height", type=int, default=Settings.height, help="[px]; they are made square as always")
     add("--json", type=Path, required=True, help="results to write")
     add("--film", type=Path, help="folder for film strips")
     add("--film-trials", type=int, default=4, help="first trials of each cell to have one")
@@ -105,8 +105,7 @@ def run(args: argparse.Namespace) -> dict:
         raise EpisodeError(f"--trials and --workers must be 1 or more, --seed 0 to {_MOST_SEED}")
     checkpoint = _loaded(args.checkpoint)  # what is wrong with it is said before a worker starts
     latency = _latency(args.latency or str(LATENCY_S[checkpoint.method]))
-    side_px = checkpoint.contract.image.shape[0]
-    size_px = args.width or side_px, args.height or side_px
+    size_px = args.width, args.height
     settings = Settings(args.seed, args.time_limit, latency, args.camera_rate, *size_px)
     facts = {
         "checkpoint_sha256": checkpoint_sha256(args.checkpoint),

@@ -10,7 +10,7 @@ import numpy as np
 from training.evidence.arm_loop import ArmLoop
 from training.evidence.cells import Ask, Cell
 from training.evidence.rollouts_policy import SimulatedPolicy
-from training.evidence.sim_camera import SimCamera
+from training.evidence.sim_camera import SIZE_PX, SimCamera
 from vla_ros.core.errors import SceneError
 from vla_ros.core.limits import wx250s_limits
 from vla_ros.core.task_run import Facts, Outcome, SimJudge, TaskRun
@@ -40,8 +40,8 @@ class Settings:
     time_limit_s: float = 20.0
     latency_s: float | Literal["measured"] = 0.1
     camera_hz: float = 5.0
-    width: int = 128
-    height: int = 128
+    width: int = SIZE_PX[0]
+    height: int = SIZE_PX[1]
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""

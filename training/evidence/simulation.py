@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from training.evidence.arm_loop import ArmLoop
-from training.evidence.sim_camera import SimCamera
+from training.evidence.sim_camera import SIZE_PX, SimCamera
 from vla_ros.core.errors import SceneError
 from vla_ros.sim.scene import check_objects
 from vla_ros.sim.tasks import Task
@@ -42,8 +42,8 @@ class Simulation:
     in_play: int = 0
     others: int | None = None
     camera: str = "front"
-    width: int = 128
-    height: int = 128
+    width: int = SIZE_PX[0]
+    height: int = SIZE_PX[1]
     rate_hz: float = 5.0
 
     def __post_init__(self):
