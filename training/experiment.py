@@ -3,6 +3,7 @@
     python -m training.experiment tap --out ~/tap --plan        # what will take how long
     python -m training.experiment tap --out ~/tap --workers 2   # takes days; stop it at any time
     python -m training.experiment apt --out ~/apt --rows single two-frozen --seeds 0 1 2
+    python -m training.experiment tap --out ~/t --scale reduced # hours: 3 h of play, 30 trials
     python -m training.experiment tap --out /tmp/t --scale tiny # minutes: plumbing only
 
 Each stage is a command of this repository, done once: the same command line again goes on where it
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from training.evidence.plan import Experiment, stages_of
 from training.evidence.report import write_report
-from training.evidence.rows import ROWS, SCALES, Row
+from training.evidence.rows import METHODS, SCALES, Row, Scale, rows_of
 from training.evidence.stages import KINDS, ExperimentError, Ledger
 from vla_ros.core.errors import VlaError
 
@@ -36,7 +37,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("method", choices=ROWS)
+    add("method", choices=METHODS)
     add("--out", type=Path, required=True, help="folder of everything")
     add("--scale", choices=SCALES, default="full")
     add("--rows", nargs="+", help="names; else all that can be run and are no extras")
@@ -56,17 +57,17 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen_rows(method: str, names: list[str] | None) -> tuple[Row, ...]:
+def chosen_rows(method: str, scale: Scale, names: list[str] | None) -> tuple[Row, ...]:
     """Return the rows of these names, in the table's order; None: all but the extra ones.
 
     Raises:
-        ExperimentError: there is no such row.
+        ExperimentError: the scale has no such row.
     """
-    rows = ROWS[method]
+    rows = rows_of(method, scale)
     unknown = set(names or ()) - {row.name for row in rows}
     if unknown:
         raise ExperimentError(
-            f"{method} has no row {', '.join(sorted(unknown))}; choose from "
+            f"{method} has no row {', '.join(sorted(unknown))} at scale {scale.name}; choose from "
             f"{', '.join(row.name for row in rows)}"
         )
     if names is None:
@@ -83,7 +84,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
         raise ExperimentError(
             "--seeds must be different numbers from 0, --trials and --workers 1 or more"
         )
-    rows = chosen_rows(args.method, args.rows)
+    rows = chosen_rows(args.method, scale, args.rows)
     backbone = None if args.backbone is None else args.backbone.resolve()
     scale = replace(scale, trials=trials)
     return Experiment(args.method, args.out.resolve(), scale, rows, seeds, backbone, args.workers)

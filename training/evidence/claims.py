@@ -16,25 +16,26 @@ def claims_of(experiment: Experiment, outcomes: Outcomes) -> list[dict[str, Any]
     A difference holds where it reaches its target and its interval lies above 0. What has no
     trials, or is of a scale that says nothing, has no verdict.
     """
-    make = _tap if experiment.method == "tap" else _apt
-    found = make(outcomes)
-    if experiment.scale.words:
+    if experiment.method == "tap":
+        found = _tap(outcomes, experiment.scale.play_h[-1])
+    else:
+        found = _apt(outcomes)
+    if experiment.scale.is_plumbing:
         for claim in found:
             claim["verdict"] = "none: plumbing only"
     return found
 
 
-def _tap(outcomes: Outcomes) -> list[dict]:
-    mean = "TAP (30 h) − from scratch, mean over the paper's five scenarios and both tasks"
-    found = [
-        _difference(outcomes, mean, "tap-30h", "scratch", cell_names("tap", *PAPER_SCENARIOS), 20)
-    ]
+def _tap(outcomes: Outcomes, play_h: float) -> list[dict]:
+    tap = f"TAP ({play_h:.2g} h)"
+    mean = f"{tap} − from scratch, mean over the paper's five scenarios and both tasks"
+    found = [_difference(outcomes, mean, "tap", "scratch", cell_names("tap", *PAPER_SCENARIOS), 20)]
     for scenario in ("viewpoint", "background"):
-        rate = _mean_rate(outcomes.tables("tap-30h", cell_names("tap", scenario)))
-        found.append(_at_least(f"TAP (30 h) under {scenario}, mean of both tasks", rate, 25))
-    control = "TAP (30 h) − vision-only behaviour cloning on the same play, the same mean"
+        rate = _mean_rate(outcomes.tables("tap", cell_names("tap", scenario)))
+        found.append(_at_least(f"{tap} under {scenario}, mean of both tasks", rate, 25))
+    control = f"{tap} − vision-only behaviour cloning on the same play, the same mean"
     cells = cell_names("tap", *PAPER_SCENARIOS)
-    found.append(_difference(outcomes, control, "tap-30h", "vision", cells, 0))
+    found.append(_difference(outcomes, control, "tap", "vision", cells, 0))
     return found
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from training.evidence.cells import APT_OTHERS, APT_SEEN, CELLS, TAP_OTHERS, TAP_TASKS
-from training.evidence.rows import SCALES, Row, Scale
+from training.evidence.rows import Row, Scale
 from training.evidence.stages import Stage
 from vla_ros.sim.tasks import Task
 
@@ -125,10 +125,10 @@ class _TapData:
 
     def _first_parts(self, row: Row) -> range:
         """Return the parts of play that a row's Stage 1 takes."""
-        return range(_count(row.play_h, "play_h", len(self._plays)) if row.first else 0)
+        return range(_count(row.play_h, self._e.scale.play_h) if row.first else 0)
 
     def _second_parts(self, row: Row) -> range:
-        return range(_count(row.demos, "demos", len(self._demos)))
+        return range(_count(row.demos, self._e.scale.demos))
 
     def _play(self, number: int) -> Iterator[Stage]:
         e, name, hours = self._e, f"play-{number}", self._plays[number]
@@ -147,7 +147,7 @@ class _TapData:
         for k, (short, task) in enumerate(TAP_TASKS.items()):
             # With a seed each, so that layouts of one task are not those of another.
             seed = 100 + len(TAP_TASKS) * number + k
-            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS)
+            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS, e.scale.slips)
             folders.append(stage.out)
             needs.append(stage.name)
             yield stage
@@ -185,18 +185,20 @@ def _parts(amounts: Sequence[float]) -> list[float]:
     return [high - low for low, high in pairwise((0, *amounts))]
 
 
-def _count(wanted: float, of: str, most: int) -> int:
-    """Return how many parts a row takes: at other scales as many as at the full one."""
-    amounts: tuple[float, ...] = getattr(SCALES["full"], of)
-    return min(amounts.index(wanted) + 1 if wanted else most, most)
+def _count(wanted: float, amounts: Sequence[float]) -> int:
+    """Return how many parts a row takes; 0 wants all of them."""
+    return amounts.index(wanted) + 1 if wanted else len(amounts)
 
 
-def _demos(e: Experiment, name: str, task: Task, count: int, seed: int, others: int) -> Stage:
+def _demos(
+    e: Experiment, name: str, task: Task, count: int, seed: int, others: int, slips: float = 0.0
+) -> Stage:
     bags = e.out / "bags" / name
     command = (
         *("training.evidence.generate", "demos", "--task", task.instruction),
         *("--episodes", str(count), "--out", str(bags), "--seed", str(seed)),
         *("--others", str(others)),
+        *(("--slips", str(slips)) if slips else ()),
     )
     return Stage(f"generate/{name}", "demos", command, count, bags, free=_workers(e))
 

@@ -18,7 +18,7 @@ from training.evidence.outcomes import Outcomes
 from training.evidence.plan import Experiment, stages_of
 from training.evidence.report_paper import NOTES, PAPER
 from training.evidence.report_plots import plot_cells
-from training.evidence.rows import CONTROL, ROWS, Row
+from training.evidence.rows import CONTROL, Row, rows_of
 from training.evidence.stages import Ledger
 from training.evidence.statistics import Rate, difference_over_seeds, paired, rate_over_seeds
 from training.provenance import code_version
@@ -34,7 +34,7 @@ def write_report(experiment: Experiment) -> str:
     Raises:
         ExperimentError: trials cannot be read.
     """
-    experiment = replace(experiment, rows=ROWS[experiment.method])
+    experiment = replace(experiment, rows=rows_of(experiment.method, experiment.scale))
     ledger = Ledger(experiment.out / "stages", stages_of(experiment))
     folder = experiment.out / "results"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write_report(experiment: Experiment) -> str:
 def report_of(experiment: Experiment, ledger: Ledger, outcomes: Outcomes) -> dict:
     """Return all that is known, plain JSON types."""
     rows = []
-    for row in ROWS[experiment.method]:
+    for row in rows_of(experiment.method, experiment.scale):
         control = CONTROL.get(row.name, "")
         cells = {}
         for cell in CELLS[experiment.method]:

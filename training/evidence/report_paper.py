@@ -10,7 +10,7 @@ _SCENARIOS = ("standard", "initial state", "distractors", "background", "viewpoi
 # Rates in percent: by row and cell of ours.
 _TAP = {
     "scratch": {"carrot": (20, 20, 5, 0, 0), "pumpkin": (55, 45, 5, 0, 0)},
-    "tap-30h": {"carrot": (40, 30, 30, 25, 15), "pumpkin": (75, 75, 65, 65, 25)},
+    "tap": {"carrot": (40, 30, 30, 25, 15), "pumpkin": (75, 75, 65, 65, 25)},
 }
 PAPER: dict[str, dict[str, dict[str, int]]] = {
     "tap": {

@@ -4,7 +4,7 @@ Of one method, all rows take the same optimiser steps in a stage, see the same d
 order for equal seeds, and are measured at the last checkpoint.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Row:
 
     Attributes:
         name: for files and command lines.
-        words: for tables.
+        words: for tables; "{hours}" stands for the hours of play of its Stage 1.
         first: name of its Stage 1, "" for none; rows that share one share its run.
         first_options: further arguments of Stage 1.
         options: further arguments of Stage 2.
@@ -32,35 +32,39 @@ class Row:
     is_extra: bool = False
 
 
-def _tap(name: str, words: str, play_h: float, demos: int = 0) -> Row:
-    return Row(name, words, f"pair-{play_h:g}h", play_h=play_h, demos=demos)
+def _part(hours: float) -> Row:
+    return Row(f"tap-{hours:g}h", "TAP, {hours} h of play", f"pair-{hours:g}h", play_h=hours)
 
 
-TAP_ROWS: tuple[Row, ...] = (
+def _few(demos: int) -> tuple[Row, Row]:
+    return (
+        Row(f"scratch-{demos}", f"from scratch, {demos} demonstrations", demos=demos),
+        Row(
+            f"tap-{demos}", f"TAP, {{hours}} h of play, {demos} demonstrations", "pair", demos=demos
+        ),
+    )
+
+
+_TAP_ROWS: tuple[Row, ...] = (
     Row("scratch", "from scratch (Stage 2 only)"),
-    _tap("tap-1h", "TAP, 1 h of play", 1),
-    _tap("tap-3h", "TAP, 3 h of play", 3),
-    _tap("tap-10h", "TAP, 10 h of play", 10),
-    _tap("tap-30h", "TAP, 30 h of play", 30),
+    *map(_part, (1, 3, 10)),
+    Row("tap", "TAP, {hours} h of play", "pair"),
     Row(
         "vision",
-        "vision-only behaviour cloning on the same play",
+        "vision-only behaviour cloning on the same {hours} h",
         "vision",
         ("--condition", "vision"),
     ),
     Row(
         "frozen",
-        "TAP, 30 h of play, features frozen in Stage 2",
-        "pair-30h",
+        "TAP, {hours} h of play, features frozen in Stage 2",
+        "pair",
         options=("--frozen",),
-        play_h=30,
     ),
-    Row("scratch-50", "from scratch, 50 demonstrations", demos=50),
-    _tap("tap-30h-50", "TAP, 30 h of play, 50 demonstrations", 30, 50),
-    Row("scratch-100", "from scratch, 100 demonstrations", demos=100),
-    _tap("tap-30h-100", "TAP, 30 h of play, 100 demonstrations", 30, 100),
+    *_few(50),
+    *_few(100),
 )
-APT_ROWS: tuple[Row, ...] = (
+_APT_ROWS: tuple[Row, ...] = (
     Row("single", "single-stage, VLM frozen"),
     Row("two-frozen", "two-stage, VLM frozen", "apt"),
     Row("two-full", "two-stage, VLM tuned", "apt", options=("--vlm", "full")),
@@ -82,13 +86,14 @@ APT_ROWS: tuple[Row, ...] = (
     ),
     Row("single-full", "single-stage, VLM tuned", options=("--vlm", "full"), is_extra=True),
 )
-ROWS: dict[str, tuple[Row, ...]] = {"tap": TAP_ROWS, "apt": APT_ROWS}
+_ROWS: dict[str, tuple[Row, ...]] = {"tap": _TAP_ROWS, "apt": _APT_ROWS}
+METHODS = tuple(_ROWS)
 # Against which row of its method each difference is taken.
 CONTROL: dict[str, str] = {
-    **{"tap-30h-50": "scratch-50", "tap-30h-100": "scratch-100"},
-    **{row.name: "scratch" for row in TAP_ROWS if not row.demos and row.name != "scratch"},
+    **{"tap-50": "scratch-50", "tap-100": "scratch-100"},
+    **{row.name: "scratch" for row in _TAP_ROWS if not row.demos and row.name != "scratch"},
     **{"pi-two": "pi-single", "groot-two": "groot-single"},
-    **{row.name: "single" for row in APT_ROWS if row.first in ("apt", "gate")},
+    **{row.name: "single" for row in _APT_ROWS if row.first in ("apt", "gate")},
     "single-full": "single",
 }
 
@@ -99,10 +104,12 @@ class Scale:
 
     Attributes:
         name: for tables.
-        words: what a table of it is good for.
+        words: what a table of it is good for, "" for the issue's own.
+        is_plumbing: whether nothing that it measures says anything about a method.
         recipe: of all scripts.
         play_h: hours of play, each of which a row may take, rising.
         demos: demonstrations a task of TAP, likewise.
+        slips: how often a step of the teacher of TAP's demonstrations slips.
         apt_demos: demonstrations for each pair of toy and place.
         apt_tasks: so many of the pairs; 0: all.
         captions: frames that the backbone learns to see from; 0: no backbone is made.
@@ -118,39 +125,73 @@ class Scale:
     recipe: str
     play_h: tuple[float, ...]
     demos: tuple[int, ...]
-    apt_demos: int
-    apt_tasks: int
     captions: int
     backbone_steps: int
     first_steps: int
     second_steps: int
     trials: int
-    time_limit_s: float
-    seeds: tuple[int, ...]
-    samples: int
+    slips: float = 0.12
+    apt_demos: int = 60
+    apt_tasks: int = 0
+    time_limit_s: float = 20.0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    samples: int = 1000
+    is_plumbing: bool = False
 
 
-_TINY = {"captions": 40, "backbone_steps": 2, "first_steps": 2, "second_steps": 2}
-SCALES: dict[str, Scale] = {
-    scale.name: scale
-    for scale in (
-        Scale(
-            *("full", "", "small", (1, 3, 10, 30), (50, 100, 200), 60, 0),
-            *(20_000, 6_000, 6_000, 4_000, 100, 20.0, (0, 1, 2), 1000),
-        ),
-        Scale(
-            "tiny",
-            "tiny: plumbing only, nothing here says anything about a method",
-            "tiny",
-            (1 / 60,),
-            (2,),
-            2,
-            2,
-            **_TINY,
-            trials=2,
-            time_limit_s=0.6,
-            seeds=(0, 1),
-            samples=8,
-        ),
+_FULL = Scale(
+    name="full",
+    words="",
+    recipe="small",
+    play_h=(1, 3, 10, 30),
+    demos=(50, 100, 200),
+    captions=20_000,
+    backbone_steps=6_000,
+    first_steps=6_000,
+    second_steps=4_000,
+    trials=100,
+)
+_REDUCED = replace(
+    _FULL,
+    name="reduced",
+    words="reduced: 3 h of play at most and half of the network, for hours instead of days",
+    recipe="light",
+    play_h=(1, 3),
+    demos=(50, 200),
+    captions=50_000,
+    backbone_steps=2_500,
+    first_steps=1_500,
+    trials=30,
+)
+_TINY = Scale(
+    name="tiny",
+    words="tiny: plumbing only, nothing here says anything about a method",
+    recipe="tiny",
+    play_h=(1 / 60,),
+    demos=(2,),
+    captions=40,
+    backbone_steps=2,
+    first_steps=2,
+    second_steps=2,
+    trials=2,
+    apt_demos=2,
+    apt_tasks=2,
+    time_limit_s=0.6,
+    seeds=(0, 1),
+    samples=8,
+    is_plumbing=True,
+)
+SCALES: dict[str, Scale] = {scale.name: scale for scale in (_FULL, _REDUCED, _TINY)}
+
+
+def rows_of(method: str, scale: Scale) -> tuple[Row, ...]:
+    """Return a method's rows in the table's order: those of amounts that the scale has.
+
+    A row of as much play, or as many demonstrations, as there are is the one that takes them all.
+    """
+    hours, demos = (0, *scale.play_h[:-1]), (0, *scale.demos[:-1])
+    return tuple(
+        replace(row, words=row.words.format(hours=f"{row.play_h or scale.play_h[-1]:.2g}"))
+        for row in _ROWS[method]
+        if row.play_h in hours and row.demos in demos
     )
-}

@@ -108,6 +108,16 @@ def small(stage: int) -> AptRecipe:
     return AptRecipe(apt=expert, expert_lr=5e-4, schedule="cosine")
 
 
+def light(stage: int) -> AptRecipe:
+    """Return `small` with half of the backbone's transformer and 6 of the expert's 10 slots.
+
+    For a backbone of the recipe of that name; more samples are seen in an hour.
+    """
+    whole = small(stage)
+    half = replace(SmallVlmConfig(), depth=3)
+    return replace(whole, apt=replace(whole.apt, num_layers=6), small=half, batch_size=64)
+
+
 def tiny(stage: int) -> AptRecipe:
     """Return a run for tests: toy models, two steps."""
     expert = AptConfig(
@@ -152,7 +162,7 @@ def qwen_paper(stage: int) -> AptRecipe:
     return replace(qwen(stage), apt=paper_apt(stage), steps=100_000)
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (small, tiny, qwen, qwen_paper)}
+RECIPES = {recipe.__name__: recipe for recipe in (small, light, tiny, qwen, qwen_paper)}
 
 
 def styled(

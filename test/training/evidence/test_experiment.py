@@ -1,6 +1,7 @@
 """Plan and report of an experiment, without doing it; and all of it once, tiny."""
 
 import importlib
+import itertools
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from training.evidence.claims import claims_of
 from training.evidence.outcomes import Outcomes
 from training.evidence.plan import stages_of
 from training.evidence.report import markdown, report_of, write_report
-from training.evidence.rows import CONTROL, ROWS
+from training.evidence.rows import CONTROL, METHODS, SCALES, rows_of
 from training.evidence.stages import ExperimentError, Ledger
 
 
@@ -31,10 +32,10 @@ def option(stage, name, count=1):
     return stage.command[at : at + count]
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", METHODS)
 def test_all_rows_of_a_method_take_equal_steps_and_seeds(tmp_path, method):
     stages = by_name(planned(tmp_path, method))
-    rows = [row for row in ROWS[method] if not row.is_extra]
+    rows = [row for row in rows_of(method, SCALES["full"]) if not row.is_extra]
     for seed in ("0", "1", "2"):
         second = [stages[f"stage2/{row.name}-s{seed}"] for row in rows]
         assert {option(stage, "--seed") for stage in second} == {(seed,)}
@@ -49,10 +50,10 @@ def test_the_data_of_a_small_row_is_part_of_a_large_one(tmp_path):
     stages = by_name(planned(tmp_path, "tap"))
     data = str(tmp_path.resolve() / "data")
     assert option(stages["stage1/pair-1h-s0"], "--data", 2) == (f"{data}/play-0", "--out")
-    assert option(stages["stage1/pair-30h-s0"], "--data", 4) == tuple(
+    assert option(stages["stage1/pair-s0"], "--data", 4) == tuple(
         f"{data}/play-{k}" for k in range(4)
     )
-    assert stages["stage1/vision-s0"].needs == stages["stage1/pair-30h-s0"].needs
+    assert stages["stage1/vision-s0"].needs == stages["stage1/pair-s0"].needs
     hours = [float(option(stages[f"generate/play-{k}"], "--hours")[0]) for k in range(4)]
     assert hours == [1, 2, 7, 20]
     assert option(stages["stage2/scratch-50-s0"], "--data", 2) == (f"{data}/demos-0", "--out")
@@ -83,9 +84,9 @@ def test_rows_of_apt_differ_by_what_their_name_says(tmp_path):
     }
 
 
-@pytest.mark.parametrize("method", ROWS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_stage_scripts_take_what_every_row_asks_of_them(tmp_path, method):
-    names = [row.name for row in ROWS[method]]
+    names = [row.name for row in rows_of(method, SCALES["full"])]
     found = by_name(planned(tmp_path, method, "--seeds", "0", "--rows", *names))
     for name, stage in found.items():
         if name.startswith(("stage1/", "stage2/")):
@@ -96,7 +97,7 @@ def test_the_stage_scripts_take_what_every_row_asks_of_them(tmp_path, method):
 
 def test_frozen_features_are_those_of_the_row_with_all_play(tmp_path):
     found = by_name(planned(tmp_path, "tap", "--seeds", "0"))
-    whole, frozen = (found[f"stage2/{row}-s0"] for row in ("tap-30h", "frozen"))
+    whole, frozen = (found[f"stage2/{row}-s0"] for row in ("tap", "frozen"))
     assert frozen.needs == whole.needs
     assert [part for part in frozen.command if part not in whole.command] == [
         str(frozen.out),
@@ -131,7 +132,7 @@ def test_the_plan_tells_all_and_does_nothing(tmp_path, capsys):
     assert experiment.main(arguments) == 0
     told = capsys.readouterr().out
     # 6000 steps of an hour.
-    assert "360000  stage1/pair-30h-s2" in told
+    assert "360000  stage1/pair-s2" in told
     assert "hours  row, over all seeds" in told
     assert not (tmp_path / "x").exists()
     assert experiment.main([*arguments[:3], "--speed", "walk=3"]) == 1
@@ -170,7 +171,7 @@ def outcomes_of(method, by_row, trials=40, seeds=(0, 1, 2)):
 )
 def test_a_claim_holds_where_difference_and_interval_say_so(tmp_path, tap, scratch, verdict):
     found = planned(tmp_path, "tap", "--trials", "40")
-    claims = claims_of(found, outcomes_of("tap", {"tap-30h": tap, "scratch": scratch}))
+    claims = claims_of(found, outcomes_of("tap", {"tap": tap, "scratch": scratch}))
     assert claims[0]["measured"]["mean"] == pytest.approx(tap - scratch)
     assert claims[0]["verdict"] == verdict
     assert claims[-1]["verdict"] == "not run"  # the row of the control is not there
@@ -181,7 +182,7 @@ def test_a_mean_that_one_seed_alone_has_made_is_no_claim(tmp_path):
     cells = [cell.name for cell in CELLS["tap"]]
     made = {
         (row, seed): records(dict.fromkeys(cells, rate), seed, 40)
-        for row, rates in (("tap-30h", (0.95, 0.25, 0.25)), ("scratch", (0.2, 0.2, 0.2)))
+        for row, rates in (("tap", (0.95, 0.25, 0.25)), ("scratch", (0.2, 0.2, 0.2)))
         for seed, rate in enumerate(rates)
     }
     first = claims_of(found, Outcomes(made, (0, 1, 2), 40))[0]
@@ -199,11 +200,11 @@ def test_losing_two_points_on_seen_instructions_is_no_loss_of_more_than_three(tm
 
 
 def test_a_report_tells_what_is_not_there(tmp_path):
-    found = planned(tmp_path, "tap", "--trials", "40", "--rows", "scratch", "tap-30h")
+    found = planned(tmp_path, "tap", "--trials", "40", "--rows", "scratch", "tap")
     ledger = Ledger(tmp_path / "stages", stages_of(found))
-    report = report_of(found, ledger, outcomes_of("tap", {"tap-30h": 0.5, "scratch": 0.25}))
+    report = report_of(found, ledger, outcomes_of("tap", {"tap": 0.5, "scratch": 0.25}))
     rows = {row["name"]: row for row in report["rows"]}
-    cell = rows["tap-30h"]["cells"]["carrot/standard"]
+    cell = rows["tap"]["cells"]["carrot/standard"]
     assert cell["entire"]["mean"] == 0.5
     assert cell["entire"]["by_seed"] == [0.5] * 3
     assert cell["difference"]["mean"] == 0.25
@@ -213,8 +214,8 @@ def test_a_report_tells_what_is_not_there(tmp_path):
     text = markdown(report)
     assert "| TAP, 1 h of play | not run |" in text
     assert "*40*" in text
-    tiny = planned(tmp_path, "tap", "--scale", "tiny", "--rows", "scratch", "tap-30h")
-    whole = report_of(tiny, ledger, outcomes_of("tap", {"tap-30h": 1.0, "scratch": 0.0}))
+    tiny = planned(tmp_path, "tap", "--scale", "tiny", "--rows", "scratch", "tap")
+    whole = report_of(tiny, ledger, outcomes_of("tap", {"tap": 1.0, "scratch": 0.0}))
     assert "**tiny: plumbing only" in markdown(whole)
     assert {claim["verdict"] for claim in whole["claims"]} == {"none: plumbing only"}
 
@@ -252,9 +253,23 @@ def test_a_report_has_rows_of_other_calls_and_nothing_of_before_a_change(tmp_pat
 
 
 def test_every_control_is_a_row():
-    for method, rows in ROWS.items():
-        names = {row.name for row in rows}
-        assert {CONTROL[name] for name in names if name in CONTROL} <= names, method
+    for method, scale in itertools.product(METHODS, SCALES.values()):
+        names = {row.name for row in rows_of(method, scale)}
+        assert {CONTROL[name] for name in names if name in CONTROL} <= names, (method, scale.name)
+
+
+def test_a_scale_has_the_rows_of_its_amounts_and_says_the_hours(tmp_path):
+    words = {row.name: row.words for row in rows_of("tap", SCALES["reduced"])}
+    assert list(words) == [
+        *("scratch", "tap-1h", "tap", "vision", "frozen", "scratch-50", "tap-50"),
+    ]
+    assert words["tap-1h"] == "TAP, 1 h of play"
+    assert words["tap"] == "TAP, 3 h of play"
+    assert words["tap-50"] == "TAP, 3 h of play, 50 demonstrations"
+    stages = by_name(planned(tmp_path, "tap", "--scale", "reduced"))
+    assert len(option(stages["stage1/pair-s0"], "--data", 2)) == 2
+    with pytest.raises(ExperimentError, match="no row tap-10h at scale reduced"):
+        planned(tmp_path, "tap", "--scale", "reduced", "--rows", "tap-10h")
 
 
 @pytest.mark.slow
@@ -268,12 +283,12 @@ def test_tiny_goes_from_nothing_to_the_table_and_is_not_done_twice(tmp_path, mon
 
     monkeypatch.setattr(stages, "_run_logged", do)
     command = ["tap", "--out", str(tmp_path), "--scale", "tiny", "--trials", "1", "--seeds", "0"]
-    command += ["--workers", "1", "--rows", "tap-1h"]
+    command += ["--workers", "1", "--rows", "tap"]
     assert experiment.main(command) == 0, capsys.readouterr().err
-    assert "1 of 11 rows measured" in capsys.readouterr().out
+    assert "1 of 4 rows measured" in capsys.readouterr().out
     results = tmp_path / "results"
     report = json.loads((results / "tap.json").read_text())
-    measured = next(row for row in report["rows"] if row["name"] == "tap-1h")
+    measured = next(row for row in report["rows"] if row["name"] == "tap")
     assert measured["cells"]["carrot/standard"]["entire"] is not None
     assert measured["wall_h"].keys() == {"stage 1", "stage 2", "roll-outs"}
     assert "plumbing only" in (results / "tap.md").read_text()
