@@ -268,6 +268,27 @@ def test_a_teacher_that_slips_tilts_aside_and_comes_back_pointing_down(world):
     assert np.allclose(ways[-1, :3, 3], straight[-1, :3, 3], atol=0.03)
 
 
+def test_a_hand_that_missed_is_low_beside_what_it_was_to_take_and_its_teacher_goes_on(world):
+    world.reset(0, ("carrot", "plate"))
+    poses, begin = world.object_poses(), world.tool_pose()
+    at = poses["carrot"][:3, 3]
+    grasp_m = objects.TOYS["carrot"].grasp_height_m
+    openings = set()
+    for seed in range(40):
+        teacher = ScriptedTeacher(Task("put", "carrot"), np.random.default_rng(seed), 0.0)
+        pose, opening = teacher.missed(begin, poses)
+        openings.add(opening)
+        assert np.abs(pose[:2, 3] - at[:2]).max() <= 0.03
+        assert grasp_m + 0.005 <= pose[2, 3] <= grasp_m + 0.05
+        assert pose[2, 0] == -1.0  # the fingers point down
+    assert openings == {0.0, 1.0}
+    # Nothing of the try is left in what comes now: from there it first rises.
+    target, opening, done = teacher.action(pose, opening, poses)
+    assert (target[2, 3] > pose[2, 3], opening, done) == (True, 1.0, False)
+    with pytest.raises(SceneError, match="needs the plate, which is not in play"):
+        teacher.missed(begin, {"carrot": poses["carrot"]})
+
+
 def test_teacher_repeats_itself_with_the_same_generator(world):
     world.reset(3, ("carrot", "plate", "apple"))
     pose, poses = world.tool_pose(), world.object_poses()

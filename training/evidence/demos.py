@@ -1,6 +1,7 @@
 """One demonstration by the scripted teacher, without a graph: what demo_node does with it."""
 
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from training.evidence.arm_loop import ArmLoop
@@ -16,6 +17,40 @@ from vla_ros.sim.teacher import RATE_HZ, ScriptedTeacher
 # Time limit of one demonstration, and how long its end is looked at before it is judged [s].
 EPISODE_S, JUDGED_AFTER_S = 30.0, 0.5
 _TEACHER_NS = round(1e9 / RATE_HZ)
+# From so high above it [m] the hand goes to where it missed.
+_MISS_FROM_M = 0.08
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What a teacher does wrong, so that it is seen how to go on.
+
+    Attributes:
+        slips: how often a step slips, see `ScriptedTeacher`.
+        misses: how often a demonstration begins with the hand low beside what it is to take, as
+            after a try that missed; how it came there is not in it.
+
+    Raises:
+        EpisodeError: a share is out of its range.
+    """
+
+    slips: float = 0.0
+    misses: float = 0.0
+
+    def __post_init__(self):
+        if not 0.0 <= self.slips <= 0.5:
+            raise EpisodeError(
+                f"slips must be 0 to 0.5, got {self.slips}; the teacher never arrives"
+            )
+        if not 0.0 <= self.misses <= 1.0:
+            raise EpisodeError(f"misses must be 0 to 1, got {self.misses}")
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return asdict(self)
+
+
+FAULTLESS = Mistakes()
 
 
 def task_of(text: str) -> Task:
@@ -44,11 +79,9 @@ def demonstrate(
     folder: Path,
     attempt: int,
     camera: SimCamera,
-    slips: float = 0.0,
+    mistakes: Mistakes = FAULTLESS,
 ) -> str:
     """Make one attempt in a scene of its own; write it to `folder` where it succeeds.
-
-    `slips` is the teacher's.
 
     Returns:
         Why it failed, empty where it did not.
@@ -63,13 +96,16 @@ def demonstrate(
         return str(error)
     if task.evaluate(loop.world).success:
         return "done from the beginning"
-    teacher = ScriptedTeacher(task, simulation.random(attempt), slips=slips)
-    settings = {"seed": simulation.seed, "attempt": attempt, "slips": slips}
+    teacher = ScriptedTeacher(task, simulation.random(attempt), slips=mistakes.slips)
+    settings = {"seed": simulation.seed, "attempt": attempt, **mistakes.to_dict()}
     facts = {"generated_seed": str(simulation.seed), "generated_scene": str(attempt)}
     writer = EpisodeWriter(folder, loop.world, [camera], facts)
     loop.listeners.append(writer)
     try:
         loop.go_to(arm.READY_RAD, 1.0)
+        # From a source of its own: what the teacher draws is the same with misses and without.
+        if simulation.random(attempt, 3).random() < mistakes.misses:
+            _miss(loop, teacher)
         # The teacher looks when the camera does, as a policy will.
         while loop.now_ns % _TEACHER_NS:
             loop.step()
@@ -81,11 +117,22 @@ def demonstrate(
             return "not done when the teacher was"
         writer.end(True, "teacher done")
         return ""
-    except SafetyError as error:
+    except (SafetyError, KinematicsError) as error:
         return str(error)
     finally:
         # What was ended is no longer open.
         writer.discard()
+
+
+def _miss(loop: ArmLoop, teacher: ScriptedTeacher) -> None:
+    """Move the arm to where a try has missed; raises KinematicsError out of reach."""
+    T_base_tool, opening = teacher.missed(
+        kinematics.forward(loop.measured[0]), loop.world.object_poses()
+    )
+    above = T_base_tool.copy()
+    above[2, 3] += _MISS_FROM_M
+    for pose in (above, T_base_tool):
+        loop.go_to(kinematics.inverse(pose, loop.commanded[0]), opening)
 
 
 def _teach(loop: ArmLoop, teacher: ScriptedTeacher) -> str:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from training.datasets.side_by_side import side_by_side
 from training.evidence import demos, generated, play
+from training.evidence.demos import FAULTLESS, Mistakes
 from training.evidence.sim_camera import SimCamera
 from training.evidence.simulation import Simulation
 from vla_ros.core.errors import EpisodeError, VlaError
@@ -80,26 +81,23 @@ def generate_demos(
     episodes: int,
     out: Path,
     workers: int = 1,
-    slips: float = 0.0,
+    mistakes: Mistakes = FAULTLESS,
 ) -> str:
     """Write so many demonstrations that succeeded; return one line on what was done.
-
-    `slips` is `ScriptedTeacher`'s.
 
     Raises:
         VlaError: the task is unknown, `out` is of other settings, scenes or bags cannot be made,
             or too few attempts succeed.
     """
     demos.task_of(task)
-    if not 0.0 <= slips <= 0.5:
-        raise EpisodeError(f"slips must be 0 to 0.5, got {slips}; the teacher never arrives")
-    generated.settle(out, {"what": "demos", "task": task, "slips": slips, **simulation.to_dict()})
+    settings = {"what": "demos", "task": task, **mistakes.to_dict(), **simulation.to_dict()}
+    generated.settle(out, settings)
     failed = generated.read_failed(out)
     start_s, made = time.monotonic(), 0
     with tqdm(total=episodes, desc="demos", unit="episode", disable=None) as bar:
         while todo := _attempts_left(out, episodes, failed):
             bar.n = episodes - len(todo)
-            job = partial(_demonstrate, simulation, task, out, slips)
+            job = partial(_demonstrate, simulation, task, out, mistakes)
             for attempt, (reason, fault) in _done(todo, job, workers, lambda *_: None):
                 if fault:
                     raise EpisodeError(fault)
@@ -163,14 +161,14 @@ def _demonstrate(
     simulation: Simulation,
     task: str,
     out: Path,
-    slips: float,
+    mistakes: Mistakes,
     attempt: int,
     say: Callable[..., None],
 ) -> tuple[str, str]:
     """Make an attempt; return why it failed, and why it could not be made; both may be empty."""
     del say
     try:
-        return demos.demonstrate(simulation, task, out, attempt, _camera(simulation), slips), ""
+        return demos.demonstrate(simulation, task, out, attempt, _camera(simulation), mistakes), ""
     except VlaError as error:
         return "", str(error)
 
@@ -217,6 +215,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.0,
         help="how often a step of the teacher slips, 0 to 0.5; it shows how to come back",
     )
+    teaching.add_argument(
+        "--misses",
+        type=float,
+        default=0.0,
+        help="how often it begins low beside what is to be taken, as after a try that missed",
+    )
     default = Simulation()
     for sub in (playing, teaching):
         add = sub.add_argument
@@ -244,8 +248,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.what == "play":
             line = generate_play(simulation, args.hours, args.out, args.workers)
         else:
-            wanted = args.task, args.episodes, args.out, args.workers, args.slips
-            line = generate_demos(simulation, *wanted)
+            wanted = args.task, args.episodes, args.out, args.workers
+            line = generate_demos(simulation, *wanted, Mistakes(args.slips, args.misses))
     except VlaError as error:
         print(f"training.evidence.generate: {error}", file=sys.stderr)
         return 1

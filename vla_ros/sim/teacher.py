@@ -31,6 +31,9 @@ _RELEASE_CLEARANCE_M, _STACK_CLEARANCE_M = 0.008, 0.004
 _TIP_M, _RIM_CLEARANCE_M = 0.016, 0.004
 # A slip is so large, at most [m, rad], and only as high above the table as this [m].
 _SLIP_M, _SLIP_RAD, _SLIP_ABOVE_M = 0.04, 0.3, 0.06
+# A hand that missed is so far aside, at most [m, rad], and between these heights above where it
+# would have acted [m]; so often it has closed, or opened, all the same.
+_MISS_M, _MISS_RAD, _MISS_ABOVE_M, _MISS_TURNED = 0.03, 0.5, (0.005, 0.05), 0.3
 # How far from a place's middle a toy is put, at most, along x and y [m].
 _SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
@@ -80,6 +83,30 @@ class ScriptedTeacher:
         self._waited = 0
         self._target: np.ndarray | None = None
 
+    def missed(
+        self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, float]:
+        """Return a tool pose (4, 4) in base_link and an opening as after a try that missed.
+
+        The hand is low beside where it would have grasped, or begun to push. Who begins there shows
+        what to do then, which slips do not: they stay high.
+
+        Args:
+            T_base_tool, objects: see `action`.
+
+        Raises:
+            SceneError: an object of the task is missing.
+        """
+        point = self._new_plan(T_base_tool, objects)[1]
+        aside = np.append(
+            self._rng.uniform(-_MISS_M, _MISS_M, 2), self._rng.uniform(*_MISS_ABOVE_M)
+        )
+        yaw = _tool_yaw(T_base_tool) if point.yaw_rad is None else point.yaw_rad
+        yaw += self._rng.uniform(-_MISS_RAD, _MISS_RAD)
+        turned = self._rng.random() < _MISS_TURNED
+        opening = 1.0 - point.opening if turned else point.opening
+        return transform(_pointing_down(yaw), point.position + aside), opening
+
     def action(
         self, T_base_tool: np.ndarray, opening: float, objects: dict[str, np.ndarray]
     ) -> tuple[np.ndarray, float, bool]:
@@ -94,16 +121,8 @@ class ScriptedTeacher:
             SceneError: an object of the task is missing.
         """
         if self._target is None:
-            for name in self.task.objects:
-                # /sim/state carries the parked objects too.
-                if name not in objects or scene.is_parked(objects[name][0, 3]):
-                    raise SceneError(
-                        f"task {self.task.instruction!r} needs the {name}, which is not in play; "
-                        "add it to the scene's objects"
-                    )
+            self._plan = self._new_plan(T_base_tool, objects)
             self._target = T_base_tool.copy()
-            make = self._plan_push if self.task.verb == "push" else self._plan_put
-            self._plan = make(T_base_tool, objects)
         if not self._plan:
             return self._target, opening, True
         point = self._plan[0]
@@ -137,6 +156,17 @@ class ScriptedTeacher:
                 self._plan.pop(0)
                 self._waited = 0
         return self._target, point.opening, not self._plan
+
+    def _new_plan(self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]) -> list[_Waypoint]:
+        for name in self.task.objects:
+            # /sim/state carries the parked objects too.
+            if name not in objects or scene.is_parked(objects[name][0, 3]):
+                raise SceneError(
+                    f"task {self.task.instruction!r} needs the {name}, which is not in play; "
+                    "add it to the scene's objects"
+                )
+        make = self._plan_push if self.task.verb == "push" else self._plan_put
+        return make(T_base_tool, objects)
 
     def _clipped_noise(self, is_low: bool) -> np.ndarray:
         noise = self._rng.normal(0.0, self._noise_m, 3)

@@ -14,11 +14,13 @@ from training.convert import convert
 from training.datasets.frames import MaxAge
 from training.doctor import main as doctor
 from training.evidence import demos, generate, generated, play
+from training.evidence.demos import Mistakes
 from training.evidence.simulation import Simulation
 from training.learning.dataset import open_dataset
 from training.recordings.bags import Bag, find_bags
 from training.recordings.recording import read_recording
 from vla_ros.bags.writer import ChunkedWriter
+from vla_ros.core import arm, kinematics
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import BagError, EpisodeError, SceneError
 from vla_ros.core.limits import wx250s_limits
@@ -59,7 +61,7 @@ def test_a_demonstration_is_an_episode_that_succeeded_with_the_streams_of_the_re
         recording = read_recording(bag, ("front",))
         start, end = bag.episode_events()
     assert (start.kind, start.task) == ("demo", TASK)
-    assert start.settings == {"seed": 7, "attempt": 0, "slips": 0.0}
+    assert start.settings == {"seed": 7, "attempt": 0, "slips": 0.0, "misses": 0.0}
     assert (end.event, end.success, end.reason) == ("end", True, "teacher done")
     assert recording.dropped == []
     assert recording.lost == []
@@ -149,11 +151,29 @@ def test_what_another_process_is_writing_is_left_to_it(made, tmp_path):
     other.unlock()
 
 
+@pytest.mark.parametrize("text", [TASK, "put the carrot on the plate"])
+def test_after_a_miss_the_hand_begins_low_beside_and_the_task_is_still_done(tmp_path, text):
+    generate.generate_demos(SIMULATION, text, 1, tmp_path / "a", mistakes=Mistakes(misses=1.0))
+    assert generated.read_failed(tmp_path / "a") == {}
+    with Bag(tmp_path / "a" / "demo-00000") as bag:
+        recording = read_recording(bag, ("front",))
+    # It was up there before, which is not recorded.
+    assert kinematics.forward(arm.READY_RAD)[2, 3] > 0.14
+    assert 0.0 < kinematics.forward(recording.joints.q[0])[2, 3] < 0.10
+
+
+def test_mistakes_beyond_their_range_are_refused():
+    with pytest.raises(EpisodeError, match=r"slips must be 0 to 0.5, got 0.6; the teacher never"):
+        Mistakes(slips=0.6)
+    with pytest.raises(EpisodeError, match=r"misses must be 0 to 1, got -0.1"):
+        Mistakes(misses=-0.1)
+
+
 def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tmp_path):
     attempts = []
 
-    def demonstrate(simulation, text, folder, attempt, camera, slips):
-        assert slips == 0.25
+    def demonstrate(simulation, text, folder, attempt, camera, mistakes):
+        assert mistakes == Mistakes(slips=0.25)
         attempts.append(attempt)
         if attempt in (0, 2):
             return "time limit"
@@ -162,7 +182,7 @@ def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tm
 
     monkeypatch.setattr(demos, "demonstrate", demonstrate)
     monkeypatch.setattr(generate, "_camera", lambda simulation: None)
-    line = generate.generate_demos(SIMULATION, TASK, 2, tmp_path, slips=0.25)
+    line = generate.generate_demos(SIMULATION, TASK, 2, tmp_path, mistakes=Mistakes(slips=0.25))
     # 0 fails and 1 does not; 2, in place of 0, fails; 3 does not.
     assert attempts == [0, 1, 2, 3]
     assert "failed and dropped: 2 time limit" in line
@@ -170,7 +190,7 @@ def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tm
         "0": "time limit",
         "2": "time limit",
     }
-    generate.generate_demos(SIMULATION, TASK, 3, tmp_path, slips=0.25)
+    generate.generate_demos(SIMULATION, TASK, 3, tmp_path, mistakes=Mistakes(slips=0.25))
     assert attempts == [0, 1, 2, 3, 4]
 
 
