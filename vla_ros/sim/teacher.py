@@ -79,9 +79,10 @@ class ScriptedTeacher:
 
     def reset(self) -> None:
         """Forget the plan; the next `action` makes a new one."""
-        self._plan: list[_Waypoint] = []
+        self._plan: list[_Waypoint] | None = None
         self._waited = 0
-        self._target: np.ndarray | None = None
+        # Of no meaning before there is a plan.
+        self._target = np.eye(4)
 
     def missed(
         self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]
@@ -120,7 +121,7 @@ class ScriptedTeacher:
         Raises:
             SceneError: an object of the task is missing.
         """
-        if self._target is None:
+        if self._plan is None:
             self._plan = self._new_plan(T_base_tool, objects)
             self._target = T_base_tool.copy()
         if not self._plan:
