@@ -147,7 +147,8 @@ class _TapData:
         for k, (short, task) in enumerate(TAP_TASKS.items()):
             # With a seed each, so that layouts of one task are not those of another.
             seed = 100 + len(TAP_TASKS) * number + k
-            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS, e.scale.slips)
+            mistakes = ("--slips", str(e.scale.slips), "--misses", str(e.scale.misses))
+            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS, mistakes)
             folders.append(stage.out)
             needs.append(stage.name)
             yield stage
@@ -191,14 +192,20 @@ def _count(wanted: float, amounts: Sequence[float]) -> int:
 
 
 def _demos(
-    e: Experiment, name: str, task: Task, count: int, seed: int, others: int, slips: float = 0.0
+    e: Experiment,
+    name: str,
+    task: Task,
+    count: int,
+    seed: int,
+    others: int,
+    more: tuple[str, ...] = (),
 ) -> Stage:
     bags = e.out / "bags" / name
     command = (
         *("training.evidence.generate", "demos", "--task", task.instruction),
         *("--episodes", str(count), "--out", str(bags), "--seed", str(seed)),
         *("--others", str(others)),
-        *(("--slips", str(slips)) if slips else ()),
+        *more,
     )
     return Stage(f"generate/{name}", "demos", command, count, bags, free=_workers(e))
 

@@ -109,7 +109,7 @@ class Scale:
         recipe: of all scripts.
         play_h: hours of play, each of which a row may take, rising.
         demos: demonstrations a task of TAP, likewise.
-        slips: how often a step of the teacher of TAP's demonstrations slips.
+        slips, misses: of the teacher of TAP's demonstrations, see `demos.Mistakes`.
         apt_demos: demonstrations for each pair of toy and place.
         apt_tasks: so many of the pairs; 0: all.
         captions: frames that the backbone learns to see from; 0: no backbone is made.
@@ -131,6 +131,7 @@ class Scale:
     second_steps: int
     trials: int
     slips: float = 0.12
+    misses: float = 0.5
     apt_demos: int = 60
     apt_tasks: int = 0
     time_limit_s: float = 20.0
