@@ -26,7 +26,7 @@ from training.evidence.stages import KINDS, ExperimentError, Ledger
 from vla_ros.core.errors import VlaError
 
 # What is reported changes after these.
-_MEASURING = ("open_loop", "rollouts_tap", "rollouts_apt")
+_MEASURING = ("open_loop", "rollouts_tap", "rollouts_apt", "probe")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,7 +103,7 @@ def plan_table(experiment: Experiment, ledger: Ledger, given: dict[str, float]) 
         shown = "done" if done else f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
         lines.append(f"{shown:>10}  {stage.name}  ({stage.amount:.6g} {unit})")
         row = stage.name.rsplit("/", 1)[-1].rsplit("-s", 1)[0]
-        own = stage.name.startswith(("stage2", "open_loop", "rollouts", "attention"))
+        own = stage.name.startswith(("stage2", "open_loop", "rollouts", "attention", "probe"))
         key = row if own and row in names else "shared: data, backbone, Stage 1"
         by_row[key] = by_row.get(key, 0.0) + minutes
     lines += ["", "     hours  row, over all seeds"]

@@ -54,6 +54,10 @@ class Experiment:
         """Return where a row's policy is."""
         return self.out / "ckpt" / f"{self.method}2-{row.name}-s{seed}"
 
+    def first_checkpoint(self, row: Row, seed: int) -> Path:
+        """Return where the Stage 1 of a row that has one is."""
+        return self.out / "ckpt" / f"{self.method}1-{row.first}-s{seed}"
+
     def result(self, row: Row, seed: int) -> Path:
         """Return where its trials are."""
         return self.out / "results" / "trials" / f"{self.method}-{row.name}-s{seed}.json"
@@ -62,11 +66,15 @@ class Experiment:
         """Return where its open-loop errors are."""
         return self.out / "results" / "open_loop" / f"{self.method}-{row.name}-s{seed}.json"
 
+    def probe(self, row: Row, seed: int) -> Path:
+        """Return where the read-out of its features is."""
+        return self.out / "results" / "probes" / f"{self.method}-{row.name}-s{seed}.json"
+
 
 def stages_of(experiment: Experiment) -> list[Stage]:
     """Return all stages of an experiment, each after those that it needs."""
     data = _TapData(experiment) if experiment.method == "tap" else _AptData(experiment)
-    found = [*_backbone(experiment), *data.stages()]
+    found = [*_backbone(experiment), _probed(experiment), *data.stages()]
     known: set[str] = set()
     for seed in experiment.seeds:
         for row in experiment.rows:
@@ -81,13 +89,21 @@ def _backbone(e: Experiment) -> Iterator[Stage]:
     if e.backbone is not None or not e.scale.captions:
         return
     captions, out = e.out / "data" / "captions", e.out / "ckpt" / "backbone"
-    size = ("--image-size", "32") if e.scale.recipe == "tiny" else ()
-    make = ("vla_ros.sim.captions", "--out", str(captions), "--frames", str(e.scale.captions))
-    command = (*make, *size)
-    yield Stage("captions", "captions", command, e.scale.captions, captions, free=_workers(e))
+    yield _captions(e, "captions", captions, e.scale.captions)
     teach = ("training.pretrain_vlm", "--data", str(captions), "--out", str(out))
     command = (*teach, "--recipe", e.scale.recipe, "--steps", str(e.scale.backbone_steps))
     yield Stage("backbone", "backbone", command, e.scale.backbone_steps, out, ("captions",))
+
+
+def _captions(e: Experiment, name: str, out: Path, frames: int, *more: str) -> Stage:
+    size = ("--image-size", "32") if e.scale.recipe == "tiny" else ()
+    make = ("vla_ros.sim.captions", "--out", str(out), "--frames", str(frames))
+    return Stage(name, "captions", (*make, *more, *size), frames, out, free=_workers(e))
+
+
+def _probed(e: Experiment) -> Stage:
+    """Return the stage of the pictures that features are probed with: of a seed of their own."""
+    return _captions(e, "probed", e.out / "data" / "probed", e.scale.probed, "--seed", "9")
 
 
 # --- data ---
@@ -231,7 +247,7 @@ def _learned(e: Experiment, data: "_TapData | _AptData", row: Row, seed: int) ->
     first = ""
     if row.first:
         given, needs = data.first(row)
-        out = e.out / "ckpt" / f"{e.method}1-{row.first}-s{seed}"
+        out = e.first_checkpoint(row, seed)
         command = (*_train(e, 1, given, out, seed), *see, *row.first_options)
         first, steps = f"stage1/{row.first}-s{seed}", e.scale.first_steps
         kind = f"stage1_{e.method}"
@@ -269,6 +285,11 @@ def _measured(e: Experiment, row: Row, seed: int, given: list[str], after: str) 
     trials, kind = s.trials * len(CELLS[e.method]), f"rollouts_{e.method}"
     free = (*_workers(e), "--film", str(films))
     yield Stage(f"rollouts/{name}", kind, command, trials, out, (after,), (), free)
+    out = e.probe(row, seed)
+    stages = (*((e.first_checkpoint(row, seed),) if row.first else ()), checkpoint)
+    command = ("training.evidence.probe", *map(str, stages), "--data", str(e.out / "data/probed"))
+    command = (*command, "--json", str(out))
+    yield Stage(f"probe/{name}", "probe", command, 1, out, (after, "probed"))
     if seed == e.seeds[0]:
         out = e.out / "results" / "attention" / f"{e.method}-{name}.png"
         command = ("training.attention", str(checkpoint), "--data", given[1])

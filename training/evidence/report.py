@@ -18,6 +18,7 @@ from training.evidence.outcomes import Outcomes
 from training.evidence.plan import Experiment, stages_of
 from training.evidence.report_paper import NOTES, PAPER
 from training.evidence.report_plots import plot_cells
+from training.evidence.report_probe import SHOWN, readout_rows, readouts_of
 from training.evidence.rows import CONTROL, Row, rows_of
 from training.evidence.stages import Ledger
 from training.evidence.statistics import Rate, difference_over_seeds, paired, rate_over_seeds
@@ -73,6 +74,7 @@ def report_of(experiment: Experiment, ledger: Ledger, outcomes: Outcomes) -> dic
                 "control": control,
                 "measured": all(cell["entire"] is not None for cell in cells.values()),
                 "wall_h": _wall_h(experiment, ledger, row),
+                "readout_cm": readouts_of(experiment, ledger, row),
                 "cells": cells,
             }
         )
@@ -164,6 +166,10 @@ def markdown(report: dict) -> str:
                 rows.append(["*paper*", *("" if rate is None else f"*{rate}*" for rate in theirs)])
         lines += _table(["row", *cells], rows)
     lines += ["", NOTES[report["method"]], "", *_differences(report, cells)]
+    if readouts := readout_rows(report):
+        lines += ["", "## What the features hold", ""]
+        lines += ["Mean error [cm] of linear read-out on pictures that nothing was trained on.", ""]
+        lines += _table(["features", *SHOWN], readouts)
     lines += ["", "## Hours", "", *_hours(report), "", "## Commands", "", "```"]
     lines += [" ".join(_quoted(command)) for command in report["commands"]]
     return "\n".join([*lines, "```", ""])

@@ -112,6 +112,7 @@ class Scale:
         slips, misses: of the teacher of TAP's demonstrations, see `demos.Mistakes`.
         apt_demos: demonstrations for each pair of toy and place.
         apt_tasks: so many of the pairs; 0: all.
+        probed: frames that features are probed with.
         captions: frames that the backbone learns to see from; 0: no backbone is made.
         backbone_steps, first_steps, second_steps: of the backbone and of the two stages.
         trials: of each cell.
@@ -132,6 +133,7 @@ class Scale:
     trials: int
     slips: float = 0.12
     misses: float = 0.5
+    probed: int = 3000
     apt_demos: int = 60
     apt_tasks: int = 0
     time_limit_s: float = 20.0
@@ -171,6 +173,7 @@ _TINY = Scale(
     play_h=(1 / 60,),
     demos=(2,),
     captions=40,
+    probed=40,
     backbone_steps=2,
     first_steps=2,
     second_steps=2,

@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[str, float]] = {
     "rollouts_tap": ("trials", 5.0),
     "rollouts_apt": ("trials", 14.0),
     "attention": ("pictures", 8.0),
+    "probe": ("runs", 60.0),
 }
 # Scripts that go on where they were stopped when they are told so; they write a run.json.
 _RESUMED = ("backbone", "stage1_tap", "stage2_tap", "stage1_apt", "stage2_apt")

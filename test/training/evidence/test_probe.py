@@ -1,0 +1,95 @@
+"""Read-out of checkpoints' features, and its place in a report."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from training.evidence import probe
+from training.evidence.report_probe import readout_rows
+from vla_ros.policy.small_config import toy_config
+from vla_ros.policy.small_files import save_small_vlm
+from vla_ros.policy.small_vlm import SmallVlm
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of 60 pictures; a bright square tells where the gripper is along x."""
+    rows = []
+    for frame in range(60):
+        column = 2 * (frame % 12)
+        picture = np.zeros((32, 32, 3), np.uint8)
+        picture[10:16, column : column + 6] = 255
+        rows.append(
+            {
+                "frame": frame,
+                "image": {"bytes": cv2.imencode(".jpg", picture)[1].tobytes(), "path": None},
+                "questions": [
+                    dict.fromkeys(("kind", "prompt", "answer", "held_out"), "") for _ in range(2)
+                ],
+                "gripper_m": [column / 100, 0.0, 0.1],
+                "held": "",
+                "things": [{"name": "apple", "position_m": [0.1, 0.0, 0.0], "is_seen": False}],
+            }
+        )
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "shard-00000.parquet")
+    return folder
+
+
+def backbone(folder, image_size=32):
+    torch.manual_seed(0)
+    save_small_vlm(SmallVlm(replace(toy_config(), image_size=image_size)), folder, {})
+    return folder
+
+
+def test_features_tell_where_the_gripper_is_better_than_its_mean_place(pictures, tmp_path, capsys):
+    one, out = backbone(tmp_path / "one"), tmp_path / "out" / "probe.json"
+    assert probe.main([str(one), "--data", str(pictures), "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    # Frames 19, 39 and 59 are held out: columns 14, 6 and 22; the mean of the others is 10.9.
+    assert result["data"] == {"name": "captions", "fitted": 57}
+    errors = result["readout_cm"]["gripper"]
+    assert errors["constant"] == pytest.approx((3.1 + 4.9 + 11.1) / 3, abs=0.1)
+    assert errors["one"] < errors["constant"] / 2
+    assert "apple" not in result["readout_cm"]  # never seen
+    assert "gripper" in capsys.readouterr().out
+
+
+def test_what_cannot_be_probed_is_refused(pictures, tmp_path, capsys):
+    one = backbone(tmp_path / "one")
+    more = ["--data", str(pictures), "--json", str(tmp_path / "x.json")]
+    assert probe.main([str(one), str(backbone(tmp_path / "b" / "one")), *more]) == 1
+    assert "must have different names" in capsys.readouterr().err
+    assert probe.main([str(one), str(backbone(tmp_path / "two", 64)), *more]) == 1
+    assert "see pictures of [32, 64] px" in capsys.readouterr().err
+    assert probe.main([str(tmp_path), *more]) == 1
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_report_has_a_line_for_each_stage_that_was_probed():
+    known = {
+        "constant": {"gripper": 19.0, "carrot": 15.04},
+        "stage 1": {"gripper": 2.0, "carrot": 5.0},
+        "stage 2": {"gripper": 1.0, "carrot": 4.0},
+    }
+    scratch = {name: known[name] for name in ("constant", "stage 2")}
+    report = {
+        "rows": [
+            {"words": "not run", "readout_cm": {}},
+            {"words": "TAP", "readout_cm": known},
+            {"words": "scratch", "readout_cm": scratch},
+        ]
+    }
+    assert readout_rows(report) == [
+        ["always the mean place", "19.0", "15.0", "", ""],
+        ["TAP, after stage 1", "2.0", "5.0", "", ""],
+        ["TAP, after stage 2", "1.0", "4.0", "", ""],
+        ["scratch, after stage 2", "1.0", "4.0", "", ""],
+    ]
