@@ -273,16 +273,21 @@ def test_a_hand_that_missed_is_low_beside_what_it_was_to_take_and_its_teacher_go
     poses, begin = world.object_poses(), world.tool_pose()
     at = poses["carrot"][:3, 3]
     grasp_m = objects.TOYS["carrot"].grasp_height_m
-    openings = set()
+    openings, far = set(), []
     for seed in range(40):
         teacher = ScriptedTeacher(Task("put", "carrot"), np.random.default_rng(seed), 0.0)
         pose, opening = teacher.missed(begin, poses)
         openings.add(opening)
-        assert np.abs(pose[:2, 3] - at[:2]).max() <= 0.03
-        assert grasp_m + 0.005 <= pose[2, 3] <= grasp_m + 0.05
-        assert pose[2, 0] == -1.0  # the fingers point down
+        aside, above = np.abs(pose[:2, 3] - at[:2]).max(), pose[2, 3] - grasp_m
+        far.append(aside > 0.03 or above > 0.05)
+        assert aside <= (0.09 if far[-1] else 0.03)
+        assert 0.005 <= above <= (0.12 if far[-1] else 0.05)
+        # A rotation vector of at most 0.15 rad an axis tilts by as much about two of them.
+        assert -pose[2, 0] > np.cos(0.15 * np.sqrt(3.0))
     assert openings == {0.0, 1.0}
-    # Nothing of the try is left in what comes now: from there it first rises.
+    assert 5 < sum(far) < 30
+    # Nothing of the try is left in what comes now: from low beside it, it first rises.
+    pose[2, 3] = grasp_m
     target, opening, done = teacher.action(pose, opening, poses)
     assert (target[2, 3] > pose[2, 3], opening, done) == (True, 1.0, False)
     with pytest.raises(SceneError, match="needs the plate, which is not in play"):

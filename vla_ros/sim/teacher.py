@@ -31,9 +31,11 @@ _RELEASE_CLEARANCE_M, _STACK_CLEARANCE_M = 0.008, 0.004
 _TIP_M, _RIM_CLEARANCE_M = 0.016, 0.004
 # A slip is so large, at most [m, rad], and only as high above the table as this [m].
 _SLIP_M, _SLIP_RAD, _SLIP_ABOVE_M = 0.04, 0.3, 0.06
-# A hand that missed is so far aside, at most [m, rad], and between these heights above where it
-# would have acted [m]; so often it has closed, or opened, all the same.
-_MISS_M, _MISS_RAD, _MISS_ABOVE_M, _MISS_TURNED = 0.03, 0.5, (0.005, 0.05), 0.3
+# A hand that missed is so far aside, at most [m], so far turned and tilted [rad], and between these
+# heights above where it would have acted [m]: by little, or, so often, by much. So often it has
+# closed, or opened, all the same.
+_MISS_NEAR, _MISS_FAR = (0.03, 0.5, (0.005, 0.05)), (0.09, 1.0, (0.03, 0.12))
+_MISS_TILT_RAD, _IS_FAR, _IS_TURNED = 0.15, 0.4, 0.3
 # How far from a place's middle a toy is put, at most, along x and y [m].
 _SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
@@ -98,15 +100,14 @@ class ScriptedTeacher:
         Raises:
             SceneError: an object of the task is missing.
         """
-        point = self._new_plan(T_base_tool, objects)[1]
-        aside = np.append(
-            self._rng.uniform(-_MISS_M, _MISS_M, 2), self._rng.uniform(*_MISS_ABOVE_M)
-        )
+        rng, point = self._rng, self._new_plan(T_base_tool, objects)[1]
+        aside_m, turn_rad, above_m = _MISS_FAR if rng.random() < _IS_FAR else _MISS_NEAR
+        aside = np.append(rng.uniform(-aside_m, aside_m, 2), rng.uniform(*above_m))
         yaw = _tool_yaw(T_base_tool) if point.yaw_rad is None else point.yaw_rad
-        yaw += self._rng.uniform(-_MISS_RAD, _MISS_RAD)
-        turned = self._rng.random() < _MISS_TURNED
-        opening = 1.0 - point.opening if turned else point.opening
-        return transform(_pointing_down(yaw), point.position + aside), opening
+        upright = _pointing_down(yaw + rng.uniform(-turn_rad, turn_rad))
+        tilt = matrix_from_rotvec(rng.uniform(-_MISS_TILT_RAD, _MISS_TILT_RAD, 3))
+        opening = 1.0 - point.opening if rng.random() < _IS_TURNED else point.opening
+        return transform(tilt @ upright, point.position + aside), opening
 
     def action(
         self, T_base_tool: np.ndarray, opening: float, objects: dict[str, np.ndarray]
