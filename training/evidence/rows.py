@@ -131,8 +131,8 @@ class Scale:
     first_steps: int
     second_steps: int
     trials: int
-    slips: float = 0.12
-    misses: float = 0.5
+    slips: float = 0.0
+    misses: float = 0.7
     probed: int = 3000
     apt_demos: int = 60
     apt_tasks: int = 0
