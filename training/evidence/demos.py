@@ -104,8 +104,8 @@ def demonstrate(
     try:
         loop.go_to(arm.READY_RAD, 1.0)
         # From a source of its own: what the teacher draws is the same with misses and without.
-        if simulation.random(attempt, 3).random() < mistakes.misses:
-            _miss(loop, teacher)
+        if simulation.random(attempt, 3).random() < mistakes.misses and not _miss(loop, teacher):
+            return "the hand did not get to where it was to begin"
         # The teacher looks when the camera does, as a policy will.
         while loop.now_ns % _TEACHER_NS:
             loop.step()
@@ -117,22 +117,26 @@ def demonstrate(
             return "not done when the teacher was"
         writer.end(True, "teacher done")
         return ""
-    except (SafetyError, KinematicsError) as error:
+    except SafetyError as error:
         return str(error)
     finally:
         # What was ended is no longer open.
         writer.discard()
 
 
-def _miss(loop: ArmLoop, teacher: ScriptedTeacher) -> None:
-    """Move the arm to where a try has missed; raises KinematicsError out of reach."""
+def _miss(loop: ArmLoop, teacher: ScriptedTeacher) -> bool:
+    """Move the arm to where a try has missed; return whether it got there."""
     T_base_tool, opening = teacher.missed(
         kinematics.forward(loop.measured[0]), loop.world.object_poses()
     )
     above = T_base_tool.copy()
     above[2, 3] += _MISS_FROM_M
-    for pose in (above, T_base_tool):
-        loop.go_to(kinematics.inverse(pose, loop.commanded[0]), opening)
+    try:
+        for pose in (above, T_base_tool):
+            loop.go_to(kinematics.inverse(pose, loop.commanded[0]), opening)
+    except (KinematicsError, SafetyError):  # out of reach, or something is in the way
+        return False
+    return True
 
 
 def _teach(loop: ArmLoop, teacher: ScriptedTeacher) -> str:
