@@ -254,6 +254,24 @@ def _follow(teacher, pose, poses, steps):
     return np.array(found)
 
 
+def test_a_hand_closes_when_it_is_there_and_not_a_step_later(world):
+    """What rests open where it shall close would teach to rest."""
+    world.reset(0, ("carrot", "plate"))
+    poses, pose = world.object_poses(), world.tool_pose()
+    teacher = ScriptedTeacher(Task("put", "carrot"), np.random.default_rng(0), 0.0)
+    grasp_m = objects.TOYS["carrot"].grasp_height_m
+    while pose[2, 3] > grasp_m + 1e-9:
+        before = pose
+        pose, opening, _ = teacher.action(pose, 1.0, poses)
+        assert opening == 1.0
+    # An arm that lags is waited for, with the hand open, and closes once it is there.
+    for _ in range(3):
+        target, opening, _ = teacher.action(before, 1.0, poses)
+        assert (opening, target[2, 3]) == (1.0, grasp_m)
+    target, opening, _ = teacher.action(pose, 1.0, poses)
+    assert (opening, target[2, 3]) == (0.0, grasp_m)
+
+
 def test_a_teacher_that_slips_tilts_aside_and_comes_back_pointing_down(world):
     world.reset(0, ("carrot", "plate"))
     poses, begin = world.object_poses(), world.tool_pose()

@@ -51,11 +51,17 @@ _LAG_LIMIT_M, _CLIMB_M = 0.06, 0.015
 
 @dataclass(frozen=True)
 class _Waypoint:
-    """Where the tool goes next: position [m], yaw or None to keep it, gripper, steps to wait."""
+    """Where the tool goes next: position [m], yaw or None to keep it, gripper.
+
+    If `is_waited_for`, it goes on as soon as the arm is there: a hand that rests where it shall
+    close looks the same before it closes and when it does, and who learns from pictures does not
+    know which. Else it goes on after `wait_steps` there.
+    """
 
     position: np.ndarray
     yaw_rad: float | None
     opening: float
+    is_waited_for: bool = False
     wait_steps: int = 0
 
 
@@ -125,6 +131,11 @@ class ScriptedTeacher:
         if self._plan is None:
             self._plan = self._new_plan(T_base_tool, objects)
             self._target = T_base_tool.copy()
+        if self._plan and self._plan[0].is_waited_for and self._waited:
+            lag_m = float(np.linalg.norm(self._plan[0].position - T_base_tool[:3, 3]))
+            if lag_m <= _ARRIVED_M or self._waited > _PATIENCE_STEPS:
+                self._plan.pop(0)
+                self._waited = 0
         if not self._plan:
             return self._target, opening, True
         point = self._plan[0]
@@ -151,10 +162,7 @@ class ScriptedTeacher:
         self._target = transform(rotation, position)
         if share >= 1.0:
             self._waited += 1
-            lag_m = float(np.linalg.norm(point.position - T_base_tool[:3, 3]))
-            late = lag_m > _ARRIVED_M and self._waited <= point.wait_steps + _PATIENCE_STEPS
-            # Free way-points are passed at once, the others when the arm is there.
-            if point.wait_steps == 0 or (self._waited > point.wait_steps and not late):
+            if not point.is_waited_for and self._waited > point.wait_steps:
                 self._plan.pop(0)
                 self._waited = 0
         return self._target, point.opening, not self._plan
@@ -194,12 +202,12 @@ class ScriptedTeacher:
         grasp_m = toy.grasp_height_m
         return [
             _Waypoint(_above(at, _TRAVEL_M), yaw, 1.0),
-            _Waypoint(_above(at, grasp_m), yaw, 1.0, 1),
-            _Waypoint(_above(at, grasp_m), yaw, 0.0, 2),
+            _Waypoint(_above(at, grasp_m), yaw, 1.0, True),
+            _Waypoint(_above(at, grasp_m), yaw, 0.0, wait_steps=2),
             _Waypoint(_above(at, _TRAVEL_M), yaw, 0.0),
             _Waypoint(_above(goal, _TRAVEL_M), drop_yaw, 0.0),
-            _Waypoint(_above(goal, drop_m), drop_yaw, 0.0, 1),
-            _Waypoint(_above(goal, drop_m), drop_yaw, 1.0, 2),
+            _Waypoint(_above(goal, drop_m), drop_yaw, 0.0, True),
+            _Waypoint(_above(goal, drop_m), drop_yaw, 1.0, wait_steps=2),
             _Waypoint(_above(goal, _RETREAT_M), drop_yaw, 1.0),
         ]
 
@@ -235,8 +243,8 @@ class ScriptedTeacher:
         end = at + (PUSH_DISTANCE_M + _PUSH_MARGIN_M - half) * left
         return [
             _Waypoint(_above(start, _TRAVEL_M), yaw, 0.0),
-            _Waypoint(_above(start, _PUSH_HEIGHT_M), yaw, 0.0, 1),
-            _Waypoint(_above(end, _PUSH_HEIGHT_M), yaw, 0.0, 1),
+            _Waypoint(_above(start, _PUSH_HEIGHT_M), yaw, 0.0, True),
+            _Waypoint(_above(end, _PUSH_HEIGHT_M), yaw, 0.0, True),
             _Waypoint(_above(end - 0.02 * left, _RETREAT_M), yaw, 0.0),
         ]
 
