@@ -72,7 +72,7 @@ def light(stage: int) -> TapRecipe:
     On a CPU a sample takes two thirds of the time, so more of them are seen in an hour.
     """
     half = replace(SmallVlmConfig(), depth=3)
-    head = TapConfig(stage, head="mlp", regression="l1")
+    head = TapConfig(stage, head="mlp")
     return TapRecipe(tap=head, small=half, batch_size=64, peak_lr=7e-4)
 
 

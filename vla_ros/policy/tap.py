@@ -167,8 +167,7 @@ class TapPolicy(nn.Module):
         if self.head is not None:
             guess = self._regress(self.vlm(shown, said).last)
             count = torch.tensor(actions.numel(), device=actions.device)
-            error = F.mse_loss if self.config.regression == "mse" else F.l1_loss
-            return TapLoss(error(guess, actions.float()), count, None)
+            return TapLoss(F.mse_loss(guess, actions.float()), count, None)
         suffix, target = self.targets(actions)
         logits = self.vlm(shown, said, suffix=suffix).logits
         total = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)

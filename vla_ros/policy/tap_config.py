@@ -13,10 +13,7 @@ class TapConfig:
     Attributes:
         stage: 1, inverse dynamics (o_t, o_t+1) without text; 2, behaviour cloning (o_t, text).
         head: "fast": action tokens and cross-entropy (the authors' code and the poster's figure);
-            "mlp": a 2-layer MLP that regresses (the text, eq. 2 to 5).
-        regression: error of "mlp" that is minimised: "mse" is the text's. Its least is the mean of
-            what might be done, "l1"'s the median: where a hand is either to close or to rise, the
-            mean does neither.
+            "mlp": a 2-layer MLP that regresses, mean squared error (the text, eq. 2 to 5).
         condition: what Stage 1 is shown. "pair": both pictures; "vision": o_t alone, behaviour
             cloning from vision on the same off-task data, the control that the paper lacks.
         frozen_vision: whether the vision tower learns: "stage_1": not in Stage 1 (paper), "never":
@@ -32,7 +29,6 @@ class TapConfig:
 
     stage: int = 1
     head: Literal["fast", "mlp"] = "fast"
-    regression: Literal["mse", "l1"] = "mse"
     condition: Literal["pair", "vision"] = "pair"
     frozen_vision: Literal["stage_1", "never"] = "stage_1"
     horizon: int = 1
