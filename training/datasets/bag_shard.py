@@ -34,7 +34,7 @@ from vla_ros.core.errors import BagError
 from vla_ros.core.resample import StreamBuffer
 
 # Raise it when the same bag and settings would give other frames: shards of before are not reused.
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 SAY_EVERY = 32
 
 # Told ("frames", how many a bag has) and ("done", how many more are written).

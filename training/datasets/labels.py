@@ -26,6 +26,8 @@ MAX_ROTVEC_RAD = 3.15
 # Radians of any joint, metres of any slide.
 MAX_FOREIGN_JOINT = 100.0
 OPEN_FROM = 0.5
+# A commanded opening moves where it changes by so much from a tick to the next.
+MOVING = 0.02
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,8 @@ def vector_axes(label: str, recorded: Recorded) -> dict[str, list[str]]:
     `observation.state`: joints [rad] and opening. `observation.ee_pose`: tool position [m] and
     rotation vector [rad] in base_link. `action.reached` (where it is not `action`) and
     `action.commanded`: `ee_delta` between the measured, or the commanded, poses of this tick and
-    the next; gripper as commanded at the next (as measured, where no command was recorded), 1 where
-    the opening is at least 0.5. `action.joint`: joints [rad] and opening commanded at the next
-    tick. `action.ee_pose`: tool pose of these joints, and the opening.
+    the next; gripper 1 or 0, see `asked_gripper`. `action.joint`: joints [rad] and opening
+    commanded at the next tick. `action.ee_pose`: tool pose of these joints, and the opening.
 
     Raises:
         ContractError: the recording does not tell the label's motion.
@@ -109,17 +110,31 @@ def vector_axes(label: str, recorded: Recorded) -> dict[str, list[str]]:
 
 def actions_between(now: Tick, following: Tick, label: str) -> dict[str, np.ndarray]:
     """Return the action columns (k,) float32 of the frame at `now`, as `vector_axes` has them."""
-    opening = (following.joints if following.commanded is None else following.commanded)[-1]
-    gripper = float(opening >= OPEN_FROM)
-    found = {}
+    gripper, found = asked_gripper(now, following), {}
     if now.T is not None and following.T is not None:
         found["reached"] = ee_delta(now.T, following.T, gripper)
     if following.commanded is not None:
         found["joint"] = following.commanded.astype(np.float32)
     if now.T_commanded is not None and following.T_commanded is not None:
         found["commanded"] = ee_delta(now.T_commanded, following.T_commanded, gripper)
-        found["ee"] = np.append(pose_vector(following.T_commanded), np.float32(opening))
+        opening = np.float32(following.commanded[-1])
+        found["ee"] = np.append(pose_vector(following.T_commanded), opening)
     return {LABELS[name]: action for name, action in found.items()} | {ACTION: found[label]}
+
+
+def asked_gripper(now: Tick, following: Tick) -> float:
+    """Return whether the gripper is asked to be open (1) or closed (0) from one tick to the next.
+
+    A command that moves is on its way to an end: the safety layer lets the opening change by 2 a
+    second, so that after a tick of 0.2 s "close" still is an opening of 0.6. Taken by its size
+    alone it would say "open" of the very picture at which the hand has to close. At rest, and where
+    no command was recorded but what was measured, 1 is an opening of at least 0.5.
+    """
+    if following.commanded is None:
+        return float(following.joints[-1] >= OPEN_FROM)
+    opening = following.commanded[-1]
+    change = 0.0 if now.commanded is None else opening - now.commanded[-1]
+    return float(change > 0) if abs(change) >= MOVING else float(opening >= OPEN_FROM)
 
 
 def pose_vector(T: np.ndarray) -> np.ndarray:

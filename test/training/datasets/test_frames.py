@@ -4,9 +4,19 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.datasets.frames import DropList, MaxAge, Streams, segments_from_streams
-from training.datasets.labels import LABELS, Recorded, label_contract, vector_axes
+from training.datasets.labels import (
+    LABELS,
+    MOVING,
+    Recorded,
+    Tick,
+    asked_gripper,
+    label_contract,
+    vector_axes,
+)
 from vla_ros.core import arm
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import ContractError
@@ -100,6 +110,34 @@ def test_the_gripper_is_the_command_at_the_next_tick_made_binary():
     # Ticks 0, 200, 400, 600; each looks at the command one tick later.
     assert segments[0].vectors["action"][:, 6].tolist() == [1, 1, 0, 0]
     assert segments[0].vectors["action.commanded"][:, 6].tolist() == [1, 1, 0, 0]
+
+
+def test_a_gripper_on_its_way_is_asked_for_the_end_it_moves_to():
+    # Closing at 2 a second from 400 ms on, as the safety layer lets it: 0.6 one tick later.
+    joints = steady(1600)
+    opening = {ms: float(np.clip(1 - 0.002 * (ms - 400), 0.0, 1.0)) for ms in joints}
+    closing = {ms: (q, opening[ms]) for ms, (q, _) in joints.items()}
+    segments, _ = segments_and_drops(streams(range(0, 1601, 100), joints, closing))
+    # The picture at 400 ms, fingers still open, is the one to close at.
+    assert segments[0].vectors["action"][:6, 6].tolist() == [1, 1, 0, 0, 0, 0]
+    assert segments[0].vectors["action.joint"][2, 6] == pytest.approx(0.6)
+    opens = {ms: (q, 1.0 - opening[ms]) for ms, (q, _) in joints.items()}
+    segments, _ = segments_and_drops(streams(range(0, 1601, 100), joints, opens))
+    assert segments[0].vectors["action"][:6, 6].tolist() == [0, 0, 1, 1, 1, 1]
+
+
+@given(before=st.floats(0.0, 1.0), after=st.floats(0.0, 1.0))
+def test_what_a_gripper_is_asked_for_is_an_end_and_never_against_its_way(before, after):
+    def tick(opening):
+        arm = np.append(np.zeros(6), opening)
+        return Tick(arm, None, arm, None)
+
+    asked = asked_gripper(tick(before), tick(after))
+    assert asked in (0.0, 1.0)
+    if abs(after - before) >= MOVING:
+        assert (asked - 0.5) * (after - before) > 0
+    else:
+        assert asked == float(after >= 0.5)
 
 
 def test_commanded_motion_is_kept_beside_the_reached_one():
