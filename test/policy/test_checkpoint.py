@@ -19,6 +19,7 @@ from vla_ros.policy.checkpoint import (
     save_checkpoint,
 )
 from vla_ros.policy.fast_tokens import FastTokenizer
+from vla_ros.policy.model_card import model_card
 from vla_ros.policy.normalize import Normalizer
 from vla_ros.policy.small_config import toy_config
 from vla_ros.policy.small_vlm import SmallVlm
@@ -113,6 +114,14 @@ def test_the_folder_is_ready_for_a_model_hub(written):
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert "- Does: ee_delta, 7 (m x 3, rad x 3, opening)" in card
     assert is_checkpoint(written[1])
+
+
+def test_a_card_names_few_recordings_and_counts_many():
+    many = {str(number): [] for number in range(101)}
+    run = {"stage": 2, "data": [{"trained": {"a1": [3]}}, {"trained": many}]}
+    card = model_card("tap", {"kind": "small"}, tap_contract(image_size=32), run)
+    assert '"a1": [' in card
+    assert '"trained": "101 entries, in run.json"' in card
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(written, saved):

@@ -16,9 +16,16 @@ from pathlib import Path
 from training.evidence.rollouts import table
 from training.learning.stage_files import STATE_FILE
 from vla_ros.core.errors import CheckpointError, VlaError
-from vla_ros.policy.checkpoint import CARD, is_checkpoint, load_checkpoint, require_replaceable
+from vla_ros.policy.checkpoint import (
+    CARD,
+    CONFIG,
+    is_checkpoint,
+    load_checkpoint,
+    require_replaceable,
+)
 from vla_ros.policy.checkpoint_folder import replace_folder, require_folder
 from vla_ros.policy.checkpoint_hash import checkpoint_sha256
+from vla_ros.policy.model_card import model_card
 
 # What a repository can carry for each of its checkpoints.
 MOST_BYTES = 20_000_000
@@ -35,7 +42,7 @@ def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
             checkpoint, or `out` is something else.
     """
     require_folder(checkpoint)
-    load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint)
     if (checkpoint / STATE_FILE).exists():
         raise CheckpointError(
             f"the run of {checkpoint} has not ended; go on with it (--resume), then measure it"
@@ -52,10 +59,12 @@ def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
 
     def write(folder: Path) -> None:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
-        card = folder / CARD
-        before, provenance, after = card.read_text(encoding="utf-8").partition("## Provenance\n")
+        backbone = json.loads((folder / CONFIG).read_text())["backbone"]
+        # Made anew: that of an older version may be another.
+        card = model_card(loaded.method, backbone, loaded.contract, loaded.run)
+        before, provenance, after = card.partition("## Provenance\n")
         sections = "".join(map(_section, results))
-        card.write_text(f"{before}{sections}{provenance}{after}", encoding="utf-8")
+        (folder / CARD).write_text(f"{before}{sections}{provenance}{after}", encoding="utf-8")
         (folder / MEASURED).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     replace_folder(out, write, is_checkpoint)

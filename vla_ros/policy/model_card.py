@@ -1,6 +1,7 @@
 """The model card of a checkpoint, in the form that model hubs read, and its licence."""
 
 import json
+from typing import Any
 
 from vla_ros.core.contract import Contract
 
@@ -12,6 +13,8 @@ Unless required by applicable law or agreed to in writing, they are distributed 
 BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. A backbone that was
 pretrained by others, named in config.json, stays under its own licence.
 """
+# Recordings that were learnt from are told in run.json where there are more.
+_LONG = 100
 METHODS = {
     "tap": ("TAP", "Task-Agnostic Pretraining for VLAs", "2607.02466"),
     "apt": ("APT", "APT: Action Expert Pretraining", "2606.12366"),
@@ -45,7 +48,16 @@ def model_card(method: str, backbone: dict, contract: Contract, run: dict) -> st
         "## Provenance",
         "",
         "```json",
-        json.dumps(run, indent=2),
+        json.dumps(_shortened(run), indent=2),
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shortened(value: Any) -> Any:
+    """Return plain JSON with the number of entries in place of lists that nobody reads."""
+    if isinstance(value, dict | list) and len(value) > _LONG:
+        return f"{len(value)} entries, in run.json"
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    return [_shortened(item) for item in value] if isinstance(value, list) else value
