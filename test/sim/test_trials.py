@@ -83,16 +83,6 @@ def test_scenarios_change_one_thing_each():
             assert sum(changes) == (scenario != "standard"), scenario
 
 
-def test_where_five_have_no_room_fewer_stand_about():
-    # Drawn are five, beside a plate, a cloth and a spoon.
-    trial = trial_of(Task("put", "carrot"), 10_007, "distractors", others=2)
-    about = [name for name in trial.layout if name in objects.DISTRACTOR_NAMES]
-    assert 3 <= len(about) < 5
-    # Nothing else of the scene depends on them.
-    plain = trial_of(Task("put", "carrot"), 10_007, others=2)
-    assert {name: trial.layout[name] for name in plain.layout} == plain.layout
-
-
 def test_three_to_five_distractors_stand_about_in_sight():
     counts, names = set(), set()
     for trial in _trials("distractors", 2):

@@ -121,17 +121,14 @@ def trial_of(task: Task, seed: int, scenario: str = "standard", others: int = 0)
     beside = np.random.default_rng([seed, 0, 2]).permutation(rest)[:others].tolist()
     fewest, most = change.distractors
     count = fewest + _in_turn(seed, most - fewest + 1)
-    about = np.random.default_rng([seed, 0, 3]).permutation(objects.DISTRACTOR_NAMES).tolist()
-    pushed = task.target if task.verb == "push" else ""
-    while True:
-        try:
-            layout = fixed_layout(seed, task.objects, tuple(beside), tuple(about[:count]), pushed)
-            break
-        except SceneError:
-            # Beside large things not all of them have room.
-            if count <= fewest:
-                raise
-            count -= 1
+    about = np.random.default_rng([seed, 0, 3]).permutation(objects.DISTRACTOR_NAMES)[:count]
+    layout = fixed_layout(
+        seed,
+        task.objects,
+        tuple(beside),
+        tuple(about.tolist()),
+        pushed=task.target if task.verb == "push" else "",
+    )
     look = change.looks[_in_turn(seed, len(change.looks))]
     start = _start(np.random.default_rng([seed, 0, 4]), change)
     return Trial(task, seed, scenario, layout, start, look)
