@@ -150,7 +150,8 @@ def roll_out(
         SceneError: the scene cannot be made, or is one where nothing is left to do.
     """
     scene, ask = cell.scene(trial, settings.seed), cell.ask(trial)
-    world = SimWorld(0, tuple(scene.layout), log=lambda _: None)
+    # Begun with few things: a layout of its own that it would draw for nine may not be there.
+    world = SimWorld(0, ask.tasks[0].objects, log=lambda _: None)
     world.reset(0, layout=scene.layout, arm_rad=scene.arm_rad)
     if any(task.evaluate(world).success for task in ask.tasks):
         raise SceneError(

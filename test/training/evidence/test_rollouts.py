@@ -8,12 +8,12 @@ import pytest
 import tiny_policies
 
 from training.evidence import rollouts
-from training.evidence.cells import Ask
+from training.evidence.cells import Ask, cells_named
 from training.evidence.rollouts_films import FRAMES, strip, write_strip
 from training.evidence.rollouts_log import TrialLog
-from training.evidence.rollouts_trial import Progress
+from training.evidence.rollouts_trial import Progress, Settings, Stage, roll_out
 from vla_ros.core.errors import EpisodeError
-from vla_ros.policy.checkpoint import save_checkpoint
+from vla_ros.policy.checkpoint import load_checkpoint, save_checkpoint
 from vla_ros.sim.tasks import TaskState
 
 TIMED = ("inference_ms",)
@@ -169,3 +169,14 @@ def test_a_checkpoint_that_follows_no_instruction_is_refused(tmp_path, capsys):
     save_checkpoint(tiny_policies.tap(stage=1), tmp_path / "s1")
     assert roll(tmp_path / "s1", tmp_path / "a.json", "--cells", "tap") == 1
     assert "stage 1" in capsys.readouterr().err
+
+
+def test_a_scene_of_nine_things_is_laid_out_as_it_is_told(checkpoint):
+    """Of these nine no other layout is found, and none is looked for."""
+    (cell,) = cells_named(["carrot/distractors"])
+    settings = Settings(seed=1, time_limit_s=0.4, width=48, height=32)
+    assert len(cell.scene(7, 1).layout) == 9
+    record, _ = roll_out(
+        load_checkpoint(checkpoint), cell, 7, settings, Stage(("front",), settings)
+    )
+    assert record["outcome"] == "TIME_LIMIT"
