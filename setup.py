@@ -12,6 +12,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "vla_ros"
+# A shipped checkpoint has a folder of its backbone's tokenizer in it.
+CHECKPOINTS = sorted(path.rstrip("/") for path in glob("checkpoints/*/**/", recursive=True))
 
 
 def files(*patterns: str) -> list[str]:
@@ -43,6 +45,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch/*.launch.py")),
         (f"share/{NAME}/config", files("config/*")),
+        *((f"share/{NAME}/{folder}", files(f"{folder}/*")) for folder in CHECKPOINTS),
         (f"lib/{NAME}", files("scripts/*")),
     ],
     zip_safe=False,

@@ -87,10 +87,22 @@ def write_video(rollouts: list[dict], path: Path) -> None:
     for rollout in rollouts:
         frames = list(rollout["frames"])
         for frame in [*frames, *frames[-1:] * HOLD_LAST_FRAME]:
-            picture = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+            picture = _fitted(frame)
             _draw_label(picture, rollout["label"])
             film.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     film.release()
+
+
+def _fitted(frame: np.ndarray) -> np.ndarray:
+    """Return the frame (H, W, 3) in the middle of a square of the video's size, undistorted."""
+    scale = VIDEO_SIDE_PX / max(frame.shape[:2])
+    height, width = (round(side * scale) for side in frame.shape[:2])
+    picture = np.zeros((VIDEO_SIDE_PX, VIDEO_SIDE_PX, 3), np.uint8)
+    top, left = (VIDEO_SIDE_PX - height) // 2, (VIDEO_SIDE_PX - width) // 2
+    picture[top : top + height, left : left + width] = cv2.resize(
+        frame, (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    return picture
 
 
 def _draw_label(picture: np.ndarray, label: str) -> None:

@@ -41,6 +41,8 @@ SEGMENT_S = 60
 ROLLOUT_S = 20
 # A folder with this file in it was made by the demo, which may then replace what is there.
 MARKER = ".vla_ros_demo"
+# Who acts at the end, and how the closing table calls it.
+ACTED = {"policy": "policy of this demo", "shipped": "policy that ships"}
 STAGE_TITLES = {
     "stage1": "TAP Stage 1: inverse dynamics on play",
     "stage2": "TAP Stage 2: demonstrations with language",
@@ -127,19 +129,21 @@ def learn(args: argparse.Namespace, out: Path, logs: Path) -> dict:
     return {"wall": wall, "metrics": metrics, "info": info}
 
 
-def act(args: argparse.Namespace, out: Path, logs: Path) -> dict:
-    """Run the policy node on fresh scenes and return its results and what the launch took."""
-    results = out / "results.json"
+def act(args: argparse.Namespace, out: Path, logs: Path, name: str, given: list[str]) -> dict:
+    """Run the policy node on fresh scenes and return its results and what the launch took.
+
+    `given` are arguments of the launch; the bags go to a folder `name`.
+    """
+    results = out / f"{name}.json"
     # Scenes that neither play nor the demonstrations used: another range of layout seeds.
     fresh_seed = args.seed + 100_000
     launch = run_launch(
-        "policy",
-        ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}",
-         f"checkpoint:={out / 'checkpoints' / 'stage2'}", f"episodes:={args.rollouts}",
-         f"episode_s:={ROLLOUT_S}",
-         f"results:={results}", f"out:={out / 'bags' / 'policy'}",
-         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}", SCENE, *CAMERA],
-        logs / "policy.log", out / "bags" / "policy", args.rollouts,
+        name,
+        ["ros2", "launch", "vla_ros", "policy.launch.py", f"task:={TASK}", *given,
+         f"episodes:={args.rollouts}", f"episode_s:={ROLLOUT_S}",
+         f"results:={results}", f"out:={out / 'bags' / name}",
+         f"speed:={args.policy_speed:g}", f"seed:={fresh_seed}"],
+        logs / f"{name}.log", out / "bags" / name, args.rollouts,
     )  # fmt: skip
     return {"launch": launch, "results": json.loads(results.read_text())}
 
@@ -178,7 +182,7 @@ def outcome(acted: dict, log: Path) -> dict:
 
 
 def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: dict) -> dict:
-    """Return every measured figure of the run as plain JSON types."""
+    """Return every measured figure of the run as plain JSON types; `acted` by name."""
     stages = {
         name: {
             key: stage[key]
@@ -203,19 +207,19 @@ def summarise(args: argparse.Namespace, recorded: dict, learned: dict, acted: di
             "frames": learned["info"]["demos"]["total_frames"],
         },
         "stages": stages,
-        "policy": outcome(acted, args.out / "logs" / "policy.log"),
+        **{name: outcome(one, args.out / "logs" / f"{name}.log") for name, one in acted.items()},
         "wall_s": {
             "play": recorded["play"]["wall_s"],
             "demos": recorded["demos"]["wall_s"],
             **learned["wall"],
-            "policy": acted["launch"]["wall_s"],
+            **{name: one["launch"]["wall_s"] for name, one in acted.items()},
         },
     }
 
 
 def table_rows(summary: dict) -> list[tuple[str, str]]:
     """Return the closing table's rows of (what, value)."""
-    play, demos, policy = summary["play"], summary["demos"], summary["policy"]
+    play, demos = summary["play"], summary["demos"]
     factor = play["simulated_s"] / play["wall_s"]
     rows = [
         ("play", f"{play['episodes']} episodes, {play['frames']} frames at 5 Hz, "
@@ -231,12 +235,16 @@ def table_rows(summary: dict) -> list[tuple[str, str]]:
              f"{stage['val_constant_loss']:.4f} ({stage['steps']} steps of "
              f"{stage['step_ms']:.0f} ms, {stage['num_parameters'] / 1e6:.1f} M parameters)")
         )  # fmt: skip
-    low, high = policy["success_interval_95"]
+    for name, words in ACTED.items():
+        did = summary[name]
+        low, high = did["success_interval_95"]
+        rows.append(
+            (words,
+             f"{did['successes']} of {did['trials']} fresh scenes solved (95 % interval "
+             f"{low:.0%} to {high:.0%}), {did['partial']} grasped the object; "
+             f"{did['inference_ms_p50']:.0f} ms an action (median)")
+        )  # fmt: skip
     rows += [
-        ("policy of this demo",
-         f"{policy['successes']} of {policy['trials']} fresh scenes solved (95 % interval "
-         f"{low:.0%} to {high:.0%}), {policy['partial']} grasped the object; "
-         f"{policy['inference_ms_p50']:.0f} ms an action (median)"),
         ("wall time", ", ".join(f"{k} {v:.0f} s" for k, v in summary["wall_s"].items())),
         ("all steps", f"{sum(summary['wall_s'].values()) / 60:.1f} min"),
     ]  # fmt: skip
@@ -271,9 +279,16 @@ def run(args: argparse.Namespace) -> None:
     logs.mkdir()
     recorded = record(args, out / "bags", logs)
     learned = learn(args, out, logs)
-    acted = act(args, out, logs)
+    # That which ships is launched with no argument of its own: in the scene that is there by
+    # default, through the camera that is there by default.
+    given = {"policy": [f"checkpoint:={out / 'checkpoints' / 'stage2'}", SCENE, *CAMERA]}
+    acted = {name: act(args, out, logs, name, given.get(name, [])) for name in ACTED}
     summary = summarise(args, recorded, learned, acted)
-    films = rollout_films(out / "bags" / "policy", acted["results"]["episodes"])
+    films = [
+        film
+        for name, one in acted.items()
+        for film in rollout_films(out / "bags" / name, one["results"]["episodes"])
+    ]
     write_summary(summary, out / "summary.json")
     plot_losses({STAGE_TITLES[k]: v for k, v in learned["metrics"].items()}, out / "loss.png")
     film_strip(films, out / "film_strip.png")

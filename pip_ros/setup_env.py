@@ -33,7 +33,17 @@ MESSAGES = {
 }
 STANDIN = ROOT / "pip_ros" / "launch_standin"
 EXTRAS = "pip_ros/requirements/extras.txt"  # setup.py reads it
-PACKAGE = ("vla_ros", "launch", "config", "scripts", "resource", "setup.py", "package.xml", EXTRAS)
+PACKAGE = (
+    "vla_ros",
+    "checkpoints",
+    "launch",
+    "config",
+    "scripts",
+    "resource",
+    "setup.py",
+    "package.xml",
+    EXTRAS,
+)
 
 
 def pip(*arguments: str | Path) -> tuple[str | Path, ...]:

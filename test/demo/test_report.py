@@ -38,6 +38,16 @@ def test_video_holds_every_frame_and_lingers_on_the_last(tmp_path):
     assert brightness == sorted(brightness)
 
 
+def test_a_wide_picture_is_not_made_narrow(tmp_path):
+    wide = np.full((12, 16, 3), 200, np.uint8)
+    report.write_video([{"frames": [wide], "label": ""}], tmp_path / "film.mp4")
+    frame = cv2.VideoCapture(str(tmp_path / "film.mp4")).read()[1]
+    # Three quarters of the square, in the middle.
+    lit = np.flatnonzero(frame.mean((1, 2)) > 100)
+    assert abs(lit[0] - report.VIDEO_SIDE_PX / 8) < 3
+    assert abs(lit[-1] - report.VIDEO_SIDE_PX * 7 / 8) < 3
+
+
 def test_plot_shows_every_stage(tmp_path):
     stage = {
         "train_curve": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}],

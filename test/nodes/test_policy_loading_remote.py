@@ -17,6 +17,7 @@ from vla_ros.nodes.policy_loading import (  # noqa: E402
     load_runner,
     say_who_acts,
     who_acts,
+    with_shipped,
 )
 from vla_ros.nodes.policy_parameters import PolicyParameters  # noqa: E402
 from vla_ros.policy.remote_access import Address  # noqa: E402
@@ -65,3 +66,18 @@ def test_a_server_is_connected_to_with_the_token_and_its_contract_is_held_agains
         thread.join()
     with pytest.raises(RemoteError, match="give ws://HOST:PORT"):
         load_runner(PolicyParameters(checkpoint="tcp://127.0.0.1:1"))
+
+
+def test_a_shipped_checkpoint_goes_by_its_name_wherever_the_package_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "vla_ros.nodes.policy_loading.get_package_share_directory", lambda _: str(tmp_path)
+    )
+    given = PolicyParameters(checkpoint="tap")
+    with pytest.raises(CheckpointError, match=r"has no .*checkpoints/tap; install the whole"):
+        with_shipped(given)
+    folder = tmp_path / "checkpoints" / "tap"
+    folder.mkdir(parents=True)
+    assert with_shipped(given) == replace(given, checkpoint=str(folder))
+    # A folder of that name, and everything else, is what it says.
+    for text in ("./tap", "runs/tap", "ws://localhost:1", ""):
+        assert with_shipped(replace(given, checkpoint=text)).checkpoint == text

@@ -115,10 +115,10 @@ def actions_between(now: Tick, following: Tick, label: str) -> dict[str, np.ndar
         found["reached"] = ee_delta(now.T, following.T, gripper)
     if following.commanded is not None:
         found["joint"] = following.commanded.astype(np.float32)
-    if now.T_commanded is not None and following.T_commanded is not None:
-        found["commanded"] = ee_delta(now.T_commanded, following.T_commanded, gripper)
-        opening = np.float32(following.commanded[-1])
-        found["ee"] = np.append(pose_vector(following.T_commanded), opening)
+        if now.T_commanded is not None and following.T_commanded is not None:
+            found["commanded"] = ee_delta(now.T_commanded, following.T_commanded, gripper)
+            opening = np.float32(following.commanded[-1])
+            found["ee"] = np.append(pose_vector(following.T_commanded), opening)
     return {LABELS[name]: action for name, action in found.items()} | {ACTION: found[label]}
 
 

@@ -72,6 +72,7 @@ class PolicyNode(CommanderNode):
         elif do_task_type() is None:
             raise ParameterError(f"parameter task of node policy is empty, and {build_sentence()}")
         require_writable(parameters.results)
+        parameters = policy_loading.with_shipped(parameters)
         self._inference = inference = Inference()
         self._runner = runner = load_runner(parameters)
         strategy = policy_loading.strategy_of(parameters.strategy, runner)

@@ -1,7 +1,10 @@
 """From a checkpoint folder to a runner that fits this arm and its cameras."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ament_index_python.packages import get_package_share_directory
 
 from vla_ros.core.contract import Contract, apt_contract, tap_contract
 from vla_ros.core.errors import CheckpointError, ContractError
@@ -21,6 +24,26 @@ if TYPE_CHECKING:
 
     AnyRunner = PolicyRunner | RemoteRunner | NetworkProcess
 
+# Checkpoints that come with the package; a folder of such a name is ./tap.
+SHIPPED = ("tap",)
+
+
+def with_shipped(given: PolicyParameters) -> PolicyParameters:
+    """Return parameters whose checkpoint is a folder where they name one that is shipped.
+
+    Raises:
+        CheckpointError: this installation has none of that name.
+    """
+    if given.checkpoint not in SHIPPED:
+        return given
+    folder = Path(get_package_share_directory("vla_ros")) / "checkpoints" / given.checkpoint
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"this installation of vla_ros has no {folder}; install the whole package, or give "
+            "the folder of a checkpoint, checkpoint:=DIR"
+        )
+    return replace(given, checkpoint=str(folder))
+
 
 def load_runner(given: PolicyParameters) -> "AnyRunner":
     """Return the runner of a checkpoint, a folder or a server's address, that fits arm and camera.
@@ -33,7 +56,8 @@ def load_runner(given: PolicyParameters) -> "AnyRunner":
     if not given.checkpoint:
         raise ParameterError(
             "parameter checkpoint of node policy is empty: give the folder that "
-            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR"
+            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR, or tap, "
+            "which comes with the package"
         )
     if is_address(given.checkpoint):
         return _connect(given)

@@ -15,7 +15,9 @@ STRATEGIES = ("auto", "blend", "ensemble", "rtc")
 class PolicyParameters(CommanderParameters):
     """Parameters of policy_node."""
 
-    checkpoint: str = parameter("", "Folder of a Stage 2 checkpoint, of TAP or APT.")
+    checkpoint: str = parameter(
+        "", "Folder of a Stage 2 checkpoint, or tap: the one that comes with the package."
+    )
     checkpoint_sha256: str = parameter(
         "", "SHA-256 that the checkpoint, a server's too, must have; empty: any."
     )
