@@ -46,7 +46,7 @@ def run_here(monkeypatch, own_domain):
         ("camera", ("source:=sim", "wait_s:=0.0"), "no simulated camera"),
         ("camera", ("source:='97'", "calibration:=/no.yaml"), "calibration file /no.yaml"),
         ("explorer", ("driver_wait_s:=0.1",), "no arm driver for 0.1 s, missing joint states"),
-        ("policy", ("task:=go", "checkpoint:="), "parameter checkpoint of node policy is empty"),
+        ("policy", ("task:=go",), "parameter checkpoint of node policy is empty"),
         ("policy", ("task:=go", "checkpoint:=/no"), "checkpoint folder /no does not exist"),
         ("demo", ("task:=dance",), "the scripted teacher does not know the task 'dance'"),
         ("demo", (), "parameter task of node demo is empty"),
