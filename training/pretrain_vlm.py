@@ -36,6 +36,7 @@ from training.learning.pointing import (
     Pointed,
     Taught,
     draw_points,
+    draw_told,
     evaluate_pointing,
     pointing_loss,
 )
@@ -84,6 +85,7 @@ class PretrainConfig(EngineConfig):
         questions: of each picture in a step; they share its encoding. The batch size counts
             pictures.
         points: things of each picture, at most, that are pointed at in a step.
+        told: instructions about each picture, both things of which are pointed at.
         peak_lr, weight_decay: AdamW with warm-up and cosine.
         eval_frames: held-out pictures that are asked about at the end.
         readout_frames: pictures that the linear read-out is fitted on.
@@ -94,7 +96,8 @@ class PretrainConfig(EngineConfig):
     steps: int = 3000
     batch_size: int = 48
     questions: int = 2
-    points: int = 6
+    points: int = 5
+    told: int = 3
     peak_lr: float = 7e-4
     warmup_fraction: float = 0.03
     weight_decay: float = 0.05
@@ -158,7 +161,7 @@ class CaptionBatch(NamedTuple):
 
     pictures: Tensor
     asked: list[Asked]
-    pointed: Pointed
+    pointed: tuple[Pointed, ...]
 
 
 def by_length(prompts: list[str], answers: Tensor, per_picture: int) -> list[Asked]:
@@ -182,15 +185,19 @@ def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -
         frames, prompts, answers = data.draw(rng, config.batch_size, config.questions)
         suffix = vlm.tokenizer.answers(answers, config.model.max_suffix)
         asked = by_length(prompts, suffix, config.questions)
-        pointed = draw_points(data, rng, frames, config.points)
+        shown = draw_points(data, rng, frames, config.points)
+        told = draw_told(data, rng, frames, config.told)
+        pointed = tuple(one for one in (shown, told) if one.names)
         return [CaptionBatch(data.pictures(frames), asked, pointed)]
 
     def loss(_: torch.nn.Module, batch: CaptionBatch) -> PartLoss:
-        questions = [*batch.asked, batch.pointed.asked]
-        *told, shown = vlm.asked_features(*vlm.encode(batch.pictures), questions)
-        logits, tokens = vlm.scored(told, batch.asked)
-        in_words = functional.cross_entropy(logits, tokens)
-        pointing = pointing_loss(model, shown, batch.pointed.places)
+        questions = [*batch.asked, *(pointed.asked for pointed in batch.pointed)]
+        features = vlm.asked_features(*vlm.encode(batch.pictures), questions)
+        in_words = functional.cross_entropy(*vlm.scored(features[: len(batch.asked)], batch.asked))
+        pointing = sum(
+            pointing_loss(model, x, pointed.places)
+            for x, pointed in zip(features[len(batch.asked) :], batch.pointed, strict=True)
+        )
         said = {"in_words": in_words.detach(), "pointing": pointing.detach()}
         return PartLoss(in_words + pointing, 1.0, said)
 
@@ -228,7 +235,8 @@ def train(
     print(
         f"{len(data.trained)} frames, {len(data.held_out)} held out; "
         f"{num_parameters(vlm) / 1e6:.2f} M parameters, {vlm.tokenizer.size} tokens; "
-        f"{config.steps} steps of {config.batch_size} x ({config.questions} + {config.points})"
+        f"{config.steps} steps of {config.batch_size} x "
+        f"({config.questions} + {config.points} + {config.told})"
     )
     batches = Ahead(job.micro_batches, min(config.steps, stop_after or config.steps))
 

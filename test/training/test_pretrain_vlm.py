@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -13,7 +14,13 @@ import torch
 from training import pretrain_vlm
 from training.learning.caption_answers import _summary
 from training.learning.caption_data import Captions, open_captions
-from training.learning.pointing import PLACE_WORDINGS, Taught, draw_points, evaluate_pointing
+from training.learning.pointing import (
+    PLACE_WORDINGS,
+    Taught,
+    draw_points,
+    draw_told,
+    evaluate_pointing,
+)
 from training.learning.readout import ridge_error_m
 from vla_ros.core.errors import CheckpointError, DatasetError
 from vla_ros.policy.small_files import load_small_vlm
@@ -182,8 +189,39 @@ def test_each_thing_is_pointed_at_where_it_is_and_no_oftener_than_it_shows(capti
     row = every.names.index("gripper")
     x, y, z = data.table["gripper_m"][3].as_py()
     # From 0.25 m in front of the base and 5 cm above the table, in tenths of a metre.
-    assert every.places[row].tolist() == pytest.approx([10 * x - 2.5, 10 * y, 10 * z - 0.5])
+    place = pytest.approx([10 * x - 2.5, 10 * y, 10 * z - 0.5])
+    assert every.places[row].tolist() == [place]
     assert "gripper" in every.asked.prompts[row]
+
+
+class _Table:
+    """Captions of which every picture shows the same."""
+
+    def __init__(self, **things):
+        self._things = {"gripper": [0.3, 0.0, 0.1], **things}
+
+    def places_m(self, index):
+        return self._things
+
+
+def test_an_instruction_points_at_what_is_moved_and_where_to():
+    table = _Table(carrot=[0.25, 0.1, 0.05], plate=[0.35, -0.1, 0.05])
+    told = draw_told(table, np.random.default_rng(0), np.arange(9), 4)
+    assert told.asked.about.tolist() == np.repeat(np.arange(9), 4).tolist()
+    # From 0.25 m in front of the base and 5 cm above the table, in tenths of a metre.
+    where = {"carrot": [0.0, 1.0, 0.0], "plate": [1.0, -1.0, 0.0]}
+    for row, prompt in enumerate(told.asked.prompts):
+        x, y = re.fullmatch("put the (.*) (?:in|on) the (.*)", prompt).groups()
+        assert {x, y} == set(where)
+        assert told.names[row] == x
+        np.testing.assert_allclose(told.places[row], [where[x], where[y]], atol=1e-6)
+    assert len(set(told.asked.prompts)) == 4
+
+
+def test_a_picture_of_one_thing_has_no_instruction():
+    told = draw_told(_Table(carrot=[0.3, 0.0, 0.0]), np.random.default_rng(0), np.arange(3), 2)
+    assert told.asked.prompts == []
+    assert told.places.shape == (0, 2, 3)
 
 
 def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
@@ -194,7 +232,7 @@ def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
     with torch.no_grad():
         for parameter in taught.head.parameters():
             parameter.zero_()
-        taught.head[2].bias.copy_(truth.places[row] + torch.tensor([0.0, 1.0, 0.0]))
+        taught.head[2].bias[:3] = truth.places[row, 0] + torch.tensor([0.0, 1.0, 0.0])
     off_cm = evaluate_pointing(taught, data, 1, bf16=False)
     assert off_cm["gripper"] == pytest.approx(10.0, abs=1e-4)
 

@@ -163,8 +163,7 @@ class _TapData:
         for k, (short, task) in enumerate(TAP_TASKS.items()):
             # With a seed each, so that layouts of one task are not those of another.
             seed = 100 + len(TAP_TASKS) * number + k
-            mistakes = ("--slips", str(e.scale.slips), "--misses", str(e.scale.misses))
-            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS, mistakes)
+            stage = _demos(e, f"{name}/{short}", task, int(count), seed, TAP_OTHERS)
             folders.append(stage.out)
             needs.append(stage.name)
             yield stage
@@ -207,21 +206,13 @@ def _count(wanted: float, amounts: Sequence[float]) -> int:
     return amounts.index(wanted) + 1 if wanted else len(amounts)
 
 
-def _demos(
-    e: Experiment,
-    name: str,
-    task: Task,
-    count: int,
-    seed: int,
-    others: int,
-    more: tuple[str, ...] = (),
-) -> Stage:
+def _demos(e: Experiment, name: str, task: Task, count: int, seed: int, others: int) -> Stage:
     bags = e.out / "bags" / name
     command = (
         *("training.evidence.generate", "demos", "--task", task.instruction),
         *("--episodes", str(count), "--out", str(bags), "--seed", str(seed)),
-        *("--others", str(others)),
-        *more,
+        *("--others", str(others), "--slips", str(e.scale.slips)),
+        *("--misses", str(e.scale.misses)),
     )
     return Stage(f"generate/{name}", "demos", command, count, bags, free=_workers(e))
 

@@ -109,7 +109,7 @@ class Scale:
         recipe: of all scripts.
         play_h: hours of play, each of which a row may take, rising.
         demos: demonstrations a task of TAP, likewise.
-        slips, misses: of the teacher of TAP's demonstrations, see `demos.Mistakes`.
+        slips, misses: of the teacher of demonstrations, see `demos.Mistakes`.
         apt_demos: demonstrations for each pair of toy and place.
         apt_tasks: so many of the pairs; 0: all.
         probed: frames that features are probed with.
@@ -164,6 +164,7 @@ _REDUCED = replace(
     captions=50_000,
     backbone_steps=2_500,
     first_steps=1_500,
+    second_steps=3_000,
     trials=30,
 )
 _TINY = Scale(

@@ -109,13 +109,18 @@ def small(stage: int) -> AptRecipe:
 
 
 def light(stage: int) -> AptRecipe:
-    """Return `small` with half of the backbone's transformer and 6 of the expert's 10 slots.
+    """Return a run with half of the backbone's transformer and 6 of the expert's 10 slots.
 
-    For a backbone of the recipe of that name; more samples are seen in an hour.
+    For a backbone of the recipe of that name; more samples are seen in an hour. Chunks are of 3
+    seconds, all layers of the backbone reach the actions, and a backbone that is tuned gets a rate
+    at which 3,000 steps change it.
     """
-    whole = small(stage)
+    expert = replace(
+        small_apt(stage), num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
+    )
     half = replace(SmallVlmConfig(), depth=3)
-    return replace(whole, apt=replace(whole.apt, num_layers=6), small=half, batch_size=64)
+    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=2e-4)
+    return replace(whole, apt=replace(expert, precondition="linear"))
 
 
 def tiny(stage: int) -> AptRecipe:

@@ -4,8 +4,14 @@ A place told in tokens is learned slowly: each number is a class of its own, and
 is in how to say it. Told as three numbers by a small head on what the backbone makes of the
 prompt, which is how TAP's MLP head reads an action, it is learned in a fraction of the steps
 (training/LOG.md). The head is thrown away afterwards.
+
+An instruction names two things: what to move, and where to. Both are pointed at. Any two things
+that show may be named, so it says nothing about which pairs a policy is taught.
+
+Legend: N questions, T things that a question names: 1, or 2 of an instruction, D width.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.learning.caption_data import Captions
+from training.learning.caption_data import GRIPPER, Captions
 from training.learning.precision import autocast
 from vla_ros.policy.small_vlm import Asked, SmallVlm
 
@@ -27,10 +33,17 @@ PLACE_WORDINGS = (
     "locate the {x}",
     "at which coordinates is the {x}?",
 )
+# Instructions in the wording of demonstrations; others of the same meaning stay unheard.
+TOLD_WORDINGS = ("put the {x} on the {y}", "put the {x} in the {y}")
+# What errors of instructions are called in a report.
+TOLD = ("what an instruction moves", "where an instruction moves it")
 # The head's zero, in front of the arm, and its unit [m].
 _ORIGIN_M, _UNIT_M = (0.25, 0.0, 0.05), 0.1
 _HIDDEN = 256
+_BLANKS = re.compile(r"\{[xy]\}")
 _BATCH = 64
+# Instructions of a held-out frame.
+_TOLD_EACH = 4
 
 
 class Taught(nn.Module):
@@ -38,14 +51,15 @@ class Taught(nn.Module):
 
     Attributes:
         vlm: the backbone.
-        head: its features (N, D) to places (N, 3) in units from the origin.
+        head: its features (N, D) to places (N, 6) in units from the origin: of what is named first,
+            and second.
     """
 
     def __init__(self, vlm: SmallVlm):
         super().__init__()
         self.vlm = vlm
         width = vlm.config.width
-        self.head = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 3))
+        self.head = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 6))
 
 
 class Pointed(NamedTuple):
@@ -53,8 +67,8 @@ class Pointed(NamedTuple):
 
     Attributes:
         asked: prompts without answers.
-        names: N of what is asked for.
-        places: (N, 3) float32 in base_link, in units from the origin.
+        names: N of what is asked for first.
+        places: (N, T, 3) float32 in base_link, in units from the origin.
     """
 
     asked: Asked
@@ -66,23 +80,56 @@ def draw_points(
     data: Captions, rng: np.random.Generator, frames: np.ndarray, per_frame: int
 ) -> Pointed:
     """Return questions for the gripper and what shows, up to `per_frame` different ones a frame."""
-    about, names, places = [], [], []
+    about, named, places = [], [], []
     for row, frame in enumerate(frames):
         seen = data.places_m(frame)
         for name in rng.permutation(list(seen))[:per_frame].tolist():
             about.append(row)
-            names.append(name)
-            places.append(seen[name])
-    wordings = rng.integers(len(PLACE_WORDINGS), size=len(names))
-    prompts = [PLACE_WORDINGS[k].format(x=name) for k, name in zip(wordings, names, strict=True)]
-    asked = Asked(torch.tensor(about), prompts, torch.empty(len(about), 0, dtype=torch.int64))
-    scaled = ((np.array(places) - _ORIGIN_M) / _UNIT_M).astype(np.float32)
-    return Pointed(asked, names, torch.from_numpy(scaled))
+            named.append({"x": name})
+            places.append([seen[name]])
+    return _pointed(rng, PLACE_WORDINGS, about, named, places)
+
+
+def draw_told(
+    data: Captions, rng: np.random.Generator, frames: np.ndarray, per_frame: int
+) -> Pointed:
+    """Return instructions about things that show, `per_frame` for each frame that shows two."""
+    about, named, places = [], [], []
+    for row, frame in enumerate(frames):
+        seen = data.places_m(frame)
+        things = [name for name in seen if name != GRIPPER]
+        for _ in range(per_frame if len(things) > 1 else 0):
+            x, y = rng.permutation(things)[:2].tolist()
+            about.append(row)
+            named.append({"x": x, "y": y})
+            places.append([seen[x], seen[y]])
+    return _pointed(rng, TOLD_WORDINGS, about, named, places)
+
+
+def _pointed(
+    rng: np.random.Generator,
+    wordings: tuple[str, ...],
+    about: list[int],
+    named: list[dict[str, str]],
+    places: list[list[list[float]]],
+) -> Pointed:
+    chosen = rng.integers(len(wordings), size=len(named))
+    prompts = [wordings[k].format(**names) for k, names in zip(chosen, named, strict=True)]
+    rows = torch.tensor(about, dtype=torch.int64)
+    asked = Asked(rows, prompts, torch.empty(len(about), 0, dtype=torch.int64))
+    things_m = np.array(places).reshape(len(named), len(_BLANKS.findall(wordings[0])), 3)
+    scaled = ((things_m - _ORIGIN_M) / _UNIT_M).astype(np.float32)
+    return Pointed(asked, [names["x"] for names in named], torch.from_numpy(scaled))
 
 
 def pointing_loss(taught: Taught, features: Tensor, places: Tensor) -> Tensor:
-    """Return the smooth L1 loss of features (N, 1, D) after the prompts."""
-    return functional.smooth_l1_loss(taught.head(features[:, 0]).float(), places)
+    """Return the smooth L1 loss of features (N, 1, D) after the prompts, of places (N, T, 3)."""
+    return functional.smooth_l1_loss(_guessed(taught, features, places.shape[1]), places)
+
+
+def _guessed(taught: Taught, features: Tensor, count: int) -> Tensor:
+    """Return (N, T, 3) of features (N, 1, D)."""
+    return taught.head(features[:, 0]).float().unflatten(1, (-1, 3))[:, :count]
 
 
 @torch.inference_mode()
@@ -92,12 +139,21 @@ def evaluate_pointing(taught: Taught, data: Captions, frames: int, bf16: bool) -
     apart: dict[str, list[float]] = {}
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
-        pointed = draw_points(data, rng, part, 1_000)
+        drawn = draw_points(data, rng, part, 1_000), draw_told(data, rng, part, _TOLD_EACH)
+        pointed = [one for one in drawn if one.names]
         with autocast("cpu", bf16):
             seen = taught.vlm.encode(data.pictures(part))
-            (features,) = taught.vlm.asked_features(*seen, [pointed.asked])
-            guess = taught.head(features[:, 0]).float()
-        off_cm = 100.0 * _UNIT_M * (guess - pointed.places).norm(dim=1)
-        for name, cm in zip(pointed.names, off_cm.tolist(), strict=True):
-            apart.setdefault(name, []).append(cm)
+            features = taught.vlm.asked_features(*seen, [one.asked for one in pointed])
+        for one, x in zip(pointed, features, strict=True):
+            off_cm = _off_cm(taught, x, one)
+            names = [TOLD] * len(off_cm) if one is drawn[1] else [(name,) for name in one.names]
+            for row, distances in zip(names, off_cm.tolist(), strict=True):
+                for name, cm in zip(row, distances, strict=True):
+                    apart.setdefault(name, []).append(cm)
     return {name: float(np.median(apart[name])) for name in sorted(apart)}
+
+
+def _off_cm(taught: Taught, features: Tensor, pointed: Pointed) -> np.ndarray:
+    """Return distances (N, T) [cm]."""
+    guess = _guessed(taught, features, pointed.places.shape[1])
+    return (100.0 * _UNIT_M * (guess - pointed.places).norm(dim=2)).numpy()

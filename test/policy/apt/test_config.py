@@ -41,11 +41,22 @@ def test_features_are_evenly_spaced_or_by_stride():
         AptConfig(feature_stride=3).vlm_layers(20)
 
 
+def test_features_may_be_told_slot_by_slot():
+    told = AptConfig(num_layers=4, features=[0, 1, 2, 2])
+    assert told.vlm_layers(3) == (0, 1, 2, 2)
+    assert AptConfig.from_dict(told.to_dict()) == told
+    with pytest.raises(CheckpointError, match="layer 2 of 2; choose layers from 0 to 1"):
+        told.vlm_layers(2)
+    assert groot_style(told).vlm_layers(2) == groot_style(AptConfig()).vlm_layers(2)
+
+
 @pytest.mark.parametrize(
     ("switches", "match"),
     [
         ({"stage": 0}, "stage must be 1 or 2"),
         ({"num_layers": 5}, "num_layers must be even"),
+        ({"features": (0, 1)}, "a layer of each of 10 slots"),
+        ({"num_layers": 2, "features": (-1, 0)}, "a layer of each of 2 slots"),
         ({"horizon": 0}, "sizes must be positive, got horizon"),
         ({"width": 72, "num_heads": 3}, "multiple of 16"),
         ({"sample_steps": 30}, "30 sample_steps must divide 100"),

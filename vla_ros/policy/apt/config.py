@@ -46,6 +46,10 @@ class AptConfig:
             inserted layers make it so, Stage 1 has the N/2 layers of the odd slots.
         feature_stride: backbone layers from one slot's feature to the next, from layer 0; 0 takes
             round(linspace(0, last, N)). Both give 0, 3, ..., 27 of Qwen3-VL-2B's 28 for N = 10.
+        features: the backbone layer of each slot, in place of an even spacing; () has that. A
+            slot's feature reaches the actions from the next slot on, and the last slot is blind to
+            language: evenly spaced, no action reads what a backbone of three layers makes of a
+            sentence in the last of them.
         width, num_heads: 768 and 12; the code defines 384/6 and 192/3 too.
         ffn_ratio: hidden width of the gated GELU over `width`.
         fusion: "code": h <- g h + (1 - g) W phi with g = sigmoid(w) a channel;
@@ -75,6 +79,7 @@ class AptConfig:
     language: Literal["inserted_layers", "token_insertion"] = "inserted_layers"
     num_layers: int = 10
     feature_stride: int = 0
+    features: tuple[int, ...] = ()
     width: int = 768
     num_heads: int = 12
     ffn_ratio: int = 2
@@ -95,6 +100,7 @@ class AptConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
+        object.__setattr__(self, "features", tuple(self.features))
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise CheckpointError(
@@ -110,6 +116,8 @@ class AptConfig:
         low = [name for name in sizes if getattr(self, name) < 1]
         if low or self.feature_stride < 0 or self.num_learned_tokens < 0:
             return f"sizes must be positive, got {', '.join(low) or 'a negative number'}"
+        if self.features and (len(self.features) != self.num_layers or min(self.features) < 0):
+            return f"features must be a layer of each of {self.num_layers} slots, or none"
         if self.stage not in (1, 2):
             return f"stage must be 1 or 2, got {self.stage}"
         if self.num_layers % 2:
@@ -140,9 +148,16 @@ class AptConfig:
         """Return the backbone layer (of 0 to num_vlm_layers - 1) behind each of the N slots.
 
         Raises:
-            CheckpointError: the stride leads beyond the last layer.
+            CheckpointError: stride or features lead beyond the last layer.
         """
         last = num_vlm_layers - 1
+        if self.features:
+            if max(self.features) > last:
+                raise CheckpointError(
+                    f"APT's features ask for backbone layer {max(self.features)} of "
+                    f"{num_vlm_layers}; choose layers from 0 to {last}"
+                )
+            return self.features
         if not self.feature_stride:
             return tuple(round(s * last / (self.num_layers - 1)) for s in range(self.num_layers))
         chosen = tuple(s * self.feature_stride for s in range(self.num_layers))
@@ -155,7 +170,8 @@ class AptConfig:
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
-        return {**asdict(self), "loss_weights": list(self.loss_weights)}
+        lists = {"loss_weights": list(self.loss_weights), "features": list(self.features)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, data: dict) -> "AptConfig":
@@ -181,9 +197,8 @@ def small_apt(stage: int) -> AptConfig:
 
 def groot_style(config: AptConfig) -> AptConfig:
     """Return `config` as a GR00T-style expert: starVLA's 16 layers and 32 learned tokens."""
-    return replace(
-        config, style="groot", language="token_insertion", num_layers=16, num_learned_tokens=32
-    )
+    depth = {"num_layers": 16, "num_learned_tokens": 32, "features": ()}
+    return replace(config, style="groot", language="token_insertion", **depth)
 
 
 def pi_style(config: AptConfig) -> AptConfig:
