@@ -194,10 +194,9 @@ def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -
         questions = [*batch.asked, *(pointed.asked for pointed in batch.pointed)]
         features = vlm.asked_features(*vlm.encode(batch.pictures), questions)
         in_words = functional.cross_entropy(*vlm.scored(features[: len(batch.asked)], batch.asked))
-        pointing = sum(
-            pointing_loss(model, x, pointed.places)
-            for x, pointed in zip(features[len(batch.asked) :], batch.pointed, strict=True)
-        )
+        shown = zip(features[len(batch.asked) :], batch.pointed, strict=True)
+        losses = [pointing_loss(model, x, pointed.places) for x, pointed in shown]
+        pointing = torch.stack(losses).sum()
         said = {"in_words": in_words.detach(), "pointing": pointing.detach()}
         return PartLoss(in_words + pointing, 1.0, said)
 

@@ -19,6 +19,7 @@ from training.learning.tap_recipes import TapRecipe
 from training.learning.trained_on import note, split_stage
 from training.learning.windows import Samples, Windows, frame_pairs, pairs_within
 from vla_ros.core.contract import Contract
+from vla_ros.policy.apt.augment import NUM_COLOURS, change_colours
 from vla_ros.policy.checkpoint import Checkpoint
 from vla_ros.policy.fast_tokens import FastTokenizer
 from vla_ros.policy.normalize import Normalizer
@@ -87,21 +88,39 @@ class TapData:
         places = np.linspace(0, len(self.actions) - 1, min(len(self.actions), MAX_FITTED))
         return FastTokenizer.fit(self.actions[places.astype(int), None], vocabulary)
 
-    def tensors(self, samples: Samples, shifts: np.ndarray | None = None, px: int = 0) -> TapBatch:
-        """Return the samples as tensors, pictures shifted by `shifts` of up to `px` if given."""
+    def tensors(
+        self,
+        samples: Samples,
+        shifts: np.ndarray | None = None,
+        px: int = 0,
+        light: np.ndarray | None = None,
+    ) -> TapBatch:
+        """Return the samples as tensors.
+
+        Args:
+            samples: B of them.
+            shifts: (B, 2) of `draw_shifts` for up to `px`; None: pictures stay where they are.
+            px: see there.
+            light: (B, NUM_COLOURS) uniform in [0, 1), the same for both pictures of a sample; None:
+                they stay as they are.
+        """
         pictures = samples.pictures[self.contract.camera]
         if shifts is not None:
             pictures = shift_images(pictures, shifts, px)
+        images = images_to_tensor(pictures)
+        if light is not None:
+            drawn = torch.from_numpy(light)[:, None]
+            images = change_colours(images, drawn.expand(-1, images.shape[1], -1))
         text = list(samples.tasks) if self.stage == 2 else None
         actions = torch.from_numpy(self.normalizer.apply(samples.actions))
-        return TapBatch(images_to_tensor(pictures), text, actions)
+        return TapBatch(images, text, actions)
 
     def micro_batches(
         self, recipe: TapRecipe, seed: int, world: World
     ) -> Callable[[int], list[TapBatch]]:
         """Return what gives this process's parts of a step: a function of seed and step alone.
 
-        All processes together take the same samples with the same shifts as one would.
+        All processes together take the same samples with the same changes as one would.
 
         Raises:
             VlaError: processes and parts do not divide the batch.
@@ -112,9 +131,17 @@ class TapData:
 
         def parts(step: int) -> list[TapBatch]:
             rng = np.random.default_rng([seed, 2, step])
-            shifts = draw_shifts(rng, recipe.batch_size, px)[world.rank :: world.size]
-            cut = (np.split(rows, recipe.accumulation) for rows in (sampler.indices(step), shifts))
-            return [self.tensors(mixed.batch(rows), by, px) for rows, by in zip(*cut, strict=True)]
+            own = slice(world.rank, None, world.size)
+            shifts = draw_shifts(rng, recipe.batch_size, px)[own]
+            light = rng.random((recipe.batch_size, NUM_COLOURS), np.float32)[own]
+            cut = (
+                np.split(rows, recipe.accumulation)
+                for rows in (sampler.indices(step), shifts, light)
+            )
+            return [
+                self.tensors(mixed.batch(rows), by, px, lit if recipe.colours else None)
+                for rows, by, lit in zip(*cut, strict=True)
+            ]
 
         return parts
 

@@ -25,6 +25,8 @@ class TapRecipe(EngineConfig):
         weight_decay, decay_tokens: AdamW, see `TapPolicy.optimizer_groups`.
         shift_px: random shift of the pictures, up to this many pixels each way, the same for both
             pictures of a pair. The papers augment nothing; 0 turns it off.
+        colours: random brightness, contrast, saturation, gamma and a light blur, APT's
+            (`vla_ros.policy.apt.augment`), the same for both pictures of a pair.
         pair_offset: Stage 1 learns and is measured on pairs (o_t, o_t+k) for this k, with the
             motion summed up over the k steps; the paper has 1. Over a second the arm crosses
             many pixels, and what it did the second before no longer tells what it does.
@@ -52,6 +54,7 @@ class TapRecipe(EngineConfig):
     weight_decay: float = 0.05
     decay_tokens: bool = False
     shift_px: int = 4
+    colours: bool = False
     pair_offset: int = 5
     pair_span: int = 5
     val_fraction: float = 0.2
@@ -74,6 +77,11 @@ def light(stage: int) -> TapRecipe:
     half = replace(SmallVlmConfig(), depth=3)
     head = TapConfig(stage, head="mlp")
     return TapRecipe(tap=head, small=half, batch_size=64, peak_lr=7e-4)
+
+
+def light_colours(stage: int) -> TapRecipe:
+    """Return `light` with each picture in a light of its own, for rooms that nobody recorded."""
+    return replace(light(stage), colours=True)
 
 
 def tiny(stage: int) -> TapRecipe:
@@ -142,4 +150,7 @@ def qwen_lora(stage: int) -> TapRecipe:
     return replace(qwen(stage), qwen=options, peak_lr=1e-4, shard=False, **sizes)
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (small, light, tiny, qwen, qwen_code, qwen_lora)}
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (small, light, light_colours, tiny, qwen, qwen_code, qwen_lora)
+}

@@ -30,6 +30,25 @@ def test_processes_and_parts_take_the_batch_of_one(data):
         data.micro_batches(recipe, 0, World(0, 3))
 
 
+def test_other_light_is_shared_out_as_shifts_are_and_falls_on_both_pictures(data):
+    plain, lit = (
+        data.micro_batches(replace(tiny(1), shift_px=0, colours=colours), 0, World())(3)[0]
+        for colours in (False, True)
+    )
+    assert torch.equal(plain.actions, lit.actions)
+    changed = (lit.images - plain.images).mean((2, 3, 4))
+    assert (changed.abs() > 1e-3).any()
+    half = data.micro_batches(replace(tiny(1), shift_px=0, colours=True), 0, World(1, 2))(3)[0]
+    assert torch.equal(half.images, lit.images[1::2])
+    samples = data.trained.batch(np.arange(2))
+    samples.pictures["front"][:, 1] = samples.pictures["front"][:, 0]
+    drawn = np.array([[0.9, 0.5, 0.5, 0.5, 0.9], [0.1, 0.5, 0.5, 0.5, 0.9]], np.float32)
+    bright, dark = data.tensors(samples, light=drawn).images
+    assert torch.equal(bright[0], bright[1])
+    assert bright.mean() > data.tensors(samples).images[0].mean() > -1
+    assert dark.mean() < data.tensors(samples).images[1].mean()
+
+
 def test_action_tokens_are_of_what_is_trained_on(data):
     tokens = data.fit_tokens(64)
     (row,) = tokens.encode(data.actions[:1, None])
