@@ -119,7 +119,7 @@ def light(stage: int) -> AptRecipe:
         small_apt(stage), num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
     )
     half = replace(SmallVlmConfig(), depth=3)
-    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=2e-4)
+    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=2e-4, cache_gib=6.0)
     return replace(whole, apt=replace(expert, precondition="linear"))
 
 
