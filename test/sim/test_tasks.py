@@ -312,6 +312,22 @@ def test_a_hand_that_missed_is_low_beside_what_it_was_to_take_and_its_teacher_go
         teacher.missed(begin, {"carrot": poses["carrot"]})
 
 
+def test_a_hand_that_lost_its_toy_is_closed_higher_and_farther_off(world):
+    world.reset(0, ("carrot", "plate"))
+    poses, begin = world.object_poses(), world.tool_pose()
+    at, grasp_m = poses["carrot"][:3, 3], objects.TOYS["carrot"].grasp_height_m
+    aside = []
+    for seed in range(40):
+        teacher = ScriptedTeacher(Task("put", "carrot"), np.random.default_rng(seed), 0.0)
+        pose, opening = teacher.missed(begin, poses, is_lost=True)
+        assert opening == 0.0
+        assert 0.04 <= pose[2, 3] - grasp_m <= 0.16
+        aside.append(np.abs(pose[:2, 3] - at[:2]).max())
+    assert 0.15 < max(aside) <= 0.20
+    push = ScriptedTeacher(Task("push", "carrot", "left"), np.random.default_rng(0), 0.0)
+    assert push.missed(begin, poses, is_lost=True)[1] == 1.0
+
+
 def test_teacher_repeats_itself_with_the_same_generator(world):
     world.reset(3, ("carrot", "plate", "apple"))
     pose, poses = world.tool_pose(), world.object_poses()

@@ -29,6 +29,8 @@ class Mistakes:
         slips: how often a step slips, see `ScriptedTeacher`.
         misses: how often a demonstration begins with the hand low beside what it is to take, as
             after a try that missed; how it came there is not in it.
+        losses: how often it begins with the hand closed on nothing and far off, as after a grasp
+            that did not hold.
 
     Raises:
         EpisodeError: a share is out of its range.
@@ -36,14 +38,18 @@ class Mistakes:
 
     slips: float = 0.0
     misses: float = 0.0
+    losses: float = 0.0
 
     def __post_init__(self):
         if not 0.0 <= self.slips <= 0.5:
             raise EpisodeError(
                 f"slips must be 0 to 0.5, got {self.slips}; the teacher never arrives"
             )
-        if not 0.0 <= self.misses <= 1.0:
-            raise EpisodeError(f"misses must be 0 to 1, got {self.misses}")
+        if min(self.misses, self.losses) < 0.0 or self.misses + self.losses > 1.0:
+            raise EpisodeError(
+                f"misses and losses must be shares of 1 together, got {self.misses} and "
+                f"{self.losses}"
+            )
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
@@ -104,7 +110,9 @@ def demonstrate(
     try:
         loop.go_to(arm.READY_RAD, 1.0)
         # From a source of its own: what the teacher draws is the same with misses and without.
-        if simulation.random(attempt, 3).random() < mistakes.misses and not _miss(loop, teacher):
+        drawn = simulation.random(attempt, 3).random()
+        is_lost = mistakes.misses <= drawn < mistakes.misses + mistakes.losses
+        if (drawn < mistakes.misses or is_lost) and not _miss(loop, teacher, is_lost):
             return "the hand did not get to where it was to begin"
         # The teacher looks when the camera does, as a policy will.
         while loop.now_ns % _TEACHER_NS:
@@ -124,10 +132,10 @@ def demonstrate(
         writer.discard()
 
 
-def _miss(loop: ArmLoop, teacher: ScriptedTeacher) -> bool:
-    """Move the arm to where a try has missed; return whether it got there."""
+def _miss(loop: ArmLoop, teacher: ScriptedTeacher, is_lost: bool) -> bool:
+    """Move the arm to where a try has missed, or has lost its toy; return whether it got there."""
     T_base_tool, opening = teacher.missed(
-        kinematics.forward(loop.measured[0]), loop.world.object_poses()
+        kinematics.forward(loop.measured[0]), loop.world.object_poses(), is_lost
     )
     above = T_base_tool.copy()
     above[2, 3] += _MISS_FROM_M

@@ -221,6 +221,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.0,
         help="how often it begins low beside what is to be taken, as after a try that missed",
     )
+    teaching.add_argument(
+        "--losses",
+        type=float,
+        default=0.0,
+        help="how often it begins closed and far off, as after a grasp that did not hold",
+    )
     default = Simulation()
     for sub in (playing, teaching):
         add = sub.add_argument
@@ -249,7 +255,8 @@ def main(argv: list[str] | None = None) -> int:
             line = generate_play(simulation, args.hours, args.out, args.workers)
         else:
             wanted = args.task, args.episodes, args.out, args.workers
-            line = generate_demos(simulation, *wanted, Mistakes(args.slips, args.misses))
+            mistakes = Mistakes(args.slips, args.misses, args.losses)
+            line = generate_demos(simulation, *wanted, mistakes)
     except VlaError as error:
         print(f"training.evidence.generate: {error}", file=sys.stderr)
         return 1

@@ -36,6 +36,8 @@ _SLIP_M, _SLIP_RAD, _SLIP_ABOVE_M = 0.04, 0.3, 0.06
 # closed, or opened, all the same.
 _MISS_NEAR, _MISS_FAR = (0.03, 0.5, (0.005, 0.05)), (0.09, 1.0, (0.03, 0.12))
 _MISS_TILT_RAD, _IS_FAR, _IS_TURNED = 0.15, 0.4, 0.3
+# The same of a hand that has lost what it carried; it is closed where it would open.
+_LOST = (0.20, 1.0, (0.04, 0.16))
 # How far from a place's middle a toy is put, at most, along x and y [m].
 _SPREAD_M = 0.012
 # From the tool to the closed fingers' faces, across and along their travel, and the free way
@@ -93,7 +95,7 @@ class ScriptedTeacher:
         self._target = np.eye(4)
 
     def missed(
-        self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray]
+        self, T_base_tool: np.ndarray, objects: dict[str, np.ndarray], is_lost: bool = False
     ) -> tuple[np.ndarray, float]:
         """Return a tool pose (4, 4) in base_link and an opening as after a try that missed.
 
@@ -102,17 +104,21 @@ class ScriptedTeacher:
 
         Args:
             T_base_tool, objects: see `action`.
+            is_lost: it is as after a grasp that did not hold instead: far off, higher, and closed
+                (of a push, which begins closed: open).
 
         Raises:
             SceneError: an object of the task is missing.
         """
         rng, point = self._rng, self._new_plan(T_base_tool, objects)[1]
-        aside_m, turn_rad, above_m = _MISS_FAR if rng.random() < _IS_FAR else _MISS_NEAR
+        around = _MISS_FAR if rng.random() < _IS_FAR else _MISS_NEAR
+        aside_m, turn_rad, above_m = _LOST if is_lost else around
         aside = np.append(rng.uniform(-aside_m, aside_m, 2), rng.uniform(*above_m))
         yaw = _tool_yaw(T_base_tool) if point.yaw_rad is None else point.yaw_rad
         upright = _pointing_down(yaw + rng.uniform(-turn_rad, turn_rad))
         tilt = matrix_from_rotvec(rng.uniform(-_MISS_TILT_RAD, _MISS_TILT_RAD, 3))
-        opening = 1.0 - point.opening if rng.random() < _IS_TURNED else point.opening
+        is_turned = rng.random() < _IS_TURNED or is_lost
+        opening = 1.0 - point.opening if is_turned else point.opening
         return transform(tilt @ upright, point.position + aside), opening
 
     def action(

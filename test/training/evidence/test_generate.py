@@ -61,7 +61,7 @@ def test_a_demonstration_is_an_episode_that_succeeded_with_the_streams_of_the_re
         recording = read_recording(bag, ("front",))
         start, end = bag.episode_events()
     assert (start.kind, start.task) == ("demo", TASK)
-    assert start.settings == {"seed": 7, "attempt": 0, "slips": 0.0, "misses": 0.0}
+    assert start.settings == {"seed": 7, "attempt": 0, "slips": 0.0, "misses": 0.0, "losses": 0.0}
     assert (end.event, end.success, end.reason) == ("end", True, "teacher done")
     assert recording.dropped == []
     assert recording.lost == []
@@ -162,11 +162,22 @@ def test_after_a_miss_the_hand_begins_low_beside_and_the_task_is_still_done(tmp_
     assert 0.0 < kinematics.forward(recording.joints.q[0])[2, 3] < 0.10
 
 
+def test_after_a_loss_the_hand_begins_closed_and_the_task_is_still_done(tmp_path):
+    text = "put the carrot on the plate"
+    generate.generate_demos(SIMULATION, text, 1, tmp_path / "a", mistakes=Mistakes(losses=1.0))
+    assert generated.read_failed(tmp_path / "a") == {}
+    with Bag(tmp_path / "a" / "demo-00000") as bag:
+        recording = read_recording(bag, ("front",))
+    assert recording.joints.opening[0] < 0.1
+    assert recording.joints.opening.max() > 0.9
+
+
 def test_mistakes_beyond_their_range_are_refused():
     with pytest.raises(EpisodeError, match=r"slips must be 0 to 0.5, got 0.6; the teacher never"):
         Mistakes(slips=0.6)
-    with pytest.raises(EpisodeError, match=r"misses must be 0 to 1, got -0.1"):
-        Mistakes(misses=-0.1)
+    for misses, losses in ((-0.1, 0.0), (0.0, -0.1), (0.6, 0.5)):
+        with pytest.raises(EpisodeError, match=rf"shares of 1 together, got {misses} and {losses}"):
+            Mistakes(misses=misses, losses=losses)
 
 
 def test_a_failed_attempt_is_counted_dropped_and_not_tried_again(monkeypatch, tmp_path):
