@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core import arm, kinematics
+from vla_ros.core.actions import apply_ee_delta
 from vla_ros.core.chunk_joints import joint_way
 from vla_ros.core.errors import KinematicsError
 from vla_ros.core.limits import wx250s_limits
@@ -55,3 +56,35 @@ def test_displacements_that_add_up_beyond_the_bound_come_back_with_the_first_one
     assert plan.from_arrival
     x_m = [tool_m(q)[0] - T_READY[0, 3] for q in plan.q_rad]
     np.testing.assert_allclose(x_m, [0.02, 0.03, 0.03, 0.02], atol=1e-5)
+
+
+def test_a_joint_at_its_limit_holds_up_its_own_part_of_the_motion_alone():
+    q = READY.copy()
+    q[0] = arm.UPPER_RAD[0] - 1e-3
+    T = kinematics.forward(q)
+    # To its left the waist is at its end; up there is a way on.
+    left = np.array([-T[1, 3], T[0, 3], 0.0]) / np.hypot(*T[:2, 3])
+    actions = np.zeros((3, 7))
+    actions[0, :3] = 0.03 * left + [0.0, 0.0, 0.02]
+    actions[2, :3] = -0.03 * left
+    with pytest.raises(KinematicsError, match="mm and .* rad short"):
+        kinematics.inverse(apply_ee_delta(T, actions[0])[0], q)
+    behind = wx250s_limits(workspace_low_m=(-0.6, -0.4, 0.0))
+    plan, cut = joint_way(Chunk(actions, 0.2, np.ones(3)), 0, q, behind)
+    assert cut == ""
+    assert (plan.q_rad <= arm.UPPER_RAD).all()
+    moved = np.array([tool_m(one) - T[:3, 3] for one in plan.q_rad])
+    np.testing.assert_allclose(moved[:2, 2], 0.02, atol=5e-3)
+    # What was not reached need not be undone.
+    assert moved[0] @ left < 0.025
+    np.testing.assert_allclose((moved[2] - moved[1]) @ left, -0.03, atol=1e-3)
+
+
+def test_what_is_farther_off_than_a_step_is_out_of_reach():
+    far = T_READY.copy()
+    far[0, 3] = 0.6
+    near = kinematics.inverse(far, READY, 0.3, 1.0)
+    short_m = float(np.linalg.norm(tool_m(near) - far[:3, 3]))
+    assert 0.05 < short_m < 0.3
+    with pytest.raises(KinematicsError, match="mm and .* rad short"):
+        kinematics.inverse(far, READY, short_m - 0.01, 1.0)

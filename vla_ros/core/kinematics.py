@@ -172,7 +172,9 @@ def jacobian(q: np.ndarray) -> np.ndarray:
     return np.array(_Chain.of(_numbers(q)).jacobian_columns()).T
 
 
-def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
+def inverse(
+    T_base_tool: np.ndarray, q_start: np.ndarray, short_m: float = 0.0, short_rad: float = 0.0
+) -> np.ndarray:
     """Return arm joints (6,) [rad], inside the limits, that bring the tool to T_base_tool.
 
     Damped least squares from `q_start`; it finds the solution nearest in the sense of that
@@ -181,6 +183,8 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
     Args:
         T_base_tool: wanted tool pose (4, 4), metres, in base_link.
         q_start: joints (6,) [rad] to start from, clipped to the limits.
+        short_m, short_rad: where there is no solution, the joints that come nearest will do if
+            they fall short by no more than this.
 
     Raises:
         KinematicsError: no solution inside the joint limits was reached, or a number is not
@@ -195,7 +199,7 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
     x_m, y_m, z_m = target_m = _numbers(T_base_tool[:3, 3])
     target_rotation = np.array(T_base_tool[:3, :3], dtype=np.float64)
     q = list(map(min, map(max, q, _LOWER_RAD), _UPPER_RAD))
-    position_error = rotation_error = math.inf
+    nearest, least, position_short, rotation_short = q, math.inf, math.inf, math.inf
     for _ in range(_MAX_ITERATIONS):
         chain = _Chain.of(q)
         x, y, z = chain.turned(*chain.tool)
@@ -205,14 +209,20 @@ def inverse(T_base_tool: np.ndarray, q_start: np.ndarray) -> np.ndarray:
         position_error, rotation_error = math.hypot(*error_m), math.hypot(*error_rad)
         if position_error < _POSITION_TOLERANCE_M and rotation_error < _ROTATION_TOLERANCE_RAD:
             return np.array(q)
+        apart = math.hypot(position_error, _ROTATION_WEIGHT_M * rotation_error)
+        if apart < least:
+            nearest, least = q, apart
+            position_short, rotation_short = position_error, rotation_error
         step = _damped_step(q, chain, np.array([*error_m, *error_rad]))
         q = [
             min(max(angle + change, low), high)
             for angle, change, low, high in zip(q, step, _LOWER_RAD, _UPPER_RAD, strict=True)
         ]
+    if position_short <= short_m and rotation_short <= short_rad:
+        return np.array(nearest)
     raise KinematicsError(
         f"tool pose at {np.round(target_m, 3).tolist()} m has no joint solution "
-        f"({position_error * 1000:.1f} mm and {rotation_error:.3f} rad short); "
+        f"({position_short * 1000:.1f} mm and {rotation_short:.3f} rad short); "
         "choose a pose nearer to the arm's workspace"
     )
 
