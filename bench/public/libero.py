@@ -13,13 +13,15 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
-from bench.public.environments import ROOT, libero
+from bench.public.environments import libero
 from bench.public.libero_peer_world import BASE_SUITES, PERTURBATIONS
+from bench.public.processes import served, sigterm_exits, told_lines
 from training.evidence.statistics import wilson
+
+RUNNER = "bench.public.libero_run"
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,48 +45,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--url", help="of a server that runs, ws://HOST:PORT")
     add("--chunk-steps", type=int, default=8, help="steps of a chunk that are done (%(default)s)")
     return parser.parse_args(argv)
-
-
-def told_lines(job: dict) -> Iterator[dict]:
-    """Run `libero_run` and yield what it says, line by line.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    python, environment = libero()
-    command = [str(python), "-m", "bench.public.libero_run", json.dumps(job)]
-    with subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            # LIBERO and its packages print, too.
-            if line.startswith("{"):
-                yield json.loads(line)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command[:3])
-
-
-@contextmanager
-def served(checkpoint: Path, chunk_steps: int) -> Iterator[str]:
-    """Serve a checkpoint in a process of its own; yields the address.
-
-    Raises:
-        RuntimeError: it is not served; it said why.
-    """
-    module = "vla_ros.policy.vla_eval_server"
-    command = [sys.executable, "-m", module, str(checkpoint), "--port", "0"]
-    command += ["--steps", str(chunk_steps)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        first = process.stdout.readline()
-        if " is served on " not in first:
-            raise RuntimeError(f"{checkpoint} is not served")
-        yield first.rsplit(" ", 1)[-1].strip()
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def summary(rows: list[dict]) -> dict[str, dict]:
@@ -135,27 +95,32 @@ def episodes(args: argparse.Namespace, url: str, default: list[str]) -> dict:
         "url": url,
     }
     rows = []
-    for row in told_lines(job):
-        rows.append(row)
-        print(
-            f"{row['suite']} {row['task']}, start {row['layout']}: "
-            f"{'done' if row['success'] else 'not done'} in {row['steps']} steps, "
-            f"{row['seconds']:.0f} s: {row['instruction']}",
-            flush=True,
-        )
-        if row["refused"]:
-            print(f"  no action: {row['refused']}", flush=True)
+    with closing(told_lines(*libero(), RUNNER, job)) as told:
+        for row in told:
+            rows.append(row)
+            print(
+                f"{row['suite']} {row['task']}, start {row['layout']}: "
+                f"{'done' if row['success'] else 'not done'} in {row['steps']} steps, "
+                f"{row['seconds']:.0f} s: {row['instruction']}",
+                flush=True,
+            )
+            if row["refused"]:
+                print(f"  no action: {row['refused']}", flush=True)
     return {"job": {**job, "url": bool(url)}, "suites": summary(rows), "episodes": rows}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; exit code 1 where something could not be done."""
     args = parse_arguments(argv)
-    try:
-        return _do(args)
-    except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
-        print(f"bench.public.libero: {error}", file=sys.stderr)
-        return 1
+    with sigterm_exits():
+        try:
+            return _do(args)
+        except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
+            print(f"bench.public.libero: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("bench.public.libero: stopped", file=sys.stderr)
+            return 130
 
 
 def _do(args: argparse.Namespace) -> int:
@@ -167,8 +132,9 @@ def _do(args: argparse.Namespace) -> int:
             raise ValueError("--out must name a new folder for the demonstrations")
         out = str(args.out.resolve())
         job = {"out": out, "base": args.base, "tasks": args.tasks, "count": args.count}
-        for told in told_lines(job):
-            print(json.dumps(told, indent=1))
+        with closing(told_lines(*libero(), RUNNER, job)) as told:
+            for counts in told:
+                print(json.dumps(counts, indent=1))
         return 0
     if args.what == "expert":
         found = episodes(args, "", ["none"])

@@ -267,7 +267,8 @@ def test_scores_come_with_wilsons_interval():
 def test_every_suite_is_scored_unless_the_command_says_otherwise(monkeypatch, tmp_path, capsys):
     jobs = []
 
-    def told_lines(job):
+    def told_lines(python, environment, module, job):
+        assert (python, module) == ("python", "bench.public.libero_run")
         jobs.append(job)
         for name in job["perturbations"]:
             yield {
@@ -276,6 +277,7 @@ def test_every_suite_is_scored_unless_the_command_says_otherwise(monkeypatch, tm
             }
 
     monkeypatch.setattr(libero, "told_lines", told_lines)
+    monkeypatch.setattr(libero, "libero", lambda: ("python", {}))
     out = tmp_path / "scores.json"
     assert libero.main(["score", "--url", "ws://x", "--out", str(out)]) == 0
     assert jobs[0]["perturbations"] == ["", "_swap", "_task", "_lan", "_object"]
