@@ -112,15 +112,15 @@ def light(stage: int) -> AptRecipe:
     """Return a run with half of the backbone's transformer and 6 of the expert's 10 slots.
 
     For a backbone of the recipe of that name; more samples are seen in an hour. Chunks are of 3
-    seconds, all layers of the backbone reach the actions, and a backbone that is tuned gets a rate
-    at which 3,000 steps change it.
+    seconds, all layers of the backbone reach the actions, what the arm does next counts as much as
+    where it ends, and a backbone that is tuned gets a rate at which 3,000 steps change it.
     """
     expert = replace(
         small_apt(stage), num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
     )
     half = replace(SmallVlmConfig(), depth=3)
-    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=2e-4, cache_gib=6.0)
-    return replace(whole, apt=replace(expert, precondition="linear"))
+    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=5e-4, cache_gib=6.0)
+    return replace(whole, apt=replace(expert, precondition="edm"))
 
 
 def tiny(stage: int) -> AptRecipe:

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from bench.public import libero, libero_demos, libero_run
+from bench.public import libero, libero_demos, libero_run, scores
 from bench.public.libero_expert import DOWN, LIFTED, Expert
 from bench.public.libero_peer_world import (
     CLOSE,
@@ -258,10 +258,10 @@ def test_scores_come_with_wilsons_interval():
         for suite, count in (("a", 10), ("b", 1))
         for n in range(count)
     ]
-    found = libero.summary(rows)
+    found = scores.summary(rows)
     assert (found["a"]["successes"], found["a"]["trials"]) == (5, 10)
     assert found["a"]["interval_95"] == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert "| a | 5 | 10 | 50 % (24 to 76) | 1 |" in libero.table(found)
+    assert "| a | 5 | 10 | 50 % (24 to 76) | 1 |" in scores.table(found)
 
 
 def test_every_suite_is_scored_unless_the_command_says_otherwise(monkeypatch, tmp_path, capsys):

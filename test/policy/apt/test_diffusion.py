@@ -112,3 +112,20 @@ def test_noise_has_unit_deviation_around_the_guess_in_its_own_scale():
         answer = (noise - nothing) / (one - nothing)
         assert answer.std().item() == pytest.approx(1, abs=0.02)
         assert guess.inputs(noisy, steps).std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_an_answer_is_what_makes_the_guess_right():
+    generator = torch.Generator().manual_seed(0)
+    guess = LinearGuess(horizon=2, num_steps=100)
+    deviation = torch.tensor([[0.02], [0.3]]).expand(2, 10)
+    guess.fit(torch.full((2, 10), 0.1), deviation)
+    chunks = 0.1 + deviation * torch.randn(2000, 1, 2, 10, generator=generator)
+    noise = torch.randn(chunks.shape, generator=generator)
+    for step in (0, 10, 60):
+        steps = torch.full((1,), step)
+        noisy = add_noise(chunks, noise, steps, 100)
+        answer = guess.answer(chunks, noise, steps)
+        assert_close(guess.noise(answer, noisy, steps), noise, atol=1e-4, rtol=1e-4)
+        # Steps of small and of large motion count alike.
+        assert answer[:, :, 0].std().item() == pytest.approx(1, abs=0.03)
+        assert answer[:, :, 1].std().item() == pytest.approx(1, abs=0.03)

@@ -176,3 +176,17 @@ def test_cached_and_uncached_sampling_agree(make_policy, images, observation, no
     assert reused.abs().max() < 1e3
     for way in ("recomputed", "cloned"):
         assert_close(policy.denoise(output, observation, noise, way), reused, rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_in_units_of_the_answer_changes_no_sample(make_policy, images, observation, noise):
+    linear, edm = (make_policy(1, precondition=how) for how in ("linear", "edm"))
+    args = images, TEXT, observation, noise
+    assert torch.equal(linear.sample(*args), edm.sample(*args))
+    chunks = torch.full_like(noise, 0.3)
+    losses = [p(images, TEXT, observation, chunks, noise, STEPS).total for p in (linear, edm)]
+    assert losses[0] != losses[1]
+    fresh = make_policy(1, fresh=True, precondition="edm")  # whose answer is 0
+    fresh.guess.fit(torch.zeros(3, 10), torch.full((3, 10), 0.1))
+    found = fresh(images, TEXT, observation, chunks, noise, STEPS)
+    wanted = fresh.guess.answer(chunks, noise, STEPS)[observation.arms]
+    assert found.gripper.item() == pytest.approx(wanted[..., 9].abs().mean().item(), rel=1e-5)

@@ -67,7 +67,8 @@ class AptConfig:
         num_learned_tokens: tokens without input beside the actions; GR00T has 32, the others 0.
         train_steps, sample_steps: of diffusion (DDPM) and of sampling (DDIM).
         precondition: "none" (paper and code), or "linear": the expert learns what a linear guess of
-            the noise leaves open (`precondition`, ours, for runs of thousands of steps).
+            the noise leaves open; or "edm": the same, and the loss is in the units of that
+            (`precondition`, ours, for runs of thousands of steps).
         loss_weights: of translation, rotation and gripper (code).
         vlm: "frozen": no gradient, no graph; "insulated": no gradient from the expert, whatever
             else trains the backbone; "trained": the backbone's own flags hold (LoRA or full).
@@ -94,7 +95,7 @@ class AptConfig:
     num_learned_tokens: int = 0
     train_steps: int = 100
     sample_steps: int = 20
-    precondition: Literal["none", "linear"] = "none"
+    precondition: Literal["none", "linear", "edm"] = "none"
     loss_weights: tuple[float, float, float] = (30.0, 10.0, 10.0)
     vlm: Literal["frozen", "insulated", "trained"] = "frozen"
 

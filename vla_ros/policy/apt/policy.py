@@ -41,7 +41,7 @@ class AptPolicy(nn.Module):
         self.vlm = vlm
         self.expert = AptExpert(config, vlm.width, vlm.num_layers)
         self.guess = None
-        if config.precondition == "linear":
+        if config.precondition != "none":
             self.guess = LinearGuess(config.horizon, config.train_steps)
         if config.stage == 1 or config.vlm == "frozen":
             vlm.requires_grad_(False)
@@ -113,11 +113,16 @@ class AptPolicy(nn.Module):
         output = seen if isinstance(seen, VlmOutput) else self.look(seen, text)
         noisy = add_noise(chunks, noise, steps, self.config.train_steps)
         scene = self.expert.read(output, observation)
-        predicted = self.predict(scene, noisy, steps, self.expert.conditions(steps))
+        conditions = self.expert.conditions(steps)
+        if self.guess is not None and self.config.precondition == "edm":
+            predicted = self.expert.denoise(scene, self.guess.inputs(noisy, steps), conditions)
+            wanted = self.guess.answer(chunks, noise, steps)
+        else:
+            predicted, wanted = self.predict(scene, noisy, steps, conditions), noise
         is_used = observation.arms[..., None].expand(chunks.shape[:3])
         if step_mask is not None:
             is_used = is_used & step_mask
-        return noise_loss(predicted, noise, is_used, self.config.loss_weights)
+        return noise_loss(predicted, wanted, is_used, self.config.loss_weights)
 
     def predict(
         self, scene: Prefix, noisy: Tensor, steps: Tensor, conditions: list[Film]

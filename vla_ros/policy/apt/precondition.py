@@ -6,7 +6,12 @@ part in a hundred before anything that it sees matters; the authors have 100k st
 If numbers of chunks were normal, of the mean and deviation that training data have, the best guess
 of the noise would be linear in the noisy chunk. Here the network is given the noisy chunk at unit
 deviation and learns what the guess leaves open, as in EDM (Karras et al. 2022, arXiv 2206.00364,
-section 5). Chunks, noise, loss and sampling stay as they are.
+section 5). Chunks, noise and sampling stay as they are.
+
+The loss, too, with "linear": then an error counts in metres, wherever it is, and of a chunk of
+seconds the first step, a few centimetres that the arm does next, is a hundredth. With "edm" the
+loss is of the network's own answer, as EDM weighs it: each number of each step counts in units of
+its own deviation, at all levels of noise alike.
 
 Legend: B batch, E arms, H horizon.
 """
@@ -50,6 +55,16 @@ class LinearGuess(nn.Module):
         variance = self._variance(power)
         guess = (1 - power).sqrt() / variance * (noisy - power.sqrt() * self.mean)
         return guess + power.sqrt() * self.deviation / variance.sqrt() * answer
+
+    def answer(self, chunks: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
+        """Return the answer (B, E, H, 10) with which `noise` is right for these chunks and noise.
+
+        `noise` solved for it, with the noisy chunk written out; of deviation 1.
+        """
+        power = self._power(steps)
+        off = (chunks - self.mean) / self.deviation
+        numerator = power.sqrt() * self.deviation * noise - (1 - power).sqrt() * off
+        return numerator / self._variance(power).sqrt()
 
     def _power(self, steps: Tensor) -> Tensor:
         return self.power[steps].view(-1, 1, 1, 1)
