@@ -272,6 +272,8 @@ def _measured(e: Experiment, row: Row, seed: int, given: list[str], after: str) 
         *("--trials", str(s.trials), "--seed", str(TRIAL_SEED)),
         *("--time-limit", f"{s.time_limit_s:g}", "--json", str(out)),
     )
+    if e.method == "apt" and s.apt_latency_s:
+        command = (*command, "--latency", f"{s.apt_latency_s:g}")
     films = e.out / "results" / "films" / f"{e.method}-{name}"
     trials, kind = s.trials * len(CELLS[e.method]), f"rollouts_{e.method}"
     free = (*_workers(e), "--film", str(films))

@@ -117,6 +117,7 @@ class Scale:
         backbone_steps, first_steps, second_steps: of the backbone and of the two stages.
         trials: of each cell.
         time_limit_s: of each task of a trial.
+        apt_latency_s: from an observation to APT's answer; 0: `rollouts_policy.LATENCY_S`.
         seeds: of training.
         samples: frames of the open-loop measure.
     """
@@ -137,6 +138,7 @@ class Scale:
     apt_demos: int = 60
     apt_tasks: int = 0
     time_limit_s: float = 20.0
+    apt_latency_s: float = 0.0
     seeds: tuple[int, ...] = (0, 1, 2)
     samples: int = 1000
     is_plumbing: bool = False
@@ -161,6 +163,7 @@ _REDUCED = replace(
     recipe="light",
     play_h=(1, 3),
     demos=(50, 200),
+    apt_latency_s=0.15,
     captions=50_000,
     backbone_steps=2_500,
     first_steps=1_500,

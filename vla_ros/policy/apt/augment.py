@@ -43,11 +43,12 @@ def change_colours(images: Tensor, drawn: Tensor) -> Tensor:
     grey = x.mean(2, keepdim=True)
     x = (grey + saturation * (x - grey)).clamp(0, 1)
     x = x ** (1 + GAMMA_RANGE * (2 * numbers[:, :, 3] - 1))
+    is_blurred = drawn[..., 4].to(x.device) < BLUR_PROBABILITY
     line = torch.tensor([0.25, 0.5, 0.25]).to(x)
     kernel = torch.outer(line, line).expand(3, 1, 3, 3)
-    padded = functional.pad(x.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
-    blurred = functional.conv2d(padded, kernel, groups=3).view_as(x)
-    return torch.where(numbers[:, :, 4] < BLUR_PROBABILITY, blurred, x) * 2 - 1
+    padded = functional.pad(x[is_blurred], (1, 1, 1, 1), mode="replicate")
+    x[is_blurred] = functional.conv2d(padded, kernel, groups=3)
+    return x * 2 - 1
 
 
 def shuffle_cameras(
