@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.public.environments import simpler
 from bench.public.processes import served, sigterm_exits, told_lines
 from bench.public.scores import summary, table
-from bench.public.simpler_run import TASKS
+from bench.public.simpler_peer_scene import TASKS
 
 RUNNER = "bench.public.simpler_run"
 # By ManiSkill's name of what it fetches (`utils/assets/data.py`), a file that comes with it: the

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.public import simpler, simpler_run
-from bench.public.simpler_run import CLOSE, OPEN, Outcome, command_of
+from bench.public.simpler_peer_scene import CLOSE, OPEN, command_of
+from bench.public.simpler_run import Outcome
 from bench.public.vla_eval_client import connected
 from vla_ros.core.contract import tap_contract
 from vla_ros.core.errors import ContractError
