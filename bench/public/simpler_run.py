@@ -104,6 +104,8 @@ def main() -> None:
         # ManiSkill asks whether to fetch what it misses, where nobody sees the question.
         with open(os.devnull) as sys.stdin, connected(job["url"]) as harness:
             run(job, harness)
+    except ConnectionError as error:
+        sys.exit(f"no policy server answers at {job['url']} ({error}); start one, or correct --url")
     except (RuntimeError, VlaError, OSError) as error:
         sys.exit(f"bench.public.simpler_run: {error}")
 
