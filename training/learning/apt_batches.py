@@ -3,7 +3,8 @@
 Noise, diffusion steps and augmentation are drawn for the whole batch, and each process takes its
 rows of them.
 
-Legend: B samples, V cameras, S side of a picture, H steps of a chunk, h poses of the history.
+Legend: B samples, n noises of each, V cameras, S side of a picture, H steps of a chunk, h poses of
+the history.
 """
 
 from collections.abc import Callable
@@ -33,8 +34,8 @@ class AptBatch(NamedTuple):
         scene: images (B, V, 3, S, S) in [-1, 1], or what the backbone has made of them.
         text: B instructions; None in Stage 1.
         observation: where cameras and tools are.
-        chunks, noise: (B, 1, H, 10).
-        steps: (B,) int64 diffusion steps.
+        chunks: (B, 1, H, 10).
+        noise: (n B, 1, H, 10), those of a sample side by side; steps: (n B,) int64 diffusion steps.
         mask: (B, 1, H) bool, steps that count; None: all.
     """
 
@@ -60,7 +61,7 @@ class Draws(NamedTuple):
     """The random numbers of samples, a row each; all of them always: no switch moves the others.
 
     Attributes:
-        noise: (B, 1, H, 10); steps: (B,) int64 diffusion steps.
+        noise: (B, n, 1, H, 10); steps: (B, n) int64 diffusion steps.
         reference: (B,) int64 cameras.
         order, dropped: (B, V) uniform; colours: (B, V, 5) uniform.
         turn: (B, 4) normal; shake: (B, 1, 3 + 10 (h - 1)) normal.
@@ -84,10 +85,10 @@ def draw(recipe: AptRecipe, count: int, num_cameras: int, seed: int, step: int) 
     """Return the numbers of a whole batch of `count` samples: a function of seed and step."""
     state = np.random.SeedSequence([seed, 3, step]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    apt, views = recipe.apt, (count, num_cameras)
+    apt, views, noises = recipe.apt, (count, num_cameras), (count, recipe.noises)
     return Draws(
-        torch.randn(count, 1, apt.horizon, CHUNK_SIZE, generator=generator),
-        torch.randint(apt.train_steps, (count,), generator=generator),
+        torch.randn(*noises, 1, apt.horizon, CHUNK_SIZE, generator=generator),
+        torch.randint(apt.train_steps, noises, generator=generator),
         torch.randint(num_cameras, (count,), generator=generator),
         torch.rand(views, generator=generator),
         torch.rand(views, generator=generator),
@@ -157,5 +158,6 @@ class Batches:
                 scene, observation = augment.shuffle_cameras(scene, observation, draws.order)
         mask = torch.from_numpy(samples.mask)[:, None] if recipe.mask_ends else None
         text = self.data.text(samples)
-        batch = AptBatch(scene, text, observation, chunks, draws.noise, draws.steps, mask)
+        noise, steps = draws.noise.flatten(0, 1), draws.steps.flatten()
+        batch = AptBatch(scene, text, observation, chunks, noise, steps, mask)
         return batch.to(self._world.device)

@@ -75,7 +75,8 @@ class HeldOutError:
         observation, chunks = observe(samples, np.zeros(len(indices), np.int64))
         draws = draw(recipe, len(indices), len(data.contract.cameras), start, EVAL_STEP)
         images, text = data.images(samples), data.text(samples)
-        batch = AptBatch(images, text, observation, chunks, draws.noise, draws.steps, None)
+        noise, steps = draws.noise[:, 0], draws.steps[:, 0]
+        batch = AptBatch(images, text, observation, chunks, noise, steps, None)
         return batch.to(self._world.device), samples
 
     def _measured(self, batch: AptBatch) -> tuple[float, np.ndarray]:

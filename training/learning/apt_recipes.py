@@ -60,6 +60,8 @@ class AptRecipe(EngineConfig):
         targets: see `apt_windows.Chunks`; the code has "desired".
         reference: whose axes chunks are in while training, a "random" camera (code) or the
             "first", which is the one at run time.
+        noises: how many noises of each sample a step learns from. Reading the scene is most of the
+            time with a small expert, and an answer to one noise says little of what was seen.
         mask_ends: leave out of the loss the last pose's repetitions beyond an episode's end; the
             code learns them, as a demonstration ends at rest. A recording that was cut does not.
         augmentation: see there.
@@ -77,6 +79,7 @@ class AptRecipe(EngineConfig):
     qwen: dict[str, Any] = field(default_factory=dict)
     targets: Targets = "desired"
     reference: Literal["random", "first"] = "random"
+    noises: int = 1
     mask_ends: bool = False
     augmentation: Augmentation = AS_RECORDED
     steps: int = 2000
@@ -119,7 +122,7 @@ def light(stage: int) -> AptRecipe:
         small_apt(stage), num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
     )
     half = replace(SmallVlmConfig(), depth=3)
-    whole = replace(small(stage), small=half, batch_size=64, vlm_lr=5e-4, cache_gib=6.0)
+    whole = replace(small(stage), small=half, batch_size=48, noises=4, vlm_lr=5e-4, cache_gib=6.0)
     return replace(whole, apt=replace(expert, precondition="edm"))
 
 

@@ -190,3 +190,20 @@ def test_the_loss_in_units_of_the_answer_changes_no_sample(make_policy, images, 
     found = fresh(images, TEXT, observation, chunks, noise, STEPS)
     wanted = fresh.guess.answer(chunks, noise, STEPS)[observation.arms]
     assert found.gripper.item() == pytest.approx(wanted[..., 9].abs().mean().item(), rel=1e-5)
+
+
+@every_style
+def test_several_noises_of_a_scene_have_the_loss_of_each_alone(
+    make_policy, images, observation, noise, switches
+):
+    policy = make_policy(2, **switches)
+    chunks, other = torch.full_like(noise, 0.3), noise.flip(0, 2)
+    alone = [
+        policy(images, TEXT, observation, chunks, one, steps).total
+        for one, steps in ((noise, STEPS), (other, STEPS.flip(0)))
+    ]
+    both = torch.stack([noise, other], 1).flatten(0, 1)
+    steps = torch.stack([STEPS, STEPS.flip(0)], 1).flatten()
+    found = policy(images, TEXT, observation, chunks, both, steps).total
+    assert found.item() == pytest.approx((alone[0] + alone[1]).item() / 2, rel=1e-5)
+    assert abs(alone[0] - alone[1]) > 1e-3

@@ -161,8 +161,8 @@ def flat(batches):
                 part.observation.T_base_camera.flatten(1),
                 part.observation.T_base_tool.flatten(1),
                 part.chunks.flatten(1),
-                part.noise.flatten(1),
-                part.steps[:, None],
+                part.noise.reshape(len(part.chunks), -1),
+                part.steps.reshape(len(part.chunks), -1),
             ],
             1,
         )
@@ -172,12 +172,15 @@ def flat(batches):
 
 
 def test_processes_and_micro_batches_share_a_batch_sample_by_sample(data):
-    recipe = replace(tiny(1), augmentation=Augmentation(shake=True))
+    recipe = replace(tiny(1), augmentation=Augmentation(shake=True), noises=3)
     whole = flat(Batches(data, recipe, 0, World())(3))
     for rank in range(2):
         cut = replace(recipe, accumulation=2)
         own = Batches(data, cut, 0, World(rank, 2))(3)
-        assert [len(part.steps) for part in own] == [1, 1]
+        assert [len(part.chunks) for part in own] == [1, 1]
+        # Three of each, all of them different.
+        assert [len(part.noise) for part in own] == [3, 3]
+        assert not torch.equal(own[0].noise[0], own[0].noise[1])
         np.testing.assert_allclose(flat(own), whole[rank::2], rtol=1e-5, atol=1e-6)
     plain = flat(Batches(data, tiny(1), 0, World())(3))
     assert not torch.equal(plain[:, :3072], whole[:, :3072])

@@ -71,6 +71,22 @@ class Prefix:
         )
         return replace(self, keys=keys, values=values)
 
+    def repeated(self, times: int) -> "Prefix":
+        """Return it with each sample so often in a row, for several noises of one scene."""
+
+        def again(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat_interleave(times, 0)
+
+        return replace(
+            self,
+            keys=tuple(map(again, self.keys)),
+            values=tuple(map(again, self.values)),
+            hidden={kind: again(x) for kind, x in self.hidden.items()},
+            positions={kind: x.repeated(times) for kind, x in self.positions.items()},
+            history=self.history.repeat_interleave(times, 0),
+            anchor=self.anchor.repeat_interleave(times, 0),
+        )
+
     def joined(self, layer: int, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the keys and values that the actions of `layer` read, with their own k and v."""
         keys, values = self.keys[layer], self.values[layer]

@@ -107,19 +107,25 @@ class AptPolicy(nn.Module):
             seen, text: images and text as in `look`, or what it gives of them.
             observation: where cameras and tools are.
             chunks: (B, E, H, 10) true chunks of `core.chunks`.
-            noise, steps: of `draw`.
+            noise, steps: of `draw`, for B samples, or for n B: n of each sample, side by side. The
+                scene is read once for all of them.
             step_mask: (B, E, H) bool, steps that count; None, as in the authors' code: all.
         """
         output = seen if isinstance(seen, VlmOutput) else self.look(seen, text)
+        scene, arms = self.expert.read(output, observation), observation.arms
+        times = len(noise) // len(chunks)
+        if times > 1:
+            scene = scene.repeated(times)
+            chunks, arms = (x.repeat_interleave(times, 0) for x in (chunks, arms))
+            step_mask = None if step_mask is None else step_mask.repeat_interleave(times, 0)
         noisy = add_noise(chunks, noise, steps, self.config.train_steps)
-        scene = self.expert.read(output, observation)
         conditions = self.expert.conditions(steps)
         if self.guess is not None and self.config.precondition == "edm":
             predicted = self.expert.denoise(scene, self.guess.inputs(noisy, steps), conditions)
             wanted = self.guess.answer(chunks, noise, steps)
         else:
             predicted, wanted = self.predict(scene, noisy, steps, conditions), noise
-        is_used = observation.arms[..., None].expand(chunks.shape[:3])
+        is_used = arms[..., None].expand(chunks.shape[:3])
         if step_mask is not None:
             is_used = is_used & step_mask
         return noise_loss(predicted, wanted, is_used, self.config.loss_weights)

@@ -45,6 +45,11 @@ class Positions:
         assert turned is not None
         return turned.shape[1]
 
+    def repeated(self, times: int) -> "Positions":
+        """Return those of each sample so often in a row."""
+        parts = (self.into, self.back, self.cos, self.sin)
+        return Positions(*(None if x is None else x.repeat_interleave(times, 0) for x in parts))
+
     def place(self, x: Tensor, part: int) -> Tensor:
         """Return x (B, L, n, h, d), turned.
 
