@@ -15,7 +15,7 @@ trap 'exit 130' INT TERM
 
 # Once more for one that fails, as colcon's --retest-until-pass does in ROS's own builds, and the report says so: a
 # machine whose cores are others' for some seconds fails one of these tests now and then, a bug both times.
-again=(--reruns 1)
+again=(--reruns 1 -rR)
 
 # A process of its own: at the end of a long one, an arm in it once and again never became active, for
 # a reason that nobody has found yet.
