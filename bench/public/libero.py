@@ -10,14 +10,13 @@ way from demonstrations to a score. The policy is told the sentence of the task'
 
 import argparse
 import json
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from bench.public.environments import libero
 from bench.public.libero_peer_world import BASE_SUITES, PERTURBATIONS
-from bench.public.processes import served, sigterm_exits, told_lines
+from bench.public.processes import exit_code, served, told_lines
 from bench.public.scores import summary, table
 
 RUNNER = "bench.public.libero_run"
@@ -75,15 +74,7 @@ def episodes(args: argparse.Namespace, url: str, default: list[str]) -> dict:
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; exit code 1 where something could not be done."""
     args = parse_arguments(argv)
-    with sigterm_exits():
-        try:
-            return _do(args)
-        except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
-            print(f"bench.public.libero: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("bench.public.libero: stopped", file=sys.stderr)
-            return 130
+    return exit_code("bench.public.libero", lambda: _do(args))
 
 
 def _do(args: argparse.Namespace) -> int:

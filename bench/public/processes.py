@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,26 @@ def sigterm_exits() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def exit_code(name: str, do: Callable[[], int]) -> int:
+    """Return what `do` does, or 1 where something could not be done: a sentence on stderr.
+
+    What `do` has started ends with it, also by SIGTERM and by Ctrl-C, which is 130.
+
+    Args:
+        name: of the command, for the sentence.
+        do: what the command line says.
+    """
+    with sigterm_exits():
+        try:
+            return do()
+        except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"{name}: stopped", file=sys.stderr)
+            return 130
 
 
 def told_lines(

@@ -11,13 +11,12 @@ Vulkan. docs/benchmarks.md says more.
 import argparse
 import json
 import os
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from bench.public.environments import simpler
-from bench.public.processes import served, sigterm_exits, told_lines
+from bench.public.processes import exit_code, served, told_lines
 from bench.public.scores import summary, table
 from bench.public.simpler_peer_scene import TASKS
 
@@ -91,15 +90,7 @@ def episodes(args: argparse.Namespace, url: str) -> dict:
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; exit code 1 where something could not be done."""
     args = parse_arguments(argv)
-    with sigterm_exits():
-        try:
-            return _do(args)
-        except (subprocess.CalledProcessError, RuntimeError, ValueError) as error:
-            print(f"bench.public.simpler: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("bench.public.simpler: stopped", file=sys.stderr)
-            return 130
+    return exit_code("bench.public.simpler", lambda: _do(args))
 
 
 def _do(args: argparse.Namespace) -> int:

@@ -48,10 +48,10 @@ def joint_way(chunk: Chunk, stamp_ns: int, q_start: np.ndarray, limits: SafetyLi
         ContractError: an action is none.
     """
     joints, cut = [], ""
-    q, T = q_start, kinematics.forward(q_start)
+    q = q_start
     for h, action in enumerate(chunk.actions):
         if chunk.T_base_tool is None:
-            T, _ = apply_ee_delta(T, action)
+            T, _ = apply_ee_delta(kinematics.forward(q), action)
         else:
             T = chunk.T_base_tool[h]
         T = limits.clamp_pose(T)
@@ -63,7 +63,6 @@ def joint_way(chunk: Chunk, stamp_ns: int, q_start: np.ndarray, limits: SafetyLi
             cut = f"way-point {h + 1} of {len(chunk)}: {error}"
             break
         joints.append(q)
-        T = kinematics.forward(q)
     openings = chunk.openings[: len(joints)]
     from_arrival = chunk.T_base_tool is None
     return Way(JointPlan(stamp_ns, chunk.period_s, np.array(joints), openings, from_arrival), cut)
