@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from training.learning.caption_data import Captions, open_captions
 from training.learning.ema import Ema
 from training.learning.engine import Job, PartLoss, new_optimizer, run
 from training.learning.engine_config import EngineConfig
+from training.learning.grounding import Shown, grounding_loss, shown_things
 from training.learning.pointing import (
     Pointed,
     Taught,
@@ -72,6 +73,8 @@ INSTRUCTIONS = tuple(
 _VLM = "vlm."
 # In which the questions of a step are read, from the shortest answers to the longest.
 _GROUPS = 4
+# Of the loss of grounding, which begins at the logarithm of 1,024 cells.
+_GROUNDING = 0.3
 FOODS = ("carrot", "banana", "apple", "orange", "pumpkin", "lemon", "eggplant")
 
 
@@ -91,7 +94,7 @@ class PretrainConfig(EngineConfig):
         readout_frames: pictures that the linear read-out is fitted on.
     """
 
-    model: SmallVlmConfig = field(default_factory=SmallVlmConfig)
+    model: SmallVlmConfig = SmallVlmConfig(named_points=True)
     vocabulary: int = 2048
     steps: int = 3000
     batch_size: int = 48
@@ -117,13 +120,13 @@ def small() -> PretrainConfig:
 
 def light() -> PretrainConfig:
     """Return half of `small`'s transformer, for the recipe of that name of the later stages."""
-    return PretrainConfig(model=SmallVlmConfig(depth=3))
+    return PretrainConfig(model=SmallVlmConfig(depth=3, named_points=True))
 
 
 def tiny() -> PretrainConfig:
     """Return a run for tests: a toy model, two steps."""
     return PretrainConfig(
-        model=toy_config(max_suffix=256),
+        model=replace(toy_config(max_suffix=256), named_points=True),
         vocabulary=300,
         steps=2,
         batch_size=4,
@@ -157,11 +160,12 @@ def optimizer_groups(model: Taught, config: PretrainConfig) -> list[dict]:
 
 
 class CaptionBatch(NamedTuple):
-    """Pictures, questions on them, those of like length together, and what to point at."""
+    """Pictures, questions on them, those of like length together, what to point at, what shows."""
 
     pictures: Tensor
     asked: list[Asked]
     pointed: tuple[Pointed, ...]
+    shown: Shown
 
 
 def by_length(prompts: list[str], answers: Tensor, per_picture: int) -> list[Asked]:
@@ -185,20 +189,24 @@ def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -
         frames, prompts, answers = data.draw(rng, config.batch_size, config.questions)
         suffix = vlm.tokenizer.answers(answers, config.model.max_suffix)
         asked = by_length(prompts, suffix, config.questions)
-        shown = draw_points(data, rng, frames, config.points)
+        places = draw_points(data, rng, frames, config.points)
         told = draw_told(data, rng, frames, config.told)
-        pointed = tuple(one for one in (shown, told) if one.names)
-        return [CaptionBatch(data.pictures(frames), asked, pointed)]
+        pointed = tuple(one for one in (places, told) if one.names)
+        shown = shown_things(data, frames)
+        return [CaptionBatch(data.pictures(frames), asked, pointed, shown)]
 
     def loss(_: torch.nn.Module, batch: CaptionBatch) -> PartLoss:
         questions = [*batch.asked, *(pointed.asked for pointed in batch.pointed)]
-        features = vlm.asked_features(*vlm.encode(batch.pictures), questions)
+        encoded = vlm.encode(batch.pictures)
+        features = vlm.asked_features(encoded, questions)
         in_words = functional.cross_entropy(*vlm.scored(features[: len(batch.asked)], batch.asked))
-        shown = zip(features[len(batch.asked) :], batch.pointed, strict=True)
-        losses = [pointing_loss(model, x, pointed.places) for x, pointed in shown]
-        pointing = torch.stack(losses).sum()
-        said = {"in_words": in_words.detach(), "pointing": pointing.detach()}
-        return PartLoss(in_words + pointing, 1.0, said)
+        places = zip(features[len(batch.asked) :], batch.pointed, strict=True)
+        losses = [pointing_loss(model, x, pointed.places) for x, pointed in places]
+        losses = {"in_words": in_words, "pointing": torch.stack(losses).sum()}
+        if vlm.named is not None and batch.shown.names:
+            losses["grounding"] = _GROUNDING * grounding_loss(vlm, encoded, batch.shown)
+        said = {name: value.detach() for name, value in losses.items()}
+        return PartLoss(torch.stack(list(losses.values())).sum(), 1.0, said)
 
     optimizer = new_optimizer(optimizer_groups(model, config), config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None

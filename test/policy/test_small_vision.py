@@ -71,7 +71,7 @@ def test_patches_are_numbered_row_by_row(encoder):
 
 def test_points_keep_float32_under_autocast(encoder):
     with torch.autocast("cpu", torch.bfloat16):
-        points, _ = encoder(squares(np.array([[7, 7]])))
+        points, _, _ = encoder(squares(np.array([[7, 7]])))
     assert points.dtype == torch.float32
     assert points.isfinite().all()
 

@@ -6,7 +6,7 @@ import torch
 
 from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.policy.small_config import SmallVlmConfig, toy_config
-from vla_ros.policy.small_vlm import Asked, SmallVlm
+from vla_ros.policy.small_vlm import Asked, Encoded, SmallVlm
 from vla_ros.policy.text_tokens import PADDING, train_tokenizer
 
 TINY = replace(
@@ -30,9 +30,9 @@ def make(config: SmallVlmConfig = TINY) -> SmallVlm:
     return model.eval()
 
 
-@pytest.fixture(scope="module")
-def model():
-    return make()
+@pytest.fixture(scope="module", params=[False, True], ids=["", "named"])
+def model(request):
+    return make(replace(TINY, named_points=request.param))
 
 
 def pictures(batch: int, views: int, seed: int = 1) -> torch.Tensor:
@@ -139,10 +139,10 @@ def test_a_cache_is_given_only_where_asked_for(model):
 
 def test_pictures_encoded_before_are_read_as_new_ones(model):
     images = pictures(3, 1)
-    points, patches = model.encode(images)
     pairs = torch.tensor([[0, 1], [1, 2]])
-    kept = model.read(points[pairs, 0], patches[pairs, 0], None)
-    same(kept.logits, model(images[pairs, 0], None).logits)
+    parts = [None if part is None else part[pairs, 0] for part in model.encode(images)]
+    kept = model.read(Encoded(*parts), ["put it", "push it left"])
+    same(kept.logits, model(images[pairs, 0], ["put it", "push it left"]).logits)
 
 
 def test_many_questions_on_a_picture_are_scored_as_one_by_one(model):
@@ -152,7 +152,7 @@ def test_many_questions_on_a_picture_are_scored_as_one_by_one(model):
         Asked(torch.tensor([1]), ["push it"], short),
         Asked(torch.tensor([1, 0]), ["", "put the carrot on the plate"], long),
     ]
-    logits, tokens = model.scored(model.asked_features(*model.encode(images), asked), asked)
+    logits, tokens = model.scored(model.asked_features(model.encode(images), asked), asked)
     assert tokens.tolist() == [290, 270, 300, 1, 265, 1]
     one = model(images[1:], ["push it"], short).logits[0, :-1]
     two = model(images[1:], [""], long[:1]).logits[0, :-1]

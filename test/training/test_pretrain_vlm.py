@@ -52,7 +52,15 @@ def captions(tmp_path):
                 "questions": [dict(zip(keys, question, strict=True)) for question in asked],
                 "gripper_m": place,
                 "held": "",
-                "things": [{"name": "apple", "position_m": place, "is_seen": frame % 2 == 1}],
+                "gripper_uv": [0.5, 0.5],
+                "things": [
+                    {
+                        "name": "apple",
+                        "position_m": place,
+                        "uv": [(column + 3) / 32, 13 / 32],
+                        "is_seen": frame % 2 == 1,
+                    }
+                ],
             }
         )
     folder = tmp_path / "captions"
@@ -138,6 +146,22 @@ def test_held_out_questions_and_frames_are_not_learned_from(captions):
 def test_captions_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="has no captions"):
         open_captions(tmp_path, 32)
+
+
+def test_captions_of_an_older_version_are_refused(captions):
+    (shard,) = captions.glob("shard-*")
+    pq.write_table(pq.read_table(shard).drop_columns(["gripper_uv"]), shard)
+    with pytest.raises(DatasetError, match="older version"):
+        open_captions(captions, 32)
+
+
+def test_places_in_the_picture_are_of_what_shows(captions):
+    data = open_captions(captions, 32)
+    # The apple shows in odd frames; its middle is 3 px right of column 2 * (frame % 12).
+    assert set(data.places_uv(0)) == {"gripper"}
+    seen = data.places_uv(1)
+    assert set(seen) == {"gripper", "apple"}
+    assert seen["apple"] == pytest.approx([5 / 32, 13 / 32])
 
 
 def test_questions_of_like_length_go_together_and_keep_their_picture():

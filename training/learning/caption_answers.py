@@ -51,9 +51,9 @@ def _answers(
     limit = model.config.max_suffix
     truth = model.tokenizer.answers([question["answer"] for _, question in asked], limit)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        points, patches = model.encode(images)
-        forced = model.read(points, patches, prompts, truth).logits[:, :-1].argmax(2)
-        prompt = model.read(points, patches, prompts, with_cache=True)
+        encoded = model.encode(images)
+        forced = model.read(encoded, prompts, truth).logits[:, :-1].argmax(2)
+        prompt = model.read(encoded, prompts, with_cache=True)
         token, cache = prompt.logits[:, -1].argmax(1), prompt.cache
         said = [token]
         for _ in range(min(_MAX_ANSWER, limit) - 1):

@@ -26,7 +26,7 @@ class Captions:
 
     Attributes:
         frames: (N, S, S, 3) uint8, memory-mapped.
-        table: questions, gripper_m, held and things, row by row as the frames.
+        table: questions, gripper_m, gripper_uv, held and things, row by row as the frames.
         key: hash of what is in the files.
         trained, held_out: which frames are learned from, and which are not.
     """
@@ -53,6 +53,17 @@ class Captions:
             if thing["is_seen"]:
                 seen[thing["name"]] = thing["position_m"]
         return seen
+
+    def places_uv(self, index: int) -> dict[str, list[float]]:
+        """Return where in the picture what shows is, by name, as `places_m`; (0, 0) to (1, 1).
+
+        The gripper's middle may be out of the picture, and is left out then.
+        """
+        seen = {GRIPPER: self.table["gripper_uv"][int(index)].as_py()}
+        for thing in self.table["things"][int(index)].as_py():
+            if thing["is_seen"]:
+                seen[thing["name"]] = thing["uv"]
+        return {name: uv for name, uv in seen.items() if min(uv) >= 0 and max(uv) < 1}
 
     def sentences(self) -> list[str]:
         """Return prompts and answers of trained frames that may be learned from."""
@@ -99,12 +110,14 @@ def open_captions(folder: Path, image_size: int) -> Captions:
         raise DatasetError(
             f"{folder} has no captions; write some with python -m vla_ros.sim.captions"
         )
-    columns = ["frame", "questions", "gripper_m", "held", "things"]
+    columns = ["frame", "questions", "gripper_m", "gripper_uv", "held", "things"]
     try:
         table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
-    except (OSError, pa.ArrowException) as error:
+        table.select(columns)
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise DatasetError(
-            f"{folder} has a damaged shard ({error}); run the command that wrote it again"
+            f"{folder} has a damaged shard, or one of an older version ({error}); "
+            "run the command that wrote it again, into another folder"
         ) from None
     digest = hashlib.sha256()
     for file in files:

@@ -28,6 +28,7 @@ class SmallVlmConfig:
         width, depth, num_heads: the transformer.
         max_text, max_suffix: tokens of an instruction, beyond which it is cut, and of a suffix.
         tokenizer: JSON text of `text_tokens.train_tokenizer`; "" has the 256 bytes alone.
+        named_points: whether each text token has a keypoint of its own (`small_named`).
         num_action_tokens: see `SmallVlm.add_action_tokens`.
     """
 
@@ -45,6 +46,7 @@ class SmallVlmConfig:
     max_text: int = 128
     max_suffix: int = 256
     tokenizer: str = ""
+    named_points: bool = False
     num_action_tokens: int = 0
 
     def __post_init__(self):

@@ -7,7 +7,8 @@ teacher forcing, decoding and a cache are one code path, and features of picture
 
 The ANSWER token, which an action or a caption is read from, also starts with a linear function of
 all keypoints (see `small_vision`). Each slot has its own, and slots begin with opposite signs, so
-what is there to read first is the displacement between two pictures.
+what is there to read first is the displacement between two pictures. With `named_points`, text
+tokens start with where in the pictures what they name may be (see `small_named`).
 
 Legend: B batch, V pictures of one sample, P keypoint tokens, G side of the grid, K keypoints,
 T tokens of one pass, M tokens seen before, D width.
@@ -15,7 +16,7 @@ T tokens of one pass, M tokens seen before, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from vla_ros.core.errors import CheckpointError, ContractError
 from vla_ros.policy.efficientnet import LiteTrunk, load_pretrained
 from vla_ros.policy.small_config import SmallVlmConfig
 from vla_ros.policy.small_layers import KeysValues, Transformer
+from vla_ros.policy.small_named import NamedPoints, Pointed
 from vla_ros.policy.small_vision import ConvTrunk, PictureEncoder, patch_centres
 from vla_ros.policy.text_tokens import ANSWER, END, PADDING, TextTokenizer
 from vla_ros.policy.vlm import VisionLanguageModel, VlmOutput
@@ -45,6 +47,20 @@ class SmallCache:
     past: tuple[KeysValues, ...]
     mask: Tensor
     num_suffix: int
+
+
+class Encoded(NamedTuple):
+    """Pictures, each alone and without its slot.
+
+    Attributes:
+        points: (B, V, 2K) keypoints.
+        patches: (B, V, G * G, D).
+        cells: (B, V, C, M) for `NamedPoints`; None without it.
+    """
+
+    points: Tensor
+    patches: Tensor
+    cells: Tensor | None
 
 
 class Asked(NamedTuple):
@@ -108,6 +124,8 @@ class SmallVlm(VisionLanguageModel):
         places = 1 + config.max_suffix + config.max_text
         self.position = nn.Parameter(torch.randn(places, width) * ROW_DEVIATION)
         self.transformer = Transformer(width, config.depth, config.num_heads)
+        fine_channels = cast(LiteTrunk | ConvTrunk, self.encoder.trunk).fine_channels
+        self.named = NamedPoints(fine_channels, width, slots) if config.named_points else None
 
     def forward(
         self,
@@ -124,34 +142,38 @@ class SmallVlm(VisionLanguageModel):
         """
         size = self.config.image_size
         assert images.shape[2:] == (3, size, size), images.shape
-        return self.read(*self.encode(images), text, suffix, layers, with_cache)
+        return self.read(self.encode(images), text, suffix, layers, with_cache)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keypoints (B, V, 2K) and patches (B, V, G * G, D) of pictures (B, V, 3, H, W).
+    def encode(self, images: Tensor) -> Encoded:
+        """Return what becomes of pictures (B, V, 3, H, W) before they meet.
 
-        Each picture is encoded alone and without its slot: these can be kept, and be put together
-        anew for `read`, which is the rest of `forward`.
+        It can be kept, and be put together anew for `read`, which is the rest of `forward`.
         """
-        points, patches = self.encoder(images.flatten(0, 1))
         shape = images.shape[:2]
-        return points.unflatten(0, shape), patches.unflatten(0, shape)
+        points, patches, fine = self.encoder(images.flatten(0, 1))
+        cells = None
+        if self.named is not None:
+            cells = self.named.cells(fine).flatten(2).unflatten(0, shape)
+        return Encoded(points.unflatten(0, shape), patches.unflatten(0, shape), cells)
 
     def read(
         self,
-        points: Tensor,
-        patches: Tensor,
+        encoded: Encoded,
         text: Sequence[str] | None,
         suffix: Tensor | None = None,
         layers: Sequence[int] = (),
         with_cache: bool = False,
     ) -> VlmOutput:
         """Return what `forward` does for pictures as `encode` gives them."""
-        assert text is None or len(text) == len(points)
+        batch = len(encoded.points)
+        assert text is None or len(text) == batch
         assert suffix is None or not with_cache
         assert all(0 <= layer < self.num_layers for layer in layers), layers
-        pictures, readout = self._picture_tokens(points, patches)  # (B, V, P + G * G, D), (B, D)
+        pictures, readout = self._picture_tokens(encoded)  # (B, V, P + G * G, D), (B, D)
         past, seen = self.transformer.see(pictures, self.config.joint_pictures, layers)
-        language, mask = self._language_tokens(text, suffix, readout)  # (B, T, D), (B, T)
+        ids = self._ids(text or [""] * batch)
+        words = self._pointed(encoded, [ids])
+        language, mask = self._language_tokens(ids, suffix, readout, words)  # (B, T, D), (B, T)
         in_pictures = mask.new_ones(len(mask), pictures.shape[1] * pictures.shape[2])
         valid = torch.cat([in_pictures, mask], 1)
         x, past, heard = self.transformer.hear(language, past, valid, layers)
@@ -172,24 +194,37 @@ class SmallVlm(VisionLanguageModel):
             cache=SmallCache(tuple(past), prompt, 0) if with_cache else None,
         )
 
-    def asked_features(
-        self, points: Tensor, patches: Tensor, asked: Sequence[Asked]
-    ) -> list[Tensor]:
+    def asked_features(self, encoded: Encoded, asked: Sequence[Asked]) -> list[Tensor]:
         """Return (B, 1 + S, D) of each: after its prompts, then after every token of the answers.
 
         Pictures pass through once, however many questions are asked about them.
         """
-        pictures, readout = self._picture_tokens(points, patches)
+        pictures, readout = self._picture_tokens(encoded)
         past, _ = self.transformer.see(pictures, self.config.joint_pictures, ())
         in_pictures = pictures.shape[1] * pictures.shape[2]
         features = []
-        for about, prompts, answers in asked:
-            language, mask = self._language_tokens(prompts, answers, readout[about])
+        all_ids = [self._ids(prompts) for _, prompts, _ in asked]
+        words = self._pointed(encoded, all_ids)
+        for (about, _, answers), ids in zip(asked, all_ids, strict=True):
+            language, mask = self._language_tokens(ids, answers, readout[about], words, about)
             valid = torch.cat([mask.new_ones(len(mask), in_pictures), mask], 1)
             seen = [(keys[about], values[about]) for keys, values in past]
             x, _, _ = self.transformer.hear(language, seen, valid, ())
             features.append(x[:, -1 - answers.shape[1] :])
         return features
+
+    def heat(self, encoded: Encoded, names: Sequence[str]) -> Tensor:
+        """Return logits (B, V, N, M) of where in the pictures a thing of each name is.
+
+        Of cells row by row; a name of several tokens has their mean.
+
+        Raises:
+            ContractError: the model has no named points.
+        """
+        if self.named is None or encoded.cells is None:
+            raise ContractError("the model has no named points; train one with named_points")
+        words = torch.stack([self._embed(self._ids([name])[0]).mean(0) for name in names])
+        return self.named.heat(words, encoded.cells)
 
     def scored(self, features: Sequence[Tensor], asked: Sequence[Asked]) -> tuple[Tensor, Tensor]:
         """Return logits (N, vocabulary) of every token of all answers, and these tokens (N,).
@@ -253,7 +288,8 @@ class SmallVlm(VisionLanguageModel):
             )
         load_pretrained(trunk)
 
-    def _picture_tokens(self, points: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def _picture_tokens(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        points, patches, _ = encoded
         num_images = points.shape[1]
         if not 0 < num_images <= self.config.num_slots:
             raise ContractError(
@@ -265,16 +301,35 @@ class SmallVlm(VisionLanguageModel):
         tokens = torch.cat([projected[:, :, 1:] + self.point_embedding, patches], 2)
         return tokens + self.slot_embedding[:num_images], projected[:, :, 0].sum(1)
 
+    def _ids(self, text: Sequence[str]) -> Tensor:
+        return self.tokenizer.prompts(text, self.config.max_text).to(self.rows.device)
+
+    def _pointed(self, encoded: Encoded, texts: Sequence[Tensor]) -> Pointed | None:
+        """Return where all tokens of some texts point; None where there is nothing to point with.
+
+        A token points alike in whatever sentence it stands, so each is asked for once a picture.
+        """
+        tokens = torch.cat([ids.flatten() for ids in texts]).unique()
+        if self.named is None or encoded.cells is None or not len(tokens):
+            return None
+        return self.named(tokens, self._embed(tokens), encoded.cells)
+
     def _language_tokens(
-        self, text: Sequence[str] | None, suffix: Tensor | None, readout: Tensor
+        self,
+        ids: Tensor,
+        suffix: Tensor | None,
+        readout: Tensor,
+        words: Pointed | None,
+        about: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        device, batch = readout.device, len(readout)
-        ids = self.tokenizer.prompts(text or [""] * batch, self.config.max_text).to(device)
-        count = ids.shape[1]
+        batch, count = ids.shape
         mask = torch.cat([ids != PADDING, ids.new_ones(batch, 1, dtype=torch.bool)], 1)
         backwards = self.position[1 + self.config.max_suffix :][:count].flip(0)
+        text = self._embed(ids) + backwards
+        if self.named is not None and words is not None and count:
+            text = text + self.named.added(words, ids, about)
         answer = self._embed(ids.new_full((batch, 1), ANSWER)) + self.position[:1]
-        parts = [self._embed(ids) + backwards, answer + readout[:, None]]
+        parts = [text, answer + readout[:, None]]
         if suffix is not None:
             parts.append(self._suffix_tokens(suffix, 0))
             mask = torch.cat([mask, torch.ones_like(suffix, dtype=torch.bool)], 1)

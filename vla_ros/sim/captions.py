@@ -3,10 +3,11 @@
     python -m vla_ros.sim.captions --out data/captions --frames 50000 --seed 0 --workers 2
 
 Writes DIR/captions.json and DIR/shard-00000.parquet, ... of 500 frames: picture (JPEG at the
-models' size), questions, and the true places of gripper and objects. Frame i depends on the seed
-and i alone, however many workers there are. Run again to go on where it was stopped, or with more
-frames to add some. Scenes look as in `scene.py`: same view, table and light, so what benchmarks
-change of them stays unseen; --vary-light changes the brightness and tint of the pictures.
+models' size), questions, and where gripper and objects truly are, in the room and in the picture.
+Frame i depends on the seed and i alone, however many workers there are. Run again to go on where it
+was stopped, or with more frames to add some. Scenes look as in `scene.py`: same view, table and
+light, so what benchmarks change of them stays unseen; --vary-light changes the brightness and tint
+of the pictures.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from vla_ros.sim.render import SceneRenderer
 
 SETTINGS_FILE = "captions.json"
 # Raise it when the same settings would give other frames.
-VERSION = 2
+VERSION = 3
 SHARD_FRAMES = 500
 # As the camera node draws it, and as the datasets' JPEG.
 _CAMERA_SIZE, _JPEG_QUALITY = (640, 480), 95
@@ -43,13 +44,22 @@ _COUNT_SIZE = (160, 120)
 
 _QUESTION = pa.struct([(name, pa.string()) for name in ("kind", "prompt", "answer", "held_out")])
 _VECTOR = pa.list_(pa.float32(), 3)
-_THING = pa.struct([("name", pa.string()), ("position_m", _VECTOR), ("is_seen", pa.bool_())])
+_UV = pa.list_(pa.float32(), 2)
+_THING = pa.struct(
+    [
+        ("name", pa.string()),
+        ("position_m", _VECTOR),
+        ("uv", _UV),
+        ("is_seen", pa.bool_()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("frame", pa.int64()),
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("questions", pa.list_(_QUESTION)),
         ("gripper_m", _VECTOR),
+        ("gripper_uv", _UV),
         ("opening", pa.float32()),
         ("held", pa.string()),
         ("things", pa.list_(_THING)),
@@ -113,10 +123,16 @@ class FrameMaker:
             "image": {"bytes": data.tobytes(), "path": None},
             "questions": [asdict(question) for question in questions],
             "gripper_m": facts.tool.position_m,
+            "gripper_uv": facts.tool.uv,
             "opening": facts.opening,
             "held": facts.held,
             "things": [
-                {"name": thing.name, "position_m": thing.position_m, "is_seen": thing.is_seen}
+                {
+                    "name": thing.name,
+                    "position_m": thing.position_m,
+                    "uv": thing.uv,
+                    "is_seen": thing.is_seen,
+                }
                 for thing in facts.things
             ],
         }

@@ -34,7 +34,15 @@ def pictures(tmp_path):
                 ],
                 "gripper_m": [column / 100, 0.0, 0.1],
                 "held": "",
-                "things": [{"name": "apple", "position_m": [0.1, 0.0, 0.0], "is_seen": False}],
+                "gripper_uv": [0.5, 0.5],
+                "things": [
+                    {
+                        "name": "apple",
+                        "position_m": [0.1, 0.0, 0.0],
+                        "uv": [0.5, 0.5],
+                        "is_seen": False,
+                    }
+                ],
             }
         )
     folder = tmp_path / "captions"

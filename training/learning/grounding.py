@@ -1,0 +1,59 @@
+"""Grounding: in which cell of the picture is what a word names? For backbones with named points.
+
+A cross-entropy over the cells for each thing that shows. It teaches the convolutions to tell things
+apart within some hundred steps, where pointing and answers alone take thousands; and as words ask
+for cells by their own embeddings, what is learned here is what text tokens begin with
+(`vla_ros.policy.small_named`, training/LOG.md).
+
+Legend: N things in a batch.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.learning.caption_data import Captions
+from vla_ros.policy.small_vlm import Encoded, SmallVlm
+
+
+class Shown(NamedTuple):
+    """Things that show in the pictures of a batch.
+
+    Attributes:
+        names: different ones.
+        about: (N,) int64, which picture each thing is in.
+        named: (N,) int64, which of the names it has.
+        uv: (N, 2) float32, where in the picture, (0, 0) its upper left corner, (1, 1) the other.
+    """
+
+    names: list[str]
+    about: Tensor
+    named: Tensor
+    uv: Tensor
+
+
+def shown_things(data: Captions, frames: np.ndarray) -> Shown:
+    """Return all things that show in the frames, and the gripper where it is in the picture."""
+    found = [
+        (row, name, uv)
+        for row, frame in enumerate(frames)
+        for name, uv in data.places_uv(frame).items()
+    ]
+    names = sorted({name for _, name, _ in found})
+    return Shown(
+        names,
+        torch.tensor([row for row, _, _ in found], dtype=torch.int64),
+        torch.tensor([names.index(name) for _, name, _ in found], dtype=torch.int64),
+        torch.tensor([uv for _, _, uv in found], dtype=torch.float32).reshape(-1, 2),
+    )
+
+
+def grounding_loss(vlm: SmallVlm, encoded: Encoded, shown: Shown) -> Tensor:
+    """Return the mean cross-entropy of the things' cells, of pictures with one camera each."""
+    heat = vlm.heat(encoded, shown.names)[shown.about, 0, shown.named].float()  # (N, M)
+    side = round(heat.shape[1] ** 0.5)
+    column, line = (shown.uv * side).long().clamp(0, side - 1).unbind(1)
+    return functional.cross_entropy(heat, line * side + column)
