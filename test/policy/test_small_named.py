@@ -69,5 +69,7 @@ def test_a_name_asks_by_the_mean_of_its_words_and_features_of_pictures_do_not_kn
     # Of bytes alone " ab" is three words; their logits are linear in what they are embedded as.
     ids = model.tokenizer.prompts(["ab"], 16)[0]
     assert len(ids) == 3
+    assert model.named is not None
+    assert encoded.cells is not None
     each = model.named.heat(model._embed(ids), encoded.cells)
     torch.testing.assert_close(model.heat(encoded, ["ab"]), each.mean(2, keepdim=True))

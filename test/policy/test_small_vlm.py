@@ -140,8 +140,11 @@ def test_a_cache_is_given_only_where_asked_for(model):
 def test_pictures_encoded_before_are_read_as_new_ones(model):
     images = pictures(3, 1)
     pairs = torch.tensor([[0, 1], [1, 2]])
-    parts = [None if part is None else part[pairs, 0] for part in model.encode(images)]
-    kept = model.read(Encoded(*parts), ["put it", "push it left"])
+    points, patches, cells = model.encode(images)
+    chosen = Encoded(
+        points[pairs, 0], patches[pairs, 0], None if cells is None else cells[pairs, 0]
+    )
+    kept = model.read(chosen, ["put it", "push it left"])
     same(kept.logits, model(images[pairs, 0], ["put it", "push it left"]).logits)
 
 
