@@ -360,3 +360,46 @@ class BoardScene:
 @pytest.fixture(scope="session")
 def scene():
     return BoardScene()
+
+
+@pytest.fixture
+def write_captions(tmp_path):
+    """Return a function that writes a folder of captions with so many frames of 32 px.
+
+    A bright square of 6 px, from column 2 * (frame % 12), is where gripper and apple are; in odd
+    frames the apple shows, if any does. One of the questions is held out.
+    """
+
+    def write(frames: int, shows_apple: bool) -> Path:
+        rows = []
+        for frame in range(frames):
+            column = 2 * (frame % 12)
+            picture = np.zeros((32, 32, 3), np.uint8)
+            picture[10:16, column : column + 6] = 255
+            place, uv = [column / 100, 0.0, 0.1], [(column + 3) / 32, 13 / 32]
+            asked = [
+                ("gripper_height", "how high is the gripper?", str(column), ""),
+                ("where_picture", "point at the apple", f"{column} 10", ""),
+                ("opening", "never learn this", "secret", "wording"),
+            ]
+            keys = ("kind", "prompt", "answer", "held_out")
+            is_seen = shows_apple and frame % 2 == 1
+            rows.append(
+                {
+                    "frame": frame,
+                    "image": {"bytes": cv2.imencode(".jpg", picture)[1].tobytes(), "path": None},
+                    "questions": [dict(zip(keys, question, strict=True)) for question in asked],
+                    "gripper_m": place,
+                    "gripper_uv": uv,
+                    "held": "",
+                    "things": [
+                        {"name": "apple", "position_m": place, "uv": uv, "is_seen": is_seen}
+                    ],
+                }
+            )
+        folder = tmp_path / "captions"
+        folder.mkdir()
+        pq.write_table(pa.Table.from_pylist(rows), folder / "shard-00000.parquet")
+        return folder
+
+    return write

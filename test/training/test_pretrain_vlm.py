@@ -4,9 +4,7 @@ import re
 import signal
 from dataclasses import replace
 
-import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -31,42 +29,9 @@ pytestmark = pytest.mark.usefixtures("no_compiler")
 
 
 @pytest.fixture
-def captions(tmp_path):
+def captions(write_captions):
     """Return a folder of 40 pictures with a bright square; frames 19 and 39 are held out."""
-    rows = []
-    for frame in range(40):
-        column = 2 * (frame % 12)
-        picture = np.zeros((32, 32, 3), np.uint8)
-        picture[10:16, column : column + 6] = 255
-        place = [column / 100, 0.0, 0.1]
-        asked = [
-            ("gripper_height", "how high is the gripper?", str(column), ""),
-            ("where_picture", "point at the apple", f"{column} 10", ""),
-            ("opening", "never learn this", "secret", "wording"),
-        ]
-        keys = ("kind", "prompt", "answer", "held_out")
-        rows.append(
-            {
-                "frame": frame,
-                "image": {"bytes": cv2.imencode(".jpg", picture)[1].tobytes(), "path": None},
-                "questions": [dict(zip(keys, question, strict=True)) for question in asked],
-                "gripper_m": place,
-                "held": "",
-                "gripper_uv": [0.5, 0.5],
-                "things": [
-                    {
-                        "name": "apple",
-                        "position_m": place,
-                        "uv": [(column + 3) / 32, 13 / 32],
-                        "is_seen": frame % 2 == 1,
-                    }
-                ],
-            }
-        )
-    folder = tmp_path / "captions"
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), folder / "shard-00000.parquet")
-    return folder
+    return write_captions(40, shows_apple=True)
 
 
 def _arguments(captions, out, *more):

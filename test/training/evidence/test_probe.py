@@ -3,10 +3,6 @@
 import json
 from dataclasses import replace
 
-import cv2
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -18,37 +14,9 @@ from vla_ros.policy.small_vlm import SmallVlm
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def pictures(write_captions):
     """Return a folder of 60 pictures; a bright square tells where the gripper is along x."""
-    rows = []
-    for frame in range(60):
-        column = 2 * (frame % 12)
-        picture = np.zeros((32, 32, 3), np.uint8)
-        picture[10:16, column : column + 6] = 255
-        rows.append(
-            {
-                "frame": frame,
-                "image": {"bytes": cv2.imencode(".jpg", picture)[1].tobytes(), "path": None},
-                "questions": [
-                    dict.fromkeys(("kind", "prompt", "answer", "held_out"), "") for _ in range(2)
-                ],
-                "gripper_m": [column / 100, 0.0, 0.1],
-                "held": "",
-                "gripper_uv": [0.5, 0.5],
-                "things": [
-                    {
-                        "name": "apple",
-                        "position_m": [0.1, 0.0, 0.0],
-                        "uv": [0.5, 0.5],
-                        "is_seen": False,
-                    }
-                ],
-            }
-        )
-    folder = tmp_path / "captions"
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), folder / "shard-00000.parquet")
-    return folder
+    return write_captions(60, shows_apple=False)
 
 
 def backbone(folder, image_size=32):
