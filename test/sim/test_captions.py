@@ -209,6 +209,21 @@ def test_folder_of_other_settings_is_refused(tmp_path):
         captions.prepare_folder(tmp_path, other)
 
 
+def test_looks_vary_every_few_frames_and_are_the_frames_own():
+    settings = Settings(3, 32, 1, vary_light=False, vary_looks=True)
+    maker = FrameMaker(settings)
+    there = {number: maker.frame(number)[0] for number in (0, 9, 10, 25)}
+    maker.close()
+    again = FrameMaker(settings)
+    for number in (25, 0, 10, 9):
+        np.testing.assert_array_equal(again.frame(number)[0], there[number])
+    again.close()
+    # The upper right corner shows the wall, or the floor: of 0 and 9 the same one.
+    corners = {number: picture[0, -1].astype(int) for number, picture in there.items()}
+    assert np.abs(corners[0] - corners[9]).max() < 3
+    assert np.abs(corners[0] - corners[10]).max() > 10
+
+
 def test_light_varies_only_when_asked():
     pictures = []
     for vary in (False, True):

@@ -6,8 +6,9 @@ Writes DIR/captions.json and DIR/shard-00000.parquet, ... of 500 frames: picture
 models' size), questions, and where gripper and objects truly are, in the room and in the picture.
 Frame i depends on the seed and i alone, however many workers there are. Run again to go on where it
 was stopped, or with more frames to add some. Scenes look as in `scene.py`: same view, table and
-light, so what benchmarks change of them stays unseen; --vary-light changes the brightness and tint
-of the pictures.
+light, so what benchmarks change of them stays unseen. --vary-looks draws another table, room and
+light for every few frames (`random_looks`: none that benchmarks ask for), --vary-light changes the
+brightness and tint of the pictures.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from vla_ros.sim import objects, scene
 from vla_ros.sim.caption_facts import Facts, facts_of
 from vla_ros.sim.caption_scenes import SceneSampler
 from vla_ros.sim.caption_text import Question, questions_of
+from vla_ros.sim.looks import STANDARD
+from vla_ros.sim.random_looks import random_look
 from vla_ros.sim.render import SceneRenderer
 
 SETTINGS_FILE = "captions.json"
@@ -41,6 +44,10 @@ SHARD_FRAMES = 500
 _CAMERA_SIZE, _JPEG_QUALITY = (640, 480), 95
 # What shows is counted at this size.
 _COUNT_SIZE = (160, 120)
+# Frames in a row that look alike where looks vary.
+_FRAMES_A_LOOK = 10
+# Of their seeds, so that they are not those of scenes.
+_LOOKS = 1
 
 _QUESTION = pa.struct([(name, pa.string()) for name in ("kind", "prompt", "answer", "held_out")])
 _VECTOR = pa.list_(pa.float32(), 3)
@@ -76,6 +83,7 @@ class Settings:
         image_size: side of the pictures [px].
         questions: how many a frame has.
         vary_light: brightness and tint differ between pictures.
+        vary_looks: table, room and light differ every few frames.
         names: of what there may be and is asked about.
     """
 
@@ -83,6 +91,7 @@ class Settings:
     image_size: int
     questions: int
     vary_light: bool
+    vary_looks: bool = False
     names: tuple[str, ...] = objects.KNOWN_NAMES
     version: int = VERSION
 
@@ -93,7 +102,7 @@ class FrameMaker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scenes = SceneSampler(settings.names)
-        self._camera = SceneRenderer(*_CAMERA_SIZE)
+        self._look, self._camera = STANDARD, SceneRenderer(*_CAMERA_SIZE)
         self._counter = SceneRenderer(*_COUNT_SIZE)
 
     def frame(self, number: int) -> tuple[np.ndarray, Facts, list[Question]]:
@@ -105,11 +114,22 @@ class FrameMaker:
         facts = facts_of(qpos, shown, without_arm, known=self._settings.names)
         questions = questions_of(facts, rng, self._settings.questions)
         size = self._settings.image_size
+        self._furnish(number)
         picture = cv2.resize(self._camera.render(qpos), (size, size), interpolation=cv2.INTER_AREA)
         if self._settings.vary_light:
             gain = rng.uniform(0.7, 1.25) * rng.uniform(0.93, 1.07, 3)
             picture = np.clip(picture * gain, 0, 255).astype(np.uint8)
         return picture, facts, questions
+
+    def _furnish(self, number: int) -> None:
+        """Have the camera see frame `number` with the look that is its own."""
+        if not self._settings.vary_looks:
+            return
+        group = number // _FRAMES_A_LOOK
+        look = random_look(np.random.default_rng([self._settings.seed, _LOOKS, group]))
+        if look != self._look:
+            self._camera.close()
+            self._look, self._camera = look, SceneRenderer(*_CAMERA_SIZE, look=look)
 
     def row(self, number: int) -> dict:
         """Return frame `number` as a row of SCHEMA."""
@@ -253,6 +273,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128, help="side of the pictures [px]")
     parser.add_argument("--questions", type=int, default=12, help="a picture")
     parser.add_argument("--vary-light", action="store_true", help="vary brightness and tint")
+    parser.add_argument("--vary-looks", action="store_true", help="vary table, room and light")
     parser.add_argument(
         "--objects",
         default=",".join(objects.KNOWN_NAMES),
@@ -260,7 +281,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     names = tuple(name.strip() for name in args.objects.split(","))
-    settings = Settings(args.seed, args.image_size, args.questions, args.vary_light, names)
+    settings = Settings(
+        args.seed, args.image_size, args.questions, args.vary_light, args.vary_looks, names
+    )
     try:
         scene.check_objects(names)
         written = generate(args.out, args.frames, settings, args.workers)
