@@ -43,6 +43,7 @@ from training.learning.pointing import (
 )
 from training.learning.processes import World
 from training.learning.readout import evaluate_readout
+from training.learning.sight import sight_loss
 from training.learning.snapshot import Progress, Snapshot
 from training.learning.stage_files import go_on, require_no_loss, run_files
 from training.provenance import code_version
@@ -203,6 +204,8 @@ def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -
         places = zip(features[len(batch.asked) :], batch.pointed, strict=True)
         losses = [pointing_loss(model, x, pointed.places) for x, pointed in places]
         losses = {"in_words": in_words, "pointing": torch.stack(losses).sum()}
+        if batch.shown.names:
+            losses["sight"] = sight_loss(model.sight, vlm, encoded, batch.shown)
         if vlm.named is not None and batch.shown.names:
             losses["grounding"] = _GROUNDING * grounding_loss(vlm, encoded, batch.shown)
         said = {name: value.detach() for name, value in losses.items()}
@@ -226,7 +229,7 @@ def train(
     require_no_loss(args, stage="pretrain")
     data = open_captions(args.data, config.model.image_size)
     vlm = make_model(config, data, args.seed)
-    untrained, model = deepcopy(vlm).eval(), Taught(vlm)
+    untrained, model = deepcopy(vlm).eval(), Taught(vlm, data.names)
     job = make_job(model, config, data, args.seed)
     facts = {
         "stage": "pretrain",

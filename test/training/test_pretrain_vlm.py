@@ -122,6 +122,7 @@ def test_captions_of_an_older_version_are_refused(captions):
 
 def test_places_in_the_picture_are_of_what_shows(captions):
     data = open_captions(captions, 32)
+    assert data.names == ["gripper", "apple"]
     # The apple shows in odd frames; its middle is 3 px right of column 2 * (frame % 12).
     assert set(data.places_uv(0)) == {"gripper"}
     seen = data.places_uv(1)
@@ -215,7 +216,7 @@ def test_a_picture_of_one_thing_has_no_instruction():
 
 def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
     data = open_captions(captions, 32)
-    taught = Taught(pretrain_vlm.make_model(pretrain_vlm.tiny(), data, 0)).eval()
+    taught = Taught(pretrain_vlm.make_model(pretrain_vlm.tiny(), data, 0), data.names).eval()
     truth = draw_points(data, np.random.default_rng(0), data.held_out[:1], 1_000)
     row = truth.names.index("gripper")
     with torch.no_grad():

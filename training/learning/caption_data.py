@@ -46,6 +46,12 @@ class Captions:
         """Return the questions of a frame, with the keys kind, prompt, answer and held_out."""
         return self.table["questions"][int(index)].as_py()
 
+    @property
+    def names(self) -> list[str]:
+        """The gripper, and all things that are in some frame, by name."""
+        things = pa.concat_arrays(self.table["things"].chunks)
+        return [GRIPPER, *sorted(things.flatten().field("name").unique().to_pylist())]
+
     def places_m(self, index: int) -> dict[str, list[float]]:
         """Return where in base_link [m] the gripper is and each thing that shows, by name."""
         seen = {GRIPPER: self.table["gripper_m"][int(index)].as_py()}

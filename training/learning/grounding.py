@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.learning.caption_data import Captions
+from training.learning.places import in_units
 from vla_ros.policy.small_vlm import Encoded, SmallVlm
 
 
@@ -27,27 +28,29 @@ class Shown(NamedTuple):
         about: (N,) int64, which picture each thing is in.
         named: (N,) int64, which of the names it has.
         uv: (N, 2) float32, where in the picture, (0, 0) its upper left corner, (1, 1) the other.
+        places: (N, 3) float32, where in base_link, in units of `places`.
     """
 
     names: list[str]
     about: Tensor
     named: Tensor
     uv: Tensor
+    places: Tensor
 
 
 def shown_things(data: Captions, frames: np.ndarray) -> Shown:
     """Return all things that show in the frames, and the gripper where it is in the picture."""
-    found = [
-        (row, name, uv)
-        for row, frame in enumerate(frames)
-        for name, uv in data.places_uv(frame).items()
-    ]
-    names = sorted({name for _, name, _ in found})
+    found = []
+    for row, frame in enumerate(frames):
+        places_m = data.places_m(frame)
+        found += [(row, name, uv, places_m[name]) for name, uv in data.places_uv(frame).items()]
+    names = sorted({name for _, name, _, _ in found})
     return Shown(
         names,
-        torch.tensor([row for row, _, _ in found], dtype=torch.int64),
-        torch.tensor([names.index(name) for _, name, _ in found], dtype=torch.int64),
-        torch.tensor([uv for _, _, uv in found], dtype=torch.float32).reshape(-1, 2),
+        torch.tensor([row for row, _, _, _ in found], dtype=torch.int64),
+        torch.tensor([names.index(name) for _, name, _, _ in found], dtype=torch.int64),
+        torch.tensor([uv for _, _, uv, _ in found], dtype=torch.float32).reshape(-1, 2),
+        in_units(np.array([place_m for _, _, _, place_m in found]).reshape(-1, 3)),
     )
 
 

@@ -12,6 +12,7 @@ Legend: N questions, T things that a question names: 1, or 2 of an instruction, 
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.learning.caption_data import GRIPPER, Captions
+from training.learning.places import BETA, UNIT_M, in_units
 from training.learning.precision import autocast
+from training.learning.sight import Sight
 from vla_ros.policy.small_vlm import Asked, SmallVlm
 
 # Those of captions' `where_place` but for the held-out one: head and answers in words share them.
@@ -37,10 +40,6 @@ PLACE_WORDINGS = (
 TOLD_WORDINGS = ("put the {x} on the {y}", "put the {x} in the {y}")
 # What errors of instructions are called in a report.
 TOLD = ("what an instruction moves", "where an instruction moves it")
-# The head's zero, in front of the arm, and its unit [m].
-_ORIGIN_M, _UNIT_M = (0.25, 0.0, 0.05), 0.1
-# Below it [units] the loss is a square: with 1, the last centimetres hardly pull.
-_BETA = 0.2
 _HIDDEN = 256
 _BLANKS = re.compile(r"\{[xy]\}")
 _BATCH = 64
@@ -49,17 +48,18 @@ _TOLD_EACH = 4
 
 
 class Taught(nn.Module):
-    """A backbone and the head that it points with.
+    """A backbone, the head that it points with, and the one that looks at its pictures.
 
     Attributes:
         vlm: the backbone.
+        sight: of what its pictures alone tell (`training.learning.sight`).
         head: its features (N, D) to places (N, 6) in units from the origin: of what is named first,
             and second.
     """
 
-    def __init__(self, vlm: SmallVlm):
+    def __init__(self, vlm: SmallVlm, names: Sequence[str]):
         super().__init__()
-        self.vlm = vlm
+        self.vlm, self.sight = vlm, Sight(names, vlm.config.width)
         width = vlm.config.width
         self.head = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 6))
 
@@ -120,14 +120,13 @@ def _pointed(
     rows = torch.tensor(about, dtype=torch.int64)
     asked = Asked(rows, prompts, torch.empty(len(about), 0, dtype=torch.int64))
     things_m = np.array(places).reshape(len(named), len(_BLANKS.findall(wordings[0])), 3)
-    scaled = ((things_m - _ORIGIN_M) / _UNIT_M).astype(np.float32)
-    return Pointed(asked, [names["x"] for names in named], torch.from_numpy(scaled))
+    return Pointed(asked, [names["x"] for names in named], in_units(things_m))
 
 
 def pointing_loss(taught: Taught, features: Tensor, places: Tensor) -> Tensor:
     """Return the smooth L1 loss of features (N, 1, D) after the prompts, of places (N, T, 3)."""
     guess = _guessed(taught, features, places.shape[1])
-    return functional.smooth_l1_loss(guess, places, beta=_BETA)
+    return functional.smooth_l1_loss(guess, places, beta=BETA)
 
 
 def _guessed(taught: Taught, features: Tensor, count: int) -> Tensor:
@@ -159,4 +158,4 @@ def evaluate_pointing(taught: Taught, data: Captions, frames: int, bf16: bool) -
 def _off_cm(taught: Taught, features: Tensor, pointed: Pointed) -> np.ndarray:
     """Return distances (N, T) [cm]."""
     guess = _guessed(taught, features, pointed.places.shape[1])
-    return (100.0 * _UNIT_M * (guess - pointed.places).norm(dim=2)).numpy()
+    return (100.0 * UNIT_M * (guess - pointed.places).norm(dim=2)).numpy()

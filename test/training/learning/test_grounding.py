@@ -15,6 +15,10 @@ class FakeData:
     def places_uv(self, index):
         return [{"gripper": [0.1, 0.2], "carrot": [0.6, 0.9]}, {"carrot": [0.3, 0.4]}][index]
 
+    def places_m(self, index):
+        first = {"gripper": [0.25, 0.0, 0.05], "carrot": [0.35, 0.1, 0.05]}
+        return [first, {"gripper": [0.0, 0.0, 0.0], "carrot": [0.25, -0.2, 0.15]}][index]
+
 
 class FakeVlm:
     """One hot cell for each name in each picture."""
@@ -33,6 +37,8 @@ def test_what_shows_is_listed_once_for_each_picture():
     assert shown.about.tolist() == [0, 0, 1]
     assert shown.named.tolist() == [1, 0, 0]
     np.testing.assert_allclose(shown.uv, [[0.1, 0.2], [0.6, 0.9], [0.3, 0.4]])
+    # The second picture does not hold the gripper's middle; units are 10 cm from the origin.
+    np.testing.assert_allclose(shown.places, [[0, 0, 0], [1, 1, 0], [0, -2, 1]], atol=1e-6)
 
 
 def test_loss_is_that_of_the_cell_which_holds_the_thing():
@@ -48,8 +54,7 @@ def test_loss_is_that_of_the_cell_which_holds_the_thing():
 
 
 def test_a_thing_at_the_edge_is_in_the_last_cell():
-    shown = Shown(
-        ["carrot", "gripper"], torch.tensor([0]), torch.tensor([0]), torch.tensor([[1.0, 1.0]])
-    )
+    zero = torch.tensor([0])
+    shown = Shown(["carrot", "gripper"], zero, zero, torch.tensor([[1.0, 1.0]]), torch.zeros(1, 3))
     heat = [[[0.0, 0.0, 0.0, 50.0], [0.0] * 4]]
     assert grounding_loss(FakeVlm(heat), NOTHING, shown).item() < 1e-6
