@@ -89,7 +89,7 @@ def _backbone(e: Experiment) -> Iterator[Stage]:
     if e.backbone is not None or not e.scale.captions:
         return
     captions, out = e.out / "data" / "captions", e.out / "ckpt" / "backbone"
-    yield _captions(e, "captions", captions, e.scale.captions)
+    yield _captions(e, "captions", captions, e.scale.captions, "--vary-looks")
     teach = ("training.pretrain_vlm", "--data", str(captions), "--out", str(out))
     command = (*teach, "--recipe", e.scale.recipe, "--steps", str(e.scale.backbone_steps))
     yield Stage("backbone", "backbone", command, e.scale.backbone_steps, out, ("captions",))
