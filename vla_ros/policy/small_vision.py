@@ -16,9 +16,6 @@ from torch.nn import functional as F
 SHARPNESS = 3.0
 # Points move by some hundredths of the picture between two frames; tokens want numbers near 1.
 POINT_GAIN = 8.0
-# Of the waves that patches' places begin as. Small random rows in their stead drown in what the
-# patches show, and a place is read out of them several times more slowly (training/LOG.md).
-_PLACE_AMPLITUDE = 0.7
 
 
 class Trunk(Protocol):
@@ -85,7 +82,7 @@ class PictureEncoder(nn.Module):
         self.keypoint_logits = nn.Conv2d(trunk.fine_channels, num_keypoints, 1)
         nn.init.kaiming_normal_(self.keypoint_logits.weight, nonlinearity="relu")
         self.patch = nn.Linear(trunk.coarse_channels * self.merge**2, width)
-        self.patch_position = nn.Parameter(_PLACE_AMPLITUDE * _place_waves(grid, width))
+        self.patch_position = nn.Parameter(torch.randn(grid**2, width) * 0.02)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return keypoints, patches and the trunk's fine map of pictures (N, 3, H, W).
@@ -108,19 +105,6 @@ class PictureEncoder(nn.Module):
         cells = cells.transpose(2, 3).reshape(len(coarse), grid**2, -1)
         weight = self.patch.weight.unflatten(1, (-1, merge**2)).transpose(1, 2).flatten(1)
         return F.linear(cells, weight, self.patch.bias)
-
-
-def _place_waves(grid: int, width: int) -> Tensor:
-    """Return (G * G, D): sines and cosines of patches' x and y, from 1/8 of a period upwards.
-
-    The form of Vaswani et al. 2017, section 3.5, in two dimensions and for so few places.
-    """
-    x, y = (torch.pi * patch_centres(grid)).unbind(1)
-    rates = torch.linspace(0.25, grid / 2, -(-width // 4))
-    turns = [x[:, None] * rates, y[:, None] * rates]
-    return torch.cat([wave(turn) for turn in turns for wave in (torch.sin, torch.cos)], 1)[
-        :, :width
-    ]
 
 
 def patch_centres(grid: int) -> Tensor:
