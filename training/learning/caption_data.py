@@ -54,22 +54,23 @@ class Captions:
 
     def places_m(self, index: int) -> dict[str, list[float]]:
         """Return where in base_link [m] the gripper is and each thing that shows, by name."""
-        seen = {GRIPPER: self.table["gripper_m"][int(index)].as_py()}
-        for thing in self.table["things"][int(index)].as_py():
-            if thing["is_seen"]:
-                seen[thing["name"]] = thing["position_m"]
-        return seen
+        return self._seen(index, "gripper_m", "position_m")
 
     def places_uv(self, index: int) -> dict[str, list[float]]:
         """Return where in the picture what shows is, by name, as `places_m`; (0, 0) to (1, 1).
 
         The gripper's middle may be out of the picture, and is left out then.
         """
-        seen = {GRIPPER: self.table["gripper_uv"][int(index)].as_py()}
+        seen = self._seen(index, "gripper_uv", "uv")
+        return {name: uv for name, uv in seen.items() if min(uv) >= 0 and max(uv) < 1}
+
+    def _seen(self, index: int, of_gripper: str, of_thing: str) -> dict[str, list[float]]:
+        """Return a column of the gripper and a field of each thing that shows, by name."""
+        seen = {GRIPPER: self.table[of_gripper][int(index)].as_py()}
         for thing in self.table["things"][int(index)].as_py():
             if thing["is_seen"]:
-                seen[thing["name"]] = thing["uv"]
-        return {name: uv for name, uv in seen.items() if min(uv) >= 0 and max(uv) < 1}
+                seen[thing["name"]] = thing[of_thing]
+        return seen
 
     def sentences(self) -> list[str]:
         """Return prompts and answers of trained frames that may be learned from."""
