@@ -51,9 +51,18 @@ class Mover(CommanderNode):
         return self.arm.active and self.arm.commanded[0][0] > 0.2
 
 
+class Riser(Mover):
+    """Goes to the ready pose, and is done."""
+
+    def mission(self):
+        yield from self.until_active()
+        yield from self.go_to(arm.READY_RAD, 1.0)
+        self.finish()
+
+
 class Stage:
-    def __init__(self, driver):
-        self.mover, self.driver, self.events = Mover(), driver, []
+    def __init__(self, driver, mover=Mover):
+        self.mover, self.driver, self.events = mover(), driver, []
         self.mover.create_subscription(String, qos.EPISODE_TOPIC, self.hear, qos.EPISODE)
         self.executor = lifetime._executor()
         self.executor.add_node(self.mover)
@@ -73,6 +82,12 @@ class Stage:
         said = self.mover.arm.commanded[0]
         return self.mover.arm.at_rest and np.allclose(self.driver.commands[-1], said, atol=1e-6)
 
+    def close(self):
+        self.executor.shutdown()
+        self.mover.close()
+        self.mover.destroy_node()
+        self.driver.destroy_node()
+
 
 @pytest.fixture
 def stage(ros, make_driver):
@@ -80,10 +95,22 @@ def stage(ros, make_driver):
     made = Stage(make_driver())
     made.mover.bring_up()
     yield made
-    made.executor.shutdown()
-    made.mover.close()
-    made.mover.destroy_node()
-    made.driver.destroy_node()
+    made.close()
+
+
+def test_an_arm_that_sank_behind_its_straight_way_gets_ready_by_another(ros, make_driver):
+    ros()
+    driver = make_driver()
+    # The wrist has sunk from 0.8 rad; from here the straight way swings out behind the workspace.
+    driver.position[:6] = [0.008, -1.821, 1.583, 0.001, 1.028, -0.009]
+    stage = Stage(driver, Riser)
+    try:
+        stage.mover.bring_up()
+        stage.until(stage.mover.done.done)
+        assert stage.mover.done.result() == 0, stage.mover.exit_sentence
+        np.testing.assert_allclose(driver.commands[-1], arm.READY_RAD, atol=1e-6)
+    finally:
+        stage.close()
 
 
 def test_deactivated_in_motion_it_brakes_says_nothing_more_and_begins_anew_from_there(stage):

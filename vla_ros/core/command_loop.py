@@ -152,6 +152,13 @@ class CommandLoop:
         self.set_target(q_rad, opening)
         self._is_motion = True
 
+    def way_round(self, q_rad: np.ndarray, seed: int) -> list[np.ndarray]:
+        """Return targets (6,) [rad] that lead to joints the straight way to which is blocked.
+
+        Empty where the last command was not blocked; SafetyError where no way is found.
+        """
+        return self._guard.way_round(q_rad, seed)
+
     def hold(self) -> None:
         """Brake to rest and stay there until the next target."""
         self._target, self._is_motion = None, False

@@ -20,6 +20,7 @@ from vla_ros.core.limits import (
     wx250s_limits,
 )
 from vla_ros.core.speed_profile import braked, braking_way, step_towards
+from vla_ros.core.way_round import way_round
 
 __all__ = ["CommandGuard", "JointStateFilter", "SafetyLimits", "wx250s_limits"]
 
@@ -197,6 +198,19 @@ class CommandGuard:
         self._move(u)
         self._move_gripper()
         return self.commanded
+
+    def way_round(self, target_q: np.ndarray, seed: int) -> list[np.ndarray]:
+        """Return targets (6,) [rad] by way of which `step` gets where it was `blocked`.
+
+        Empty where it was not, where the arm still brakes, and once asked, until blocked anew.
+
+        Raises:
+            SafetyError: there is no such way.
+        """
+        if not (self._blocked and self.at_rest):
+            return []
+        self._blocked = False
+        return way_round(self.limits, self._allowed, self._require_seed(), target_q, seed)
 
     def follow(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
         """Return the target itself as the next command if it may be, else that of braking to rest.

@@ -171,6 +171,13 @@ class ArmClient:
         """Head for joints (6,) [rad] and an opening; what is not legal is refused: it holds."""
         self._loop.set_target(q_rad, opening)
 
+    def way_round(self, q_rad: np.ndarray, seed: int) -> list[np.ndarray]:
+        """Return targets (6,) [rad] that lead to joints the straight way to which is blocked.
+
+        Empty where the last command was not blocked; SafetyError where no way is found.
+        """
+        return self._loop.way_round(q_rad, seed)
+
     def follow(self, q_rad: np.ndarray, opening: float) -> None:
         """Command joints (6,) [rad] in this very period, or brake where they may not be.
 

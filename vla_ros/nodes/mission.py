@@ -94,22 +94,37 @@ class MissionNode(ShellNode):
     def go_to(self, q_rad: np.ndarray, opening: float) -> Steps:
         """Move to joints (6,) [rad] and an opening, and come to rest there.
 
+        Straight, and where that leaves the workspace by way of other poses.
+
         Raises:
-            SafetyError: the arm is not there after 30 s, those not counted in which it is stopped.
+            SafetyError: there is no way inside the workspace, or the arm is not there after 30 s,
+                those not counted in which it is stopped.
         """
         end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
-        self.arm.set_target(q_rad, opening)
+        way, tries = [q_rad], 0
+        self.arm.set_target(way[0], opening)
         yield
-        while not (self.arm.arrived and np.allclose(self.arm.commanded[0], q_rad, atol=1e-6)):
+        while not self._is_at(q_rad):
+            if around := self.arm.way_round(q_rad, tries):
+                way, tries = around, tries + 1
+                self.arm.set_target(way[0], opening)
+            elif len(way) > 1 and self._is_at(way[0]):
+                way = way[1:]
+                self.arm.set_target(way[0], opening)
             if self.arm.blocked_reason:
                 # The target is kept, and followed once a person has reset the stop.
                 end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
             if self.now_ns > end_ns:
+                held = self.arm.held_reason
                 raise SafetyError(
                     f"the arm did not reach {np.round(q_rad, 2).tolist()} rad within "
-                    f"{_MOVE_LIMIT_S:g} s; clear its way, or move it there by hand"
+                    f"{_MOVE_LIMIT_S:g} s{held and f' ({held})'}; clear its way, or move it there "
+                    "by hand"
                 )
             yield
+
+    def _is_at(self, q_rad: np.ndarray) -> bool:
+        return self.arm.arrived and np.allclose(self.arm.commanded[0], q_rad, atol=1e-6)
 
     def ask_servos(self) -> Steps:
         """Ask the servos how they are, unless just asked, and rest until they have answered.
