@@ -41,6 +41,34 @@ def test_both_stages_of_apt_train_on_a_qwen_vl(family, tuning, calibrated, tmp_p
         assert all("lora_" in name or "base_layer" in name for name in learned)
 
 
+def test_a_translated_step_learns_what_the_plain_one_does(calibrated, tmp_path, monkeypatch):
+    translated = []
+
+    def traced(self, **options):
+        # As --compile has it, but for a minute of the C++ compiler.
+        translated.append(options)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    common = ["--data", str(calibrated), "--recipe", "tiny", "--steps", "3"]
+    for name, more in (("plain", []), ("fast", ["--compile"])):
+        assert stage1_apt.main([*common, "--out", str(tmp_path / name), *more]) == 0
+    assert translated == [{"dynamic": False}]
+    plain, fast = (
+        load_checkpoint(tmp_path / name).policy.state_dict() for name in ("plain", "fast")
+    )
+    assert list(plain) == list(fast)
+    for name, value in plain.items():
+        torch.testing.assert_close(fast[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_without_a_compiler_it_is_a_sentence(calibrated, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    arguments = ["--data", str(calibrated), "--recipe", "tiny", "--out", str(tmp_path / "out")]
+    assert stage1_apt.main([*arguments, "--compile"]) == 1
+    assert "no-such-compiler, which is not on the PATH; install" in capsys.readouterr().err
+
+
 def test_two_processes_have_the_losses_of_one(calibrated, tmp_path, fork):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

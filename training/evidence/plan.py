@@ -33,6 +33,7 @@ class Experiment:
         seeds: of training.
         backbone: folder of training.pretrain_vlm; None: one is made.
         workers: processes of what can have several.
+        compiles: whether APT's steps are translated first: faster, and equal but for rounding.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Experiment:
     seeds: tuple[int, ...]
     backbone: Path | None = None
     workers: int = 1
+    compiles: bool = False
 
     @property
     def backbone_folder(self) -> Path | None:
@@ -212,7 +214,7 @@ def _demos(e: Experiment, name: str, task: Task, count: int, seed: int, others: 
         *("training.evidence.generate", "demos", "--task", task.instruction),
         *("--episodes", str(count), "--out", str(bags), "--seed", str(seed)),
         *("--others", str(others), "--slips", str(e.scale.slips)),
-        *("--misses", str(e.scale.misses)),
+        *("--misses", str(e.scale.misses), "--losses", str(e.scale.losses)),
     )
     return Stage(f"generate/{name}", "demos", command, count, bags, free=_workers(e))
 
@@ -240,22 +242,29 @@ def _learned(e: Experiment, data: "_TapData | _AptData", row: Row, seed: int) ->
         given, needs = data.first(row)
         out = e.first_checkpoint(row, seed)
         command = (*_train(e, 1, given, out, seed), *see, *row.first_options)
-        first, steps = f"stage1/{row.first}-s{seed}", e.scale.first_steps
+        first, steps = f"stage1/{row.first}-s{seed}", e.scale.steps(e.method, 1)
         kind = f"stage1_{e.method}"
-        yield Stage(first, kind, command, steps, out, (*needs, *needs_backbone), files)
+        needs = (*needs, *needs_backbone)
+        yield Stage(first, kind, command, steps, out, needs, files, _compiled(e))
         start, after = ("--init", str(out)), (first,)
     else:
         start, after = ("--init", "none", *see), needs_backbone
     given, needs = data.second(row)
     out = e.checkpoint(row, seed)
     command = (*_train(e, 2, given, out, seed), *start, *row.options)
-    second, steps, kind = f"stage2/{row.name}-s{seed}", e.scale.second_steps, f"stage2_{e.method}"
-    yield Stage(second, kind, command, steps, out, (*needs, *after), () if row.first else files)
+    second, kind = f"stage2/{row.name}-s{seed}", f"stage2_{e.method}"
+    steps = e.scale.steps(e.method, 2)
+    files = () if row.first else files
+    yield Stage(second, kind, command, steps, out, (*needs, *after), files, _compiled(e))
     yield from _measured(e, row, seed, given, second)
 
 
+def _compiled(e: Experiment) -> tuple[str, ...]:
+    return ("--compile",) if e.compiles and e.method == "apt" else ()
+
+
 def _train(e: Experiment, stage: int, given: list[str], out: Path, seed: int) -> tuple[str, ...]:
-    steps = e.scale.first_steps if stage == 1 else e.scale.second_steps
+    steps = e.scale.steps(e.method, stage)
     script = f"training.stage{stage}_{e.method}"
     options = ("--recipe", e.scale.recipe, "--steps", str(steps), "--seed", str(seed))
     return (script, *given, "--out", str(out), *options)

@@ -109,12 +109,13 @@ class Scale:
         recipe: of all scripts.
         play_h: hours of play, each of which a row may take, rising.
         demos: demonstrations a task of TAP, likewise.
-        slips, misses: of the teacher of demonstrations, see `demos.Mistakes`.
+        slips, misses, losses: of the teacher of demonstrations, see `demos.Mistakes`.
         apt_demos: demonstrations for each pair of toy and place.
         apt_tasks: so many of the pairs; 0: all.
         probed: frames that features are probed with.
         captions: frames that the backbone learns to see from; 0: no backbone is made.
         backbone_steps, first_steps, second_steps: of the backbone and of the two stages.
+        apt_second_steps: of APT's second stage; 0: `second_steps`.
         trials: of each cell.
         time_limit_s: of each task of a trial.
         apt_latency_s: from an observation to APT's answer; 0: `rollouts_policy.LATENCY_S`.
@@ -133,15 +134,23 @@ class Scale:
     second_steps: int
     trials: int
     slips: float = 0.0
-    misses: float = 0.7
+    misses: float = 0.4
+    losses: float = 0.4
     probed: int = 3000
     apt_demos: int = 60
     apt_tasks: int = 0
+    apt_second_steps: int = 0
     time_limit_s: float = 20.0
     apt_latency_s: float = 0.0
     seeds: tuple[int, ...] = (0, 1, 2)
     samples: int = 1000
     is_plumbing: bool = False
+
+    def steps(self, method: str, stage: int) -> int:
+        """Return the optimiser steps of a stage, 1 or 2, of a method."""
+        if stage == 1:
+            return self.first_steps
+        return (method == "apt" and self.apt_second_steps) or self.second_steps
 
 
 _FULL = Scale(
@@ -168,6 +177,7 @@ _REDUCED = replace(
     backbone_steps=2_500,
     first_steps=1_500,
     second_steps=3_000,
+    apt_second_steps=4_000,
     trials=30,
 )
 _TINY = Scale(

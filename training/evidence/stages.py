@@ -62,7 +62,7 @@ class Stage:
         out: file or folder that it writes.
         needs: names of stages before it.
         files: other inputs, files or folders.
-        free: further arguments, which change no result.
+        free: further arguments, which change no result but by rounding.
     """
 
     name: str

@@ -18,6 +18,10 @@ def rms_norm(x: Tensor, gain: Tensor | None) -> Tensor:
 
     `gain` is (W,) or broadcasts to x, in float32; None: 1.
     """
+    if torch.compiler.is_compiling():
+        # A compiler goes over the numbers once, whatever is written.
+        normed = F.rms_norm(x.float(), x.shape[-1:], eps=NORM_EPS)
+        return (normed if gain is None else normed * gain).to(x.dtype)
     if torch.is_grad_enabled() and x.device.type == "cpu":
         return cast(Tensor, _RmsNorm.apply(x, gain))
     # Without gradients, PyTorch's own has less to call.
