@@ -76,7 +76,7 @@ def test_the_loop_from_play_to_a_policy_that_moves_the_arm(graph):
     run(stage2_tap, "--data", folder / "data_demos", "--init", first, "--out", second, *tiny)
     results = folder / "results.json"
     launch(
-        *(graph, "policy", f"task:={AWKWARD_TASK}", f"checkpoint:={second}", "speed:=2"),
+        *(graph, "policy", f"task:={AWKWARD_TASK}", f"checkpoint:={second}", "speed:=4"),
         *("episodes:=1", "episode_s:=4", f"results:={results}", f"out:={folder / 'policy'}"),
     )
     check_policy_bag(folder / "policy" / "s" / "policy-00000")
