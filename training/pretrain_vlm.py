@@ -34,7 +34,7 @@ from training.learning.engine import Job, PartLoss, new_optimizer, run
 from training.learning.engine_config import EngineConfig
 from training.learning.grounding import Shown, grounding_loss, shown_things
 from training.learning.pointing import (
-    Pointed,
+    PlaceQuestions,
     Taught,
     draw_points,
     draw_told,
@@ -165,7 +165,7 @@ class CaptionBatch(NamedTuple):
 
     pictures: Tensor
     asked: list[Asked]
-    pointed: tuple[Pointed, ...]
+    pointed: tuple[PlaceQuestions, ...]
     shown: Shown
 
 
@@ -192,7 +192,7 @@ def make_job(model: Taught, config: PretrainConfig, data: Captions, seed: int) -
         asked = by_length(prompts, suffix, config.questions)
         places = draw_points(data, rng, frames, config.points)
         told = draw_told(data, rng, frames, config.told)
-        pointed = tuple(one for one in (places, told) if one.names)
+        pointed = tuple(one for one in (places, told) if one.kinds)
         shown = shown_things(data, frames)
         return [CaptionBatch(data.pictures(frames), asked, pointed, shown)]
 

@@ -175,8 +175,9 @@ def test_each_thing_is_pointed_at_where_it_is_and_no_oftener_than_it_shows(capti
     assert pointed.asked.answers.shape == (2, 0)
     every = draw_points(data, np.random.default_rng(0), np.array([3]), 100)
     shown = [thing for thing in data.table["things"][3].as_py() if thing["is_seen"]]
-    assert sorted(every.names) == sorted(["gripper", *(thing["name"] for thing in shown)])
-    row = every.names.index("gripper")
+    names = [name for (name,) in every.kinds]
+    assert sorted(names) == sorted(["gripper", *(thing["name"] for thing in shown)])
+    row = names.index("gripper")
     x, y, z = data.table["gripper_m"][3].as_py()
     # From 0.25 m in front of the base and 5 cm above the table, in tenths of a metre.
     place = pytest.approx([10 * x - 2.5, 10 * y, 10 * z - 0.5])
@@ -203,7 +204,7 @@ def test_an_instruction_points_at_what_is_moved_and_where_to():
     for row, prompt in enumerate(told.asked.prompts):
         x, y = re.fullmatch("put the (.*) (?:in|on) the (.*)", prompt).groups()
         assert {x, y} == set(where)
-        assert told.names[row] == x
+        assert told.kinds[row] == ("what an instruction moves", "where an instruction moves it")
         np.testing.assert_allclose(told.places[row], [where[x], where[y]], atol=1e-6)
     assert len(set(told.asked.prompts)) == 4
 
@@ -218,7 +219,7 @@ def test_pointing_off_by_a_unit_is_ten_centimetres(captions):
     data = open_captions(captions, 32)
     taught = Taught(pretrain_vlm.make_model(pretrain_vlm.tiny(), data, 0), data.names).eval()
     truth = draw_points(data, np.random.default_rng(0), data.held_out[:1], 1_000)
-    row = truth.names.index("gripper")
+    row = truth.kinds.index(("gripper",))
     with torch.no_grad():
         for parameter in taught.head.parameters():
             parameter.zero_()

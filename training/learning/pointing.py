@@ -64,23 +64,23 @@ class Taught(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, 6))
 
 
-class Pointed(NamedTuple):
+class PlaceQuestions(NamedTuple):
     """Questions for places, and the places.
 
     Attributes:
         asked: prompts without answers.
-        names: N of what is asked for first.
+        kinds: N tuples of T, what the error of each place counts for in tables.
         places: (N, T, 3) float32 in base_link, in units from the origin.
     """
 
     asked: Asked
-    names: list[str]
+    kinds: list[tuple[str, ...]]
     places: Tensor
 
 
 def draw_points(
     data: Captions, rng: np.random.Generator, frames: np.ndarray, per_frame: int
-) -> Pointed:
+) -> PlaceQuestions:
     """Return questions for the gripper and what shows, up to `per_frame` different ones a frame."""
     about, named, places = [], [], []
     for row, frame in enumerate(frames):
@@ -89,12 +89,13 @@ def draw_points(
             about.append(row)
             named.append({"x": name})
             places.append([seen[name]])
-    return _pointed(rng, PLACE_WORDINGS, about, named, places)
+    kinds = [(names["x"],) for names in named]
+    return _questions(rng, PLACE_WORDINGS, about, named, kinds, places)
 
 
 def draw_told(
     data: Captions, rng: np.random.Generator, frames: np.ndarray, per_frame: int
-) -> Pointed:
+) -> PlaceQuestions:
     """Return instructions about things that show, `per_frame` for each frame that shows two."""
     about, named, places = [], [], []
     for row, frame in enumerate(frames):
@@ -105,22 +106,23 @@ def draw_told(
             about.append(row)
             named.append({"x": x, "y": y})
             places.append([seen[x], seen[y]])
-    return _pointed(rng, TOLD_WORDINGS, about, named, places)
+    return _questions(rng, TOLD_WORDINGS, about, named, [TOLD] * len(named), places)
 
 
-def _pointed(
+def _questions(
     rng: np.random.Generator,
     wordings: tuple[str, ...],
     about: list[int],
     named: list[dict[str, str]],
+    kinds: list[tuple[str, ...]],
     places: list[list[list[float]]],
-) -> Pointed:
+) -> PlaceQuestions:
     chosen = rng.integers(len(wordings), size=len(named))
     prompts = [wordings[k].format(**names) for k, names in zip(chosen, named, strict=True)]
     rows = torch.tensor(about, dtype=torch.int64)
     asked = Asked(rows, prompts, torch.empty(len(about), 0, dtype=torch.int64))
     things_m = np.array(places).reshape(len(named), len(_BLANKS.findall(wordings[0])), 3)
-    return Pointed(asked, [names["x"] for names in named], in_units(things_m))
+    return PlaceQuestions(asked, kinds, in_units(things_m))
 
 
 def pointing_loss(taught: Taught, features: Tensor, places: Tensor) -> Tensor:
@@ -142,20 +144,18 @@ def evaluate_pointing(taught: Taught, data: Captions, frames: int, bf16: bool) -
     for first in range(0, len(chosen), _BATCH):
         part = chosen[first : first + _BATCH]
         drawn = draw_points(data, rng, part, 1_000), draw_told(data, rng, part, _TOLD_EACH)
-        pointed = [one for one in drawn if one.names]
+        questions = [one for one in drawn if one.kinds]
         with autocast("cpu", bf16):
             seen = taught.vlm.encode(data.pictures(part))
-            features = taught.vlm.asked_features(seen, [one.asked for one in pointed])
-        for one, x in zip(pointed, features, strict=True):
-            off_cm = _off_cm(taught, x, one)
-            names = [TOLD] * len(off_cm) if one is drawn[1] else [(name,) for name in one.names]
-            for row, distances in zip(names, off_cm.tolist(), strict=True):
-                for name, cm in zip(row, distances, strict=True):
-                    apart.setdefault(name, []).append(cm)
-    return {name: float(np.median(apart[name])) for name in sorted(apart)}
+            features = taught.vlm.asked_features(seen, [one.asked for one in questions])
+        for one, x in zip(questions, features, strict=True):
+            for kinds, distances in zip(one.kinds, _off_cm(taught, x, one).tolist(), strict=True):
+                for kind, cm in zip(kinds, distances, strict=True):
+                    apart.setdefault(kind, []).append(cm)
+    return {kind: float(np.median(apart[kind])) for kind in sorted(apart)}
 
 
-def _off_cm(taught: Taught, features: Tensor, pointed: Pointed) -> np.ndarray:
+def _off_cm(taught: Taught, features: Tensor, questions: PlaceQuestions) -> np.ndarray:
     """Return distances (N, T) [cm]."""
-    guess = _guessed(taught, features, pointed.places.shape[1])
-    return (100.0 * UNIT_M * (guess - pointed.places).norm(dim=2)).numpy()
+    guess = _guessed(taught, features, questions.places.shape[1])
+    return (100.0 * UNIT_M * (guess - questions.places).norm(dim=2)).numpy()
