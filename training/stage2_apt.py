@@ -82,6 +82,7 @@ def _from_stage_1(
         vlm=TUNINGS[args.vlm],
         inserted_init=recipe.apt.inserted_init,
         inserted_gate=recipe.apt.inserted_gate,
+        open_above=recipe.apt.open_above,
     )
     recipe = replace(recipe, apt=apt)
     source = tune_backbone(first.vlm, start.source, args.vlm)

@@ -106,9 +106,10 @@ def small(stage: int) -> AptRecipe:
 
     In so few steps the authors' rate, which is for 50,000 of them, hardly leaves the start; a
     higher one wants to end low. The expert is told how far the gripper is open, which the authors'
-    code leaves out: pictures of 128 px hardly show whether a hand holds something.
+    code leaves out: pictures of 128 px hardly show whether a hand holds something. And the hand
+    closes when that is likelier than not, not at the first doubt.
     """
-    expert = replace(small_apt(stage), precondition="linear", history_gripper=True)
+    expert = replace(small_apt(stage), precondition="linear", history_gripper=True, open_above=0.0)
     return AptRecipe(apt=expert, expert_lr=5e-4, schedule="cosine")
 
 
@@ -120,11 +121,11 @@ def light(stage: int) -> AptRecipe:
     where it ends, and a backbone that is tuned gets a rate at which 3,000 steps change it.
     """
     expert = replace(
-        small_apt(stage), num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
+        small(stage).apt, num_layers=6, features=(0, 1, 2, 2, 2, 2), horizon=16, sample_steps=10
     )
     half = replace(SmallVlmConfig(), depth=3)
     whole = replace(small(stage), small=half, batch_size=48, noises=4, vlm_lr=5e-4, cache_gib=6.0)
-    return replace(whole, apt=replace(expert, precondition="edm", history_gripper=True))
+    return replace(whole, apt=replace(expert, precondition="edm"))
 
 
 def tiny(stage: int) -> AptRecipe:

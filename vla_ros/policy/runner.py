@@ -41,8 +41,8 @@ from vla_ros.policy.tap import TapPolicy
 from vla_ros.policy.tools import tool_poses
 from vla_ros.policy.views import pose_of, relative_intrinsics
 
-# TAP's simulator code: open above 0.5 of [0, 1]; APT's code: above 0.8 of [-1, 1].
-TAP_OPEN_ABOVE, APT_OPEN_ABOVE = 0.5, 0.8
+# TAP's simulator code: open above 0.5 of [0, 1].
+TAP_OPEN_ABOVE = 0.5
 
 
 class PolicyRunner(ABC):
@@ -231,7 +231,7 @@ class AptRunner(PolicyRunner):
                 f"the policy asks for a tool pose {furthest_m:.2f} m away, further than the arm "
                 f"reaches ({MAX_CHUNK_TRANSLATION_M} m); train it further, or check its data"
             )
-        openings = (actions[:, GRIPPER] > APT_OPEN_ABOVE).astype(np.float64)
+        openings = (actions[:, GRIPPER] > self.policy.config.open_above).astype(np.float64)
         return Chunk(actions, 1.0 / self.contract.rate_hz, openings, poses)
 
     def told(self, observation: Observation) -> tuple[geometry.Observation, np.ndarray, np.ndarray]:

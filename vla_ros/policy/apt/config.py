@@ -66,6 +66,8 @@ class AptConfig:
         num_arms: rows of the arm embedding; the code has up to 4 arms.
         num_learned_tokens: tokens without input beside the actions; GR00T has 32, the others 0.
         train_steps, sample_steps: of diffusion (DDPM) and of sampling (DDIM).
+        open_above: the gripper is open where a step of a chunk says more than this, of [-1, 1]; 0.8
+            in the code, which closes a hand that is not sure yet.
         precondition: "none" (paper and code), or "linear": the expert learns what a linear guess of
             the noise leaves open; or "edm": the same, and the loss is in the units of that
             (`precondition`, ours, for runs of thousands of steps).
@@ -95,6 +97,7 @@ class AptConfig:
     num_learned_tokens: int = 0
     train_steps: int = 100
     sample_steps: int = 20
+    open_above: float = 0.8
     precondition: Literal["none", "linear", "edm"] = "none"
     loss_weights: tuple[float, float, float] = (30.0, 10.0, 10.0)
     vlm: Literal["frozen", "insulated", "trained"] = "frozen"
@@ -128,6 +131,8 @@ class AptConfig:
             return f"a head's width must be a multiple of 16, got {self.width} / {self.num_heads}"
         if not 1 <= self.sample_steps <= self.train_steps or self.train_steps % self.sample_steps:
             return f"{self.sample_steps} sample_steps must divide {self.train_steps} train_steps"
+        if not -1.0 < self.open_above < 1.0:
+            return f"open_above must be inside (-1, 1), got {self.open_above}"
         if self.style == "groot" and self.language == "inserted_layers":
             return "style groot has no inserted layers, only token_insertion"
         return ""
