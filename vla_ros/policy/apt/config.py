@@ -183,6 +183,9 @@ class AptConfig:
     def from_dict(cls, data: dict) -> "AptConfig":
         """Return the config of `to_dict`'s result; raises CheckpointError on other keys."""
         expected = {field.name for field in fields(cls)}
+        if isinstance(data, dict):
+            # Checkpoints from before it was a choice act by the default.
+            data = {"open_above": cls.open_above, **data}
         if not isinstance(data, dict) or set(data) != expected:
             raise CheckpointError(
                 "APT's config does not have the expected keys "
