@@ -53,10 +53,11 @@ class AptPolicy(nn.Module):
         froze it. See `growth.grow`.
 
         Raises:
-            CheckpointError: `config` is not this policy's at Stage 2. Backbone mode and the start
-                of inserted layers may differ, and how language enters where Stage 1 is the same.
+            CheckpointError: `config` is not this policy's at Stage 2. Backbone mode, the start of
+                inserted layers and the gripper at run time may differ, and how language enters
+                where Stage 1 is the same.
         """
-        free = ["vlm", "inserted_init", "inserted_gate"]
+        free = ["vlm", "inserted_init", "inserted_gate", "open_above"]
         if replace(self.config, language=config.language).layers == self.config.layers:
             free.append("language")
         freed = replace(self.config, stage=2, **{key: getattr(config, key) for key in free})
