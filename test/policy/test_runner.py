@@ -101,6 +101,15 @@ def test_apts_chunk_becomes_tool_poses_in_the_base_from_where_the_arm_is():
     assert told[0].intrinsics is None
 
 
+def test_a_checkpoint_says_above_what_apts_gripper_is_open():
+    runner = runner_of(apt(open_above=0.1))
+    T_now = kinematics.forward(STATE[:6])
+    chunk = chunk_from_poses(T_now, np.stack([T_now, T_now]), np.ones(2), LOOKING_DOWN)
+    chunk[:, 9] = [0.11, 0.09]
+    answer(runner, chunk)
+    np.testing.assert_array_equal(runner.act(SEEN).openings, [1.0, 0.0])
+
+
 def test_apt_denoises_to_what_its_weights_ask_for():
     checkpoint, wanted = apt(train_steps=10_000), (0.1, -0.05, 0.02, 1.0, 0, 0, 0, 1.0, 0, -1.0)
     ask_for(checkpoint, wanted)

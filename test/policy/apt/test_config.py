@@ -60,6 +60,7 @@ def test_features_may_be_told_slot_by_slot():
         ({"horizon": 0}, "sizes must be positive, got horizon"),
         ({"width": 72, "num_heads": 3}, "multiple of 16"),
         ({"sample_steps": 30}, "30 sample_steps must divide 100"),
+        ({"open_above": 1.0}, r"open_above must be inside \(-1, 1\), got 1.0"),
         ({"style": "groot"}, "groot has no inserted layers"),
         ({"style": "dit"}, "style must be one of apt, pi, groot, got 'dit'"),
         ({"fusion": "tanh"}, "fusion must be one of code, paper"),
@@ -76,3 +77,6 @@ def test_config_survives_json_and_other_keys_are_refused():
     assert AptConfig.from_dict(document) == config
     with pytest.raises(CheckpointError, match=r"expected keys \(dropout\)"):
         AptConfig.from_dict({**document, "dropout": 0.1})
+    # A checkpoint of before acts as the authors' code, which was the only way then.
+    del document["open_above"]
+    assert AptConfig.from_dict(document).open_above == 0.8
