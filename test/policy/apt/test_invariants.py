@@ -73,7 +73,7 @@ def test_stage_2_with_language_closed_is_stage_1(make_policy, images, observatio
 
 def test_growth_carries_all_but_the_inserted_layers(make_policy):
     first = make_policy(1)
-    config = replace(first.config, stage=2, inserted_init="zero", inserted_gate=3.0)
+    config = replace(first.config, stage=2, inserted_init="zero", inserted_gate=3.0, open_above=0.0)
     second = first.second_stage(config)
     old, new = first.expert.state_dict(), second.expert.state_dict()
     for ours, theirs in (("blocks.0.", "blocks.1."), ("blocks.1.", "blocks.3.")):
