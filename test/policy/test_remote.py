@@ -187,6 +187,8 @@ def test_what_the_other_side_says_at_the_end_stays_one_line(capsys):
         rude.close(4000, RUDE_WORDS)
         said, deadline = "", time.monotonic() + 10.0
         while "is gone" not in said and time.monotonic() < deadline:
+            # Read without a pause, what is printed between two halves of a read would be lost.
+            time.sleep(0.1)
             said += capsys.readouterr().out
     assert "is gone (received 4000" in said
     # Who reads it is told what to do about versions.

@@ -14,9 +14,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from training.learning.stage_files import STATE_FILE
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.checkpoint import (
@@ -27,6 +24,7 @@ from vla_ros.policy.checkpoint import (
     require_replaceable,
 )
 from vla_ros.policy.checkpoint_folder import replace_folder, require_folder
+from vla_ros.policy.half_weights import halve_weights
 
 
 def halve(checkpoint: Path, out: Path) -> str:
@@ -43,18 +41,10 @@ def halve(checkpoint: Path, out: Path) -> str:
             f"the run of {checkpoint} has not ended; go on with it (--resume) before"
         )
     require_replaceable(out)
-    weights = load_file(checkpoint / WEIGHTS)
-    rounded = {n: w.half() if w.dtype == torch.float32 else w for n, w in weights.items()}
-    beyond = [n for n, w in rounded.items() if w.is_floating_point() and not w.isfinite().all()]
-    if beyond:
-        raise CheckpointError(
-            f"{checkpoint / WEIGHTS} has weights beyond float16's range, in {beyond[0]} first; "
-            "ship it whole, or train a smaller model"
-        )
 
     def write(folder: Path) -> None:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
-        save_file(rounded, folder / WEIGHTS)
+        halve_weights(checkpoint / WEIGHTS, folder / WEIGHTS)
         run = json.loads((folder / RUN).read_text()) | {"weights_rounded_to": "float16"}
         (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 

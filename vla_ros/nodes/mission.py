@@ -105,15 +105,15 @@ class MissionNode(ShellNode):
         self.arm.set_target(way[0], opening)
         yield
         while not self._is_at(q_rad):
-            if around := self.arm.way_round(q_rad, tries):
+            if self.arm.blocked_reason:
+                # The target is kept, and followed once a person has reset the stop.
+                end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
+            elif around := self.arm.way_round(q_rad, tries):
                 way, tries = around, tries + 1
                 self.arm.set_target(way[0], opening)
             elif len(way) > 1 and self._is_at(way[0]):
                 way = way[1:]
                 self.arm.set_target(way[0], opening)
-            if self.arm.blocked_reason:
-                # The target is kept, and followed once a person has reset the stop.
-                end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
             if self.now_ns > end_ns:
                 held = self.arm.held_reason
                 raise SafetyError(
