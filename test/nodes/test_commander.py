@@ -12,6 +12,7 @@ pytest.importorskip("interbotix_xs_msgs")
 pytestmark = pytest.mark.ros
 
 from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from vla_ros.core import arm  # noqa: E402
 from vla_ros.core.errors import EpisodeError  # noqa: E402
@@ -20,6 +21,9 @@ from vla_ros.nodes.commander import CommanderNode, CommanderParameters  # noqa: 
 from vla_ros.nodes.params import parameter  # noqa: E402
 
 LIMIT_S = 30.0
+# The wrist has sunk from 0.8 rad; from here the straight way to the ready pose swings out behind
+# the workspace.
+SUNK_RAD = np.array([0.008, -1.821, 1.583, 0.001, 1.028, -0.009])
 FAR_RAD = arm.READY_RAD + np.array([1.0, 0, 0, 0, 0, 0])
 
 
@@ -82,6 +86,14 @@ class Stage:
         said = self.mover.arm.commanded[0]
         return self.mover.arm.at_rest and np.allclose(self.driver.commands[-1], said, atol=1e-6)
 
+    def ask(self, service):
+        """Call one of the arm's services, and wait for its answer."""
+        client = self.driver.create_client(Trigger, service)
+        self.until(client.service_is_ready)
+        answer = client.call_async(Trigger.Request())
+        self.until(answer.done)
+        assert answer.result().success
+
     def close(self):
         self.executor.shutdown()
         self.mover.close()
@@ -101,14 +113,47 @@ def stage(ros, make_driver):
 def test_an_arm_that_sank_behind_its_straight_way_gets_ready_by_another(ros, make_driver):
     ros()
     driver = make_driver()
-    # The wrist has sunk from 0.8 rad; from here the straight way swings out behind the workspace.
-    driver.position[:6] = [0.008, -1.821, 1.583, 0.001, 1.028, -0.009]
+    driver.position[:6] = SUNK_RAD
     stage = Stage(driver, Riser)
     try:
         stage.mover.bring_up()
         stage.until(stage.mover.done.done)
         assert stage.mover.done.result() == 0, stage.mover.exit_sentence
         np.testing.assert_allclose(driver.commands[-1], arm.READY_RAD, atol=1e-6)
+    finally:
+        stage.close()
+
+
+def test_stopped_on_its_way_round_and_led_on_by_hand_the_arm_does_not_go_back(ros, make_driver):
+    ros()
+
+    class HeldDriver(make_driver):
+        """Its arm is where the hand that holds it is, and where it is told to be without one."""
+
+        hand_rad = None
+
+        def follow(self, message):
+            super().follow(message)
+            if self.hand_rad is not None:
+                self.position[:6] = self.hand_rad
+
+    driver = HeldDriver()
+    driver.position[:6] = SUNK_RAD
+    stage = Stage(driver, Riser)
+    try:
+        stage.mover.bring_up()
+        stage.until(lambda: np.abs(driver.position[:6] - SUNK_RAD).max() > 0.3)
+        stage.ask(qos.STOP_SERVICE)
+        stage.until(stage.is_braked)
+        near_rad = arm.READY_RAD + np.array([0.15, 0, 0, 0, 0, 0])
+        driver.hand_rad = near_rad
+        stage.until(lambda: np.allclose(driver.commands[-1], near_rad, atol=1e-3))
+        driver.hand_rad, count = None, len(driver.commands)
+        stage.ask(qos.RESET_STOP_SERVICE)
+        stage.until(stage.mover.done.done)
+        assert stage.mover.done.result() == 0, stage.mover.exit_sentence
+        np.testing.assert_allclose(driver.commands[-1], arm.READY_RAD, atol=1e-6)
+        assert np.abs(driver.commands[count:] - arm.READY_RAD).max() < 0.16
     finally:
         stage.close()
 

@@ -155,7 +155,8 @@ class CommandLoop:
     def way_round(self, q_rad: np.ndarray, seed: int) -> list[np.ndarray]:
         """Return targets (6,) [rad] that lead to joints the straight way to which is blocked.
 
-        Empty where the last command was not blocked; SafetyError where no way is found.
+        Empty where the last command was not blocked, or still braked, and once asked, until the
+        next command; SafetyError where no way is found.
         """
         return self._guard.way_round(q_rad, seed)
 

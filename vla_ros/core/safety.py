@@ -19,7 +19,7 @@ from vla_ros.core.limits import (
     require_range,
     wx250s_limits,
 )
-from vla_ros.core.speed_profile import braked, braking_way, step_towards
+from vla_ros.core.speed_profile import braked, braking_way, step_towards, straightened
 from vla_ros.core.way_round import way_round
 
 __all__ = ["CommandGuard", "JointStateFilter", "SafetyLimits", "wx250s_limits"]
@@ -70,6 +70,8 @@ class CommandGuard:
         self._target = np.zeros(6)
         self._target_opening = 0.0
         self._blocked = False
+        # Whether a way round was asked for since the last step.
+        self._is_planned = False
         # What the way to rest from here may exceed the workspace by (7,) [m].
         self._allowed = np.zeros(7)
 
@@ -190,9 +192,13 @@ class CommandGuard:
 
     def advance(self) -> tuple[np.ndarray, float]:
         """Return the next command towards the last good target; SafetyError before `reset`."""
-        q = self._require_seed()
+        q, self._is_planned = self._require_seed(), False
         u = step_towards(self._target - q, self._u, self._step_max, self._step_change)
         self._blocked = not self._stop_is_inside(q, u)
+        if self._blocked:
+            u = straightened(self._target - q, u)
+            may_change = np.abs(u - self._u) <= self._step_change + _ROUNDING_RAD
+            self._blocked = not (u.any() and may_change.all() and self._stop_is_inside(q, u))
         if self._blocked:
             u = self._braked(self._u)
         self._move(u)
@@ -205,12 +211,15 @@ class CommandGuard:
         Empty where it was not, where the arm still brakes, and once asked, until blocked anew.
 
         Raises:
-            SafetyError: there is no such way.
+            SafetyError: no such way is found, or the target is not finite or of another shape.
         """
-        if not (self._blocked and self.at_rest):
+        q, target = self._require_seed(), finite_joints(target_q, self._opening, "target")
+        if not (self._blocked and self.at_rest) or self._is_planned:
             return []
-        self._blocked = False
-        return way_round(self.limits, self._allowed, self._require_seed(), target_q, seed)
+        self._is_planned = True
+        # The guard sets out a little beside the line: straight there is what it was blocked on.
+        is_new = not np.array_equal(target, self._target)
+        return way_round(self.limits, self._allowed, q, target, seed, is_new)
 
     def follow(self, target_q: np.ndarray, target_opening: float) -> tuple[np.ndarray, float]:
         """Return the target itself as the next command if it may be, else that of braking to rest.

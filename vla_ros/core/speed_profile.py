@@ -25,6 +25,17 @@ def step_towards(
     return np.minimum(np.maximum(np.copysign(u, error), step - change), step + change)
 
 
+def straightened(error: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the longest step along the distance left in which no joint goes further than in `step`.
+
+    `step_towards` sets out with all joints as fast as each can, so at first beside the line.
+    """
+    moving = error != 0.0
+    if not moving.any():
+        return np.zeros_like(step)
+    return error * max(0.0, (step[moving] / error[moving]).min())
+
+
 def braked(step: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Return the next step of braking."""
     return np.copysign(np.maximum(np.abs(step) - change, 0.0), step)

@@ -12,15 +12,25 @@ from vla_ros.core.limits import SafetyLimits
 
 # How far a branch grows at once, and how finely its line is looked at [rad, largest joint].
 _STEP_RAD, _GRAIN_RAD = 0.5, 0.04
+# The piece that the arm sets out on begins at the workspace's border, along which it may graze: it
+# is looked at in steps as small as the guard's.
+_FIRST_GRAIN_RAD = 0.002
 # Poses are drawn this far around those between the two ends [rad].
 _AROUND_RAD = 1.2
-_DRAWS = 1500
+# Of 13,000 legal poses within 1.8 rad of the ready pose, 1,500 leave three without a way that is
+# there; to look in vain takes a quarter of a second.
+_DRAWS = 6000
 # A way may miss a limit by what sums of floats do.
 _ROUNDING_M = 1e-9
 
 
 def way_round(
-    limits: SafetyLimits, allowed_m: np.ndarray, q_from: np.ndarray, q_to: np.ndarray, seed: int
+    limits: SafetyLimits,
+    allowed_m: np.ndarray,
+    q_from: np.ndarray,
+    q_to: np.ndarray,
+    seed: int,
+    may_be_straight: bool = True,
 ) -> list[np.ndarray]:
     """Return poses whose straight connections keep to the workspace; the last one is `q_to`.
 
@@ -34,11 +44,12 @@ def way_round(
         q_from: where the arm rests (6,) [rad].
         q_to: where it shall go (6,) [rad].
         seed: of the draws.
+        may_be_straight: whether `q_to` alone will do; not where just that was tried in vain.
 
     Raises:
         SafetyError: none was found.
     """
-    if _is_free(limits, q_from, q_to, allowed_m):
+    if may_be_straight and _is_free(limits, q_from, q_to, allowed_m, _FIRST_GRAIN_RAD):
         return [q_to]
     rng = np.random.default_rng(seed)
     low = np.maximum(np.minimum(q_from, q_to) - _AROUND_RAD, limits.low_rad)
@@ -52,11 +63,12 @@ def way_round(
             if met is not None:
                 here, there = (grown, met) if one is begun else (met, grown)
                 way = begun.way_from_root(here)[:-1] + ended.way_from_root(there)[::-1]
-                return _shortened(limits, allowed_m, way)[1:]
+                return _shortened(limits, allowed_m, way, may_be_straight)[1:]
         one, other = other, one
     raise SafetyError(
-        f"there is no way inside the workspace from {np.round(q_from, 2).tolist()} to "
-        f"{np.round(q_to, 2).tolist()} rad; move the arm there by hand, or widen the workspace"
+        f"no way inside the workspace was found from {np.round(q_from, 2).tolist()} to "
+        f"{np.round(q_to, 2).tolist()} rad in {_DRAWS} draws; move the arm there by hand, or widen "
+        "the workspace"
     )
 
 
@@ -94,28 +106,34 @@ class _Tree:
         distance = np.abs(q - origin).max()
         reached = q if distance <= _STEP_RAD else origin + (q - origin) * (_STEP_RAD / distance)
         # The room outside is the first piece's: a pose further on is inside.
-        allowed_m = np.zeros(7) if at else self._allowed_m
+        allowed_m, grain_rad = _room(at, self._allowed_m)
         if self._limits.excess(reached[None]).any():
             return None
-        if not _is_free(self._limits, origin, reached, allowed_m):
+        if not _is_free(self._limits, origin, reached, allowed_m, grain_rad):
             return None
         self.poses.append(reached)
         self._parents.append(at)
         return len(self.poses) - 1
 
 
-def _is_free(limits, q_from, q_to, allowed_m) -> bool:
-    pieces = 1 + int(np.abs(q_to - q_from).max() / _GRAIN_RAD)
+def _room(at: int, allowed_m: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return what a piece from place `at` may exceed by, and how finely it is looked at."""
+    return (np.zeros(7), _GRAIN_RAD) if at else (allowed_m, _FIRST_GRAIN_RAD)
+
+
+def _is_free(limits, q_from, q_to, allowed_m, grain_rad) -> bool:
+    pieces = 1 + int(np.abs(q_to - q_from).max() / grain_rad)
     line = q_from + np.linspace(0.0, 1.0, pieces + 1)[:, None] * (q_to - q_from)
     return bool((limits.excess(line) <= allowed_m + _ROUNDING_M).all())
 
 
-def _shortened(limits, allowed_m, way: list[np.ndarray]) -> list[np.ndarray]:
+def _shortened(limits, allowed_m, way, may_be_straight: bool) -> list[np.ndarray]:
     """Return the way without the poses that a straight line may skip, furthest first."""
-    short, at = way[:1], 0
-    while at < len(way) - 1:
-        room_m = np.zeros(7) if at else allowed_m
-        further = range(len(way) - 1, at, -1)
-        at = next(k for k in further if k == at + 1 or _is_free(limits, way[at], way[k], room_m))
+    short, at, last = way[:1], 0, len(way) - 1
+    while at < last:
+        room = _room(at, allowed_m)
+        furthest = last if at or may_be_straight else max(1, last - 1)
+        further = range(furthest, at, -1)
+        at = next(k for k in further if k == at + 1 or _is_free(limits, way[at], way[k], *room))
         short.append(way[at])
     return short

@@ -174,7 +174,8 @@ class ArmClient:
     def way_round(self, q_rad: np.ndarray, seed: int) -> list[np.ndarray]:
         """Return targets (6,) [rad] that lead to joints the straight way to which is blocked.
 
-        Empty where the last command was not blocked; SafetyError where no way is found.
+        Empty where the last command was not blocked, or still braked, and once asked, until the
+        next command; SafetyError where no way is found.
         """
         return self._loop.way_round(q_rad, seed)
 

@@ -106,8 +106,12 @@ class MissionNode(ShellNode):
         yield
         while not self._is_at(q_rad):
             if self.arm.blocked_reason:
-                # The target is kept, and followed once a person has reset the stop.
+                # The target is kept, and followed once a person has reset the stop. Not what was
+                # planned on the way there: a hand may have moved the arm meanwhile.
                 end_ns = self.now_ns + int(_MOVE_LIMIT_S * 1e9)
+                if len(way) > 1:
+                    way = [q_rad]
+                    self.arm.set_target(q_rad, opening)
             elif around := self.arm.way_round(q_rad, tries):
                 way, tries = around, tries + 1
                 self.arm.set_target(way[0], opening)
