@@ -4,8 +4,9 @@
     python -m training.evidence.rollouts ckpt/apt2-half --cells apt --trials 100 --json apt2.json
     python -m training.evidence.ship ckpt/apt2-half --measured apt2.json --out checkpoints/apt
 
-Weights are rounded to float16, by 0.05 % at most; computed with they are as before. Measure what
-this writes, not what it was made of: it is another checkpoint, of another SHA-256.
+Weights are rounded to float16, by 0.05 % or 3e-8 at most, whichever is more; computed with they
+are as before. Measure what this writes, not what it was made of: it is another checkpoint, of
+another SHA-256, and without the held-out errors of the other.
 """
 
 import argparse
@@ -14,17 +15,20 @@ import shutil
 import sys
 from pathlib import Path
 
-from training.learning.stage_files import STATE_FILE
+from training.evidence.ship import ended
+from training.learning.stage_files import METRICS_FILE
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.checkpoint import (
+    CARD,
+    CONFIG,
     RUN,
     WEIGHTS,
     is_checkpoint,
-    load_checkpoint,
     require_replaceable,
 )
-from vla_ros.policy.checkpoint_folder import replace_folder, require_folder
+from vla_ros.policy.checkpoint_folder import replace_folder
 from vla_ros.policy.half_weights import halve_weights
+from vla_ros.policy.model_card import model_card
 
 
 def halve(checkpoint: Path, out: Path) -> str:
@@ -32,21 +36,26 @@ def halve(checkpoint: Path, out: Path) -> str:
 
     Raises:
         CheckpointError: it is missing, damaged or unfinished, a weight is beyond float16's range,
-            or `out` is something else.
+            or `out` is something else, or the checkpoint itself.
     """
-    require_folder(checkpoint)
-    load_checkpoint(checkpoint)
-    if (checkpoint / STATE_FILE).exists():
+    loaded = ended(checkpoint)
+    if out.resolve() == checkpoint.resolve():
         raise CheckpointError(
-            f"the run of {checkpoint} has not ended; go on with it (--resume) before"
+            f"--out {out} is the checkpoint itself, whose weights would be lost; name another "
+            "folder"
         )
     require_replaceable(out)
 
     def write(folder: Path) -> None:
-        shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+        left_out = shutil.ignore_patterns(METRICS_FILE)
+        shutil.copytree(checkpoint, folder, dirs_exist_ok=True, ignore=left_out)
         halve_weights(checkpoint / WEIGHTS, folder / WEIGHTS)
-        run = json.loads((folder / RUN).read_text()) | {"weights_rounded_to": "float16"}
+        weights = f"{loaded.run.get('weights', 'as trained')}, rounded to float16"
+        run = loaded.run | {"weights": weights}
         (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        backbone = json.loads((folder / CONFIG).read_text())["backbone"]
+        card = model_card(loaded.method, backbone, loaded.contract, run)
+        (folder / CARD).write_text(card, encoding="utf-8")
 
     replace_folder(out, write, is_checkpoint)
     before, after = ((path / WEIGHTS).stat().st_size / 1e6 for path in (checkpoint, out))

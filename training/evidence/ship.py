@@ -19,6 +19,7 @@ from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.checkpoint import (
     CARD,
     CONFIG,
+    Checkpoint,
     is_checkpoint,
     load_checkpoint,
     require_replaceable,
@@ -34,12 +35,11 @@ MEASURED = "measured.json"
 KEPT = ("checkpoint_sha256", "settings", "code_version", "trials_a_minute", "workers", "cells")
 
 
-def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
-    """Write the checkpoint with its card; return one line on it.
+def ended(checkpoint: Path) -> Checkpoint:
+    """Return a checkpoint whose run has ended.
 
     Raises:
-        CheckpointError: it is missing, damaged, unfinished or too large, the results are of another
-            checkpoint, or `out` is something else.
+        CheckpointError: it is missing or damaged, or the run goes on.
     """
     require_folder(checkpoint)
     loaded = load_checkpoint(checkpoint)
@@ -47,6 +47,17 @@ def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
         raise CheckpointError(
             f"the run of {checkpoint} has not ended; go on with it (--resume), then measure it"
         )
+    return loaded
+
+
+def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
+    """Write the checkpoint with its card; return one line on it.
+
+    Raises:
+        CheckpointError: it is missing, damaged, unfinished or too large, the results are of another
+            checkpoint, or `out` is something else.
+    """
+    loaded = ended(checkpoint)
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     if size > MOST_BYTES:
         raise CheckpointError(

@@ -26,7 +26,7 @@ def step_towards(
 
 
 def straightened(error: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Return the longest step along the distance left in which no joint goes further than in `step`.
+    """Return the longest step along the distance left in which no joint goes beyond `step`.
 
     `step_towards` sets out with all joints as fast as each can, so at first beside the line.
     """

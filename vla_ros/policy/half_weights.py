@@ -9,7 +9,7 @@ from vla_ros.core.errors import CheckpointError
 
 
 def halve_weights(source: Path, target: Path) -> None:
-    """Write a file of weights with what is float32 rounded to float16, by 0.05 % at most.
+    """Write a file of weights with what is float32 rounded to float16, by 0.05 % or 3e-8 at most.
 
     Raises:
         CheckpointError: a weight is beyond float16's range.
@@ -22,4 +22,4 @@ def halve_weights(source: Path, target: Path) -> None:
             f"{source} has weights beyond float16's range, in {beyond[0]} first; ship it whole, or "
             "train a smaller model"
         )
-    save_file(rounded, target)
+    save_file(rounded, target, metadata={"format": "pt"})

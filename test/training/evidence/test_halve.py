@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from test.fixtures import tiny_policies
 from training.evidence import halve
-from training.learning.stage_files import STATE_FILE
+from training.learning.stage_files import METRICS_FILE, STATE_FILE
 from vla_ros.policy.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -16,6 +16,7 @@ from vla_ros.policy.checkpoint import load_checkpoint, save_checkpoint
 def checkpoint(tmp_path):
     folder = tmp_path / "apt2"
     save_checkpoint(tiny_policies.apt(), folder)
+    (folder / METRICS_FILE).write_text("{}")
     return folder
 
 
@@ -35,7 +36,11 @@ def test_weights_are_rounded_and_computed_with_as_before(checkpoint, tmp_path, c
         assert after[name].dtype == weight.dtype
         torch.testing.assert_close(after[name], weight, rtol=2.0**-11, atol=2.0**-25)
     assert any(not torch.equal(after[name], before[name]) for name in before)
-    assert json.loads((out / "run.json").read_text())["weights_rounded_to"] == "float16"
+    said = "as trained, rounded to float16"
+    assert json.loads((out / "run.json").read_text())["weights"] == said
+    assert f"weights: {said}\n" in (out / "README.md").read_text()
+    # Held-out errors of what it was made of.
+    assert not (out / METRICS_FILE).exists()
     assert (out / "config.json").read_bytes() == (checkpoint / "config.json").read_bytes()
 
 
@@ -52,4 +57,8 @@ def test_what_cannot_be_halved_is_a_sentence(checkpoint, tmp_path, capsys):
     assert run(checkpoint, out) == 1
     assert f"beyond float16's range, in {name} first" in capsys.readouterr().err
     assert run(tmp_path / "none", out) == 1
+    before = (checkpoint / "model.safetensors").read_bytes()
+    assert run(checkpoint, checkpoint / "../apt2") == 1
+    assert "name another folder" in capsys.readouterr().err
+    assert (checkpoint / "model.safetensors").read_bytes() == before
     assert not out.exists()
