@@ -6,7 +6,8 @@
 Takes checkpoints of either stage, and backbones of training.pretrain_vlm, all of the small model.
 A ridge regression from the frozen tokens of one picture to the place of the gripper and of each
 object that shows is fitted on 19 of 20 pictures, and its mean error measured on the others. Beside
-it is the error of always saying the mean place. Give pictures that nothing was trained on.
+it is the error of always saying the mean place. Of models whose words have points of their own, it
+tells in how many pictures a word points elsewhere. Give pictures that nothing was trained on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from training.datasets.files import write_text
 from training.learning.caption_data import open_captions
+from training.learning.grounding import words_off
 from training.learning.readout import evaluate_readout
 from training.provenance import code_version
 from vla_ros.core.errors import CheckpointError, VlaError
@@ -59,7 +61,7 @@ def features_of(folder: Path) -> SmallVlm:
 
 
 def probe(checkpoints: list[Path], data: Path) -> dict:
-    """Return the read-out of each checkpoint, plain JSON types.
+    """Return read-out and words of each checkpoint, plain JSON types.
 
     Raises:
         VlaError: a checkpoint or the pictures cannot be read, two have one name, or they want
@@ -87,6 +89,11 @@ def probe(checkpoints: list[Path], data: Path) -> dict:
             what: {name: round(error, 3) for name, error in errors.items()}
             for what, errors in found.items()
         },
+        "words_off": {
+            name: {word: round(share, 4) for word, share in words_off(model, pictures).items()}
+            for name, model in models.items()
+            if model.named is not None
+        },
     }
 
 
@@ -99,6 +106,11 @@ def table(result: dict) -> str:
     for what, errors in found.items():
         cells = (f"{errors[name]:{len(name)}.1f}" for name in names)
         lines.append(f"{what:<{width}}  " + "  ".join(cells))
+    for name, shares in result["words_off"].items():
+        mean = sum(shares.values()) / max(1, len(shares))
+        worst = sorted(shares.items(), key=lambda item: -item[1])[:3]
+        said = ", ".join(f"{word} {share:.0%}" for word, share in worst)
+        lines.append(f"words of {name} that point elsewhere: {mean:.0%} ({said})")
     return "\n".join(lines)
 
 

@@ -5,6 +5,8 @@ apart within some hundred steps, where pointing and answers alone take thousands
 for cells by their own embeddings, what is learned here is what text tokens begin with
 (`vla_ros.policy.small_named`, training/LOG.md).
 
+`words_off` says how much of it a backbone has kept through later training.
+
 Legend: N things in a batch.
 """
 
@@ -18,6 +20,12 @@ from torch.nn import functional
 from training.learning.caption_data import Captions
 from training.learning.places import in_units
 from vla_ros.policy.small_vlm import Encoded, SmallVlm
+
+
+# A word is off where its cell is further than this from what it names [picture widths]; in a picture
+# of the front camera that is some 9 cm on the table.
+OFF_WIDTHS = 0.1
+_BATCH = 64
 
 
 class Shown(NamedTuple):
@@ -60,3 +68,29 @@ def grounding_loss(vlm: SmallVlm, encoded: Encoded, shown: Shown) -> Tensor:
     side = round(heat.shape[1] ** 0.5)
     column, line = (shown.uv * side).long().clamp(0, side - 1).unbind(1)
     return functional.cross_entropy(heat, line * side + column)
+
+
+@torch.inference_mode()
+def words_off(vlm: SmallVlm, data: Captions) -> dict[str, float]:
+    """Return the share of held-out pictures in which a word points elsewhere, by name.
+
+    Of the things that show. The cell is the one that a word's embedding asks for most: what its
+    token begins with, before the transformer.
+
+    Raises:
+        ContractError: the model has no named points.
+    """
+    off: dict[str, list[bool]] = {}
+    for first in range(0, len(data.held_out), _BATCH):
+        frames = data.held_out[first : first + _BATCH]
+        shown = shown_things(data, frames)
+        if not shown.names:
+            continue
+        heat = vlm.heat(vlm.encode(data.pictures(frames)), shown.names)
+        heat = heat[shown.about, 0, shown.named]  # (N, M)
+        side, cells = round(heat.shape[1] ** 0.5), heat.argmax(1)
+        found = (torch.stack([cells % side, cells // side], 1) + 0.5) / side
+        is_off = (found - shown.uv).norm(dim=1) > OFF_WIDTHS
+        for number, name in enumerate(shown.names):
+            off.setdefault(name, []).extend(is_off[shown.named == number].tolist())
+    return {name: sum(each) / len(each) for name, each in sorted(off.items())}

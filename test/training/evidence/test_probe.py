@@ -19,9 +19,9 @@ def pictures(write_captions):
     return write_captions(60, shows_apple=False)
 
 
-def backbone(folder, image_size=32):
+def backbone(folder, image_size=32, **options):
     torch.manual_seed(0)
-    save_small_vlm(SmallVlm(replace(toy_config(), image_size=image_size)), folder, {})
+    save_small_vlm(SmallVlm(replace(toy_config(), image_size=image_size, **options)), folder, {})
     return folder
 
 
@@ -36,6 +36,27 @@ def test_features_tell_where_the_gripper_is_better_than_its_mean_place(pictures,
     assert errors["one"] < errors["constant"] / 2
     assert "apple" not in result["readout_cm"]  # never seen
     assert "gripper" in capsys.readouterr().out
+    assert result["words_off"] == {}  # these words have no points
+
+
+def test_words_that_point_elsewhere_are_counted(write_captions, tmp_path, monkeypatch, capsys):
+    # Held out are frames 19, 39 and 59, in which an apple shows at columns 14, 6 and 22: of cells of
+    # 4 px those of middles 18, 10 and 26, in the line of middle 14.
+    pictures, out = write_captions(60, shows_apple=True), tmp_path / "probe.json"
+    one = backbone(tmp_path / "one", named_points=True)
+    columns = {"apple": (4, 2, 2), "gripper": (4, 2, 6)}
+
+    def heat(model, encoded, names):
+        logits = torch.zeros(3, 1, len(names), 64)
+        for number, name in enumerate(names):
+            logits[torch.arange(3), 0, number, 3 * 8 + torch.tensor(columns[name])] = 1.0
+        return logits
+
+    monkeypatch.setattr(SmallVlm, "heat", heat)
+    assert probe.main([str(one), "--data", str(pictures), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())["words_off"]
+    assert found == {"one": {"apple": 0.3333, "gripper": 0.0}}
+    assert "words of one that point elsewhere: 17% (apple 33%" in capsys.readouterr().out
 
 
 def test_what_cannot_be_probed_is_refused(pictures, tmp_path, capsys):
