@@ -21,9 +21,8 @@ from training.learning.caption_data import Captions
 from training.learning.places import in_units
 from vla_ros.policy.small_vlm import Encoded, SmallVlm
 
-
-# A word is off where its cell is further than this from what it names [picture widths]; in a picture
-# of the front camera that is some 9 cm on the table.
+# A word is off where its cell is further than this from what it names [picture widths]; for the
+# front camera that is some 9 cm on the table.
 OFF_WIDTHS = 0.1
 _BATCH = 64
 

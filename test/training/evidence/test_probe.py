@@ -40,8 +40,8 @@ def test_features_tell_where_the_gripper_is_better_than_its_mean_place(pictures,
 
 
 def test_words_that_point_elsewhere_are_counted(write_captions, tmp_path, monkeypatch, capsys):
-    # Held out are frames 19, 39 and 59, in which an apple shows at columns 14, 6 and 22: of cells of
-    # 4 px those of middles 18, 10 and 26, in the line of middle 14.
+    # Held out are frames 19, 39 and 59, in which an apple shows at columns 14, 6 and 22: cells of
+    # 4 px whose middles are at 18, 10 and 26, in the line of middle 14.
     pictures, out = write_captions(60, shows_apple=True), tmp_path / "probe.json"
     one = backbone(tmp_path / "one", named_points=True)
     columns = {"apple": (4, 2, 2), "gripper": (4, 2, 6)}
