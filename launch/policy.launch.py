@@ -47,7 +47,7 @@ def generate_launch_description():
         record_arguments(),
         workspace_argument(),
         argument("task", "", "What to do, in plain words; empty: goals of /vla/do_task."),
-        argument("checkpoint", "tap", "Folder of a Stage 2 checkpoint; tap: the shipped one."),
+        argument("checkpoint", "tap", "Folder of a Stage 2 checkpoint; tap, apt: shipped."),
         argument("checkpoint_sha256", "", "SHA-256 that it must have; empty: any."),
         argument("episodes", "1", "Stop after so many episodes; 0: never."),
         argument("episode_s", "60.0", "Time limit of an episode [s]."),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     AnyRunner = PolicyRunner | RemoteRunner | NetworkProcess
 
 # Checkpoints that come with the package; a folder of such a name is ./tap.
-SHIPPED = ("tap",)
+SHIPPED = ("tap", "apt")
 
 
 def with_shipped(given: PolicyParameters) -> PolicyParameters:
@@ -56,8 +56,8 @@ def load_runner(given: PolicyParameters) -> "AnyRunner":
     if not given.checkpoint:
         raise ParameterError(
             "parameter checkpoint of node policy is empty: give the folder that "
-            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR, or tap, "
-            "which comes with the package"
+            "training.stage2_tap or training.stage2_apt wrote, checkpoint:=DIR, or tap or apt, "
+            "which come with the package"
         )
     if is_address(given.checkpoint):
         return _connect(given)
