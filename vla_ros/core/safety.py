@@ -45,11 +45,12 @@ class CommandGuard:
 
     Position, velocity and acceleration of every joint hold by construction: a joint never goes
     faster than it can stop before its target. The workspace holds by induction: a step is taken
-    only if the way to a full stop from it stays inside, otherwise the arm brakes along the way
-    that an earlier step has already checked. Where targets are a motion to be followed as it is
-    (`follow`), all limits hold by that induction. From a pose measured outside there is a way back:
-    5 cm more than there is room for on that side of the box, none more under the table
-    clearance, and closed as soon as the arm is inside. The arm is not checked against itself.
+    only if the way to a full stop from it stays inside. Where it does not, nor does that of a
+    step along the straight line, the arm brakes along the way that an earlier step has checked.
+    Where targets are a motion to be followed as it is (`follow`), all limits hold by that
+    induction. From a pose measured outside there is a way back: 5 cm more than there is room for
+    on that side of the box, none more under the table clearance, and closed as soon as the arm is
+    inside. The arm is not checked against itself.
 
     Args:
         limits: what the arm may do.
