@@ -95,6 +95,27 @@ def test_the_stage_scripts_take_what_every_row_asks_of_them(tmp_path, method):
             assert args.out == stage.out
 
 
+def test_reduced_trains_apt_for_longer_and_may_compile_it(tmp_path):
+    scale = SCALES["reduced"]
+    assert (scale.second_steps, scale.apt_second_steps) == (3000, 4000)
+    for method, steps in (("tap", "3000"), ("apt", "4000")):
+        given = (method, "--scale", "reduced")
+        plain, fast = (
+            by_name(planned(tmp_path, *given)),
+            by_name(planned(tmp_path, *given, "--compile")),
+        )
+        assert list(plain) == list(fast)
+        for name, stage in plain.items():
+            if name.startswith("stage2/"):
+                assert option(stage, "--steps") == (steps,)
+            if name.startswith("generate/demos"):
+                assert option(stage, "--misses") == option(stage, "--losses") == ("0.4",)
+            # What compiles learns the same but for rounding: the same run.
+            assert fast[name].command == stage.command
+            compiles = method == "apt" and name.startswith("stage")
+            assert fast[name].free == stage.free + ("--compile",) * compiles
+
+
 def test_frozen_features_are_those_of_the_row_with_all_play(tmp_path):
     found = by_name(planned(tmp_path, "tap", "--seeds", "0"))
     whole, frozen = (found[f"stage2/{row}-s0"] for row in ("tap", "frozen"))
