@@ -15,12 +15,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from training.evidence.ship import ended
+from training.evidence.ship import card_of, ended
 from training.learning.stage_files import METRICS_FILE
 from vla_ros.core.errors import CheckpointError, VlaError
 from vla_ros.policy.checkpoint import (
     CARD,
-    CONFIG,
     RUN,
     WEIGHTS,
     is_checkpoint,
@@ -28,7 +27,6 @@ from vla_ros.policy.checkpoint import (
 )
 from vla_ros.policy.checkpoint_folder import replace_folder
 from vla_ros.policy.half_weights import halve_weights
-from vla_ros.policy.model_card import model_card
 
 
 def halve(checkpoint: Path, out: Path) -> str:
@@ -53,9 +51,7 @@ def halve(checkpoint: Path, out: Path) -> str:
         weights = f"{loaded.run.get('weights', 'as trained')}, rounded to float16"
         run = loaded.run | {"weights": weights}
         (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-        backbone = json.loads((folder / CONFIG).read_text())["backbone"]
-        card = model_card(loaded.method, backbone, loaded.contract, run)
-        (folder / CARD).write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card_of(loaded, folder, run), encoding="utf-8")
 
     replace_folder(out, write, is_checkpoint)
     before, after = ((path / WEIGHTS).stat().st_size / 1e6 for path in (checkpoint, out))

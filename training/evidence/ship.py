@@ -50,6 +50,12 @@ def ended(checkpoint: Path) -> Checkpoint:
     return loaded
 
 
+def card_of(loaded: Checkpoint, folder: Path, run: dict) -> str:
+    """Return the card of a checkpoint whose files are in a folder, with this provenance."""
+    backbone = json.loads((folder / CONFIG).read_text())["backbone"]
+    return model_card(loaded.method, backbone, loaded.contract, run)
+
+
 def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
     """Write the checkpoint with its card; return one line on it.
 
@@ -70,9 +76,8 @@ def ship(checkpoint: Path, measured: list[Path], out: Path) -> str:
 
     def write(folder: Path) -> None:
         shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
-        backbone = json.loads((folder / CONFIG).read_text())["backbone"]
         # Made anew: that of an older version may be another.
-        card = model_card(loaded.method, backbone, loaded.contract, loaded.run)
+        card = card_of(loaded, folder, loaded.run)
         before, provenance, after = card.partition("## Provenance\n")
         sections = "".join(map(_section, results))
         (folder / CARD).write_text(f"{before}{sections}{provenance}{after}", encoding="utf-8")

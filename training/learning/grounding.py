@@ -63,10 +63,15 @@ def shown_things(data: Captions, frames: np.ndarray) -> Shown:
 
 def grounding_loss(vlm: SmallVlm, encoded: Encoded, shown: Shown) -> Tensor:
     """Return the mean cross-entropy of the things' cells, of pictures with one camera each."""
-    heat = vlm.heat(encoded, shown.names)[shown.about, 0, shown.named].float()  # (N, M)
-    side = round(heat.shape[1] ** 0.5)
+    heat, side = _heat(vlm, encoded, shown)
     column, line = (shown.uv * side).long().clamp(0, side - 1).unbind(1)
     return functional.cross_entropy(heat, line * side + column)
+
+
+def _heat(vlm: SmallVlm, encoded: Encoded, shown: Shown) -> tuple[Tensor, int]:
+    """Return logits (N, M) of where each thing is, by its name, and how many cells a side has."""
+    heat = vlm.heat(encoded, shown.names)[shown.about, 0, shown.named].float()
+    return heat, round(heat.shape[1] ** 0.5)
 
 
 @torch.inference_mode()
@@ -85,9 +90,8 @@ def words_off(vlm: SmallVlm, data: Captions) -> dict[str, float]:
         shown = shown_things(data, frames)
         if not shown.names:
             continue
-        heat = vlm.heat(vlm.encode(data.pictures(frames)), shown.names)
-        heat = heat[shown.about, 0, shown.named]  # (N, M)
-        side, cells = round(heat.shape[1] ** 0.5), heat.argmax(1)
+        heat, side = _heat(vlm, vlm.encode(data.pictures(frames)), shown)
+        cells = heat.argmax(1)
         found = (torch.stack([cells % side, cells // side], 1) + 0.5) / side
         is_off = (found - shown.uv).norm(dim=1) > OFF_WIDTHS
         for number, name in enumerate(shown.names):
